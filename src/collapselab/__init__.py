@@ -1,0 +1,1 @@
+"""What happens to a language model that is trained on its own output, how soon, and what prevents it."""

@@ -1,0 +1,41 @@
+"""The errors a user can cause or meet; the command line turns each into one message and an exit code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 75
+
+
+class CollapselabError(Exception):
+    """Base of this package's errors: a message (rule and received value) and a hint (what to do)."""
+
+    exit_code = EXIT_FAILED
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message if hint is None else f"{message}\nhint: {hint}")
+        self.message, self.hint = message, hint
+
+
+class InputError(CollapselabError, ValueError):
+    """What the user gave cannot be used."""
+
+    exit_code = EXIT_INPUT
+
+
+class RunFailed(CollapselabError):
+    """The run cannot go on, through nobody's input (a full disk, say); what was written stays."""
+
+
+class Interrupted(CollapselabError):
+    """The run was asked to stop, and can be resumed."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
+def nearest(received: str, known: Iterable[str]) -> str:
+    """A hint that names the nearest known name, or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(received, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(names)

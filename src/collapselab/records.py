@@ -1,0 +1,72 @@
+"""What the loop yields and the run directory keeps: one record a step, and JSON in which infinity survives."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+SCHEMA_VERSION = 1
+
+Value = float | int | bool | str | list[str] | None
+_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One generated sequence: its ids (without the prompt) and their text."""
+
+    token_ids: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """Step t of a run: the model after t updates, and what it wrote.
+
+    `values` holds the names of `steps.jsonl` (docs/run-directory.md lists them); an unknown value is `None`.
+    """
+
+    step: int
+    values: Mapping[str, Value]
+    samples: tuple[Sample, ...] = field(default=())
+
+    def number(self, name: str) -> float | None:
+        """A value as a number; `None` where it is unknown or was not recorded."""
+        value = self.values.get(name)
+        return float(value) if isinstance(value, (int, float)) else None
+
+
+def dumps(value: object, *, indent: int | None = None) -> str:
+    """JSON in which non-finite numbers are the strings "NaN", "Infinity" and "-Infinity"."""
+    return json.dumps(_encode(value), ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def loads(text: str) -> Any:
+    """The inverse of `dumps`."""
+    return _decode(json.loads(text))
+
+
+def _encode(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, Mapping):
+        items = cast(Mapping[str, object], value).items()
+        return {key: _encode(item) for key, item in items}
+    if isinstance(value, (list, tuple)):
+        return [_encode(item) for item in cast(list[object], value)]
+    return value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, str):
+        return _NON_FINITE.get(value, value)
+    if isinstance(value, dict):
+        # The text of a sample may itself read "NaN"; text stays text.
+        items = cast(dict[str, Any], value).items()
+        return {key: item if key == "text" else _decode(item) for key, item in items}
+    if isinstance(value, list):
+        return [_decode(item) for item in cast(list[Any], value)]
+    return value

@@ -1,0 +1,287 @@
+"""Builds the shipped models: `builtin:nano`, `builtin:micro`, `builtin:mini`.
+
+    python tools/pretrain_builtin.py texts     --texts DIR     # writes the held-out texts
+    python tools/pretrain_builtin.py tokenizer --texts DIR     # trains the tokenizer on the training part
+    python tools/pretrain_builtin.py train micro --texts DIR   # weights and card
+
+`--texts debian` takes the novels from Debian's `r-cran-janeaustenr` and `r-cran-tokenizers`
+(`apt-get install r-cran-janeaustenr r-cran-tokenizers`), so that anybody can repeat the training.
+Otherwise DIR holds `austen/*.txt` and `moby-dick/moby-dick.txt`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import GPT2Config, GPT2LMHeadModel
+
+BUILTIN = Path(__file__).parents[1] / "src" / "collapselab" / "builtin"
+NOVELS = ("emma", "mansfieldpark", "northangerabbey", "persuasion", "prideprejudice", "sensesensibility")
+HELD_OUT_CHARS = {"persuasion": 250_000, "moby-dick": 120_000}
+HELD_OUT_NAME = {"persuasion": "austen", "moby-dick": "moby-dick"}
+END_OF_TEXT = "<|endoftext|>"
+CONTEXT = 256
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Shape and schedule of one shipped model; chosen by held-out bits per byte."""
+
+    n_embd: int
+    n_layer: int
+    n_head: int
+    dropout: float
+    learning_rate: float
+    epochs: int
+    batch_size: int = 16
+    weight_decay: float = 0.1
+    warmup_steps: int = 200
+    passage_chars: int = 1500
+    seed: int = 0
+
+
+RECIPES = {
+    "nano": Recipe(n_embd=96, n_layer=3, n_head=2, dropout=0.0, learning_rate=3e-3, epochs=16),
+    "micro": Recipe(n_embd=192, n_layer=4, n_head=3, dropout=0.1, learning_rate=2e-3, epochs=16),
+    "mini": Recipe(n_embd=256, n_layer=7, n_head=4, dropout=0.2, learning_rate=1.5e-3, epochs=12),
+}
+
+
+def read_novels(source: str) -> dict[str, str]:
+    """Text of each book by name, from a folder or from Debian's R packages."""
+    if source == "debian":
+        with tempfile.TemporaryDirectory() as folder:
+            export_from_debian(Path(folder))
+            return read_novels(folder)
+    root = Path(source)
+    books = {name: (root / "austen" / f"{name}.txt").read_text(encoding="utf-8") for name in NOVELS}
+    books["moby-dick"] = cut_gutenberg_frame((root / "moby-dick" / "moby-dick.txt").read_text(encoding="utf-8-sig"))
+    return books
+
+
+def export_from_debian(folder: Path) -> None:
+    """Writes the novels of the two R packages as text files."""
+    (folder / "austen").mkdir()
+    (folder / "moby-dick").mkdir()
+    lines = [f'writeLines(janeaustenr::{name}, "{folder}/austen/{name}.txt")' for name in NOVELS]
+    lines.append(
+        f'file.copy(system.file("extdata", "moby-dick.txt", package="tokenizers"), "{folder}/moby-dick/moby-dick.txt")'
+    )
+    subprocess.run(["Rscript", "-e", ";".join(lines)], check=True)
+
+
+def cut_gutenberg_frame(text: str) -> str:
+    """The book between Project Gutenberg's header and footer."""
+    start = re.search(r"\*\*\* START OF TH.*?\*\*\*\n", text)
+    end = re.search(r"\n(End of Project Gutenberg's|\*\*\* END OF TH)", text)
+    assert start and end, "Project Gutenberg's marks were not found"
+    return text[start.end() : end.start()].strip() + "\n"
+
+
+def split_held_out(books: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """(training text by book, held-out text by id): the ends of two books are never trained on."""
+    training, held_out = dict(books), {}
+    for book, num_chars in HELD_OUT_CHARS.items():
+        training[book], held_out[HELD_OUT_NAME[book]] = books[book][:-num_chars], books[book][-num_chars:]
+    return training, held_out
+
+
+def passages(text: str, mean_chars: int, rng: random.Random) -> list[str]:
+    """The text cut at paragraph ends into pieces of about `mean_chars` characters, cut anew at each call."""
+    pieces: list[str] = []
+    current, limit = "", mean_chars * rng.uniform(0.2, 1.8)
+    for paragraph in re.split(r"(?<=\n\n)(?=\S)", text):
+        current += paragraph
+        if len(current) >= limit:
+            pieces.append(current)
+            current, limit = "", mean_chars * rng.uniform(0.2, 1.8)
+    return [*pieces, current] if current else pieces
+
+
+def epoch_ids(books: dict[str, str], tokenizer: Tokenizer, mean_chars: int, rng: random.Random) -> torch.Tensor:
+    """Token ids of one epoch, shape (T,): all passages shuffled, each begun by the end-of-text token."""
+    pieces = [p for text in books.values() for p in passages(text, mean_chars, rng)]
+    rng.shuffle(pieces)
+    end = tokenizer.token_to_id(END_OF_TEXT)
+    return torch.tensor([i for e in tokenizer.encode_batch(pieces) for i in (end, *e.ids)])
+
+
+def train_tokenizer(books: dict[str, str], vocab_size: int) -> Tokenizer:
+    """Byte-level BPE; the end-of-text token is id 0."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([p for text in books.values() for p in text.split("\n\n")], trainer)
+    return tokenizer
+
+
+def build_model(recipe: Recipe, vocab_size: int) -> GPT2LMHeadModel:
+    """A fresh model of GPT-2's architecture."""
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=vocab_size,
+            n_positions=CONTEXT,
+            n_embd=recipe.n_embd,
+            n_layer=recipe.n_layer,
+            n_head=recipe.n_head,
+            resid_pdrop=recipe.dropout,
+            embd_pdrop=recipe.dropout,
+            attn_pdrop=0.0,
+            # The same function as GPT-2's "gelu_new", in one fused operation.
+            activation_function="gelu_pytorch_tanh",
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+    )
+
+
+@torch.no_grad()
+def held_out_loss(model: GPT2LMHeadModel, tokenizer: Tokenizer, text: str) -> dict[str, float]:
+    """Loss on a text by `disjoint[256]`: nats per token, perplexity, bits per byte."""
+    model.eval()
+    ids_T = torch.tensor(tokenizer.encode(text).ids)
+    total, count = 0.0, 0
+    for block_BT in [w[None] for w in ids_T.split(CONTEXT) if len(w) > 1]:
+        logits_BTV = model(block_BT).logits.float()
+        loss = torch.nn.functional.cross_entropy(logits_BTV[0, :-1], block_BT[0, 1:], reduction="sum")
+        total, count = total + loss.item(), count + block_BT.shape[1] - 1
+    model.train()
+    # Scored tokens leave out the first of each window; their bytes are taken as the mean of all tokens.
+    num_bytes = len(text.encode()) * count / len(ids_T)
+    return {
+        "nll_nats": total / count,
+        "perplexity": math.exp(total / count),
+        "bits_per_byte": total / math.log(2) / num_bytes,
+    }
+
+
+def train(recipe: Recipe, books: dict[str, str], held_out: dict[str, str], tokenizer: Tokenizer) -> GPT2LMHeadModel:
+    """The trained model; prints the held-out loss after each epoch."""
+    torch.manual_seed(recipe.seed)
+    rng = random.Random(recipe.seed)
+    model = build_model(recipe, tokenizer.get_vocab_size()).train()
+    decayed = [p for p in model.parameters() if p.dim() >= 2]
+    plain = [p for p in model.parameters() if p.dim() < 2]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95), fused=True)
+    tokens_per_step = recipe.batch_size * CONTEXT
+    epoch_steps = len(epoch_ids(books, tokenizer, recipe.passage_chars, random.Random(0))) // tokens_per_step
+    total_steps, step, start = epoch_steps * recipe.epochs, 0, time.time()
+    for epoch in range(recipe.epochs):
+        ids_T = epoch_ids(books, tokenizer, recipe.passage_chars, rng)
+        ids_T = ids_T[rng.randrange(CONTEXT) :]
+        blocks_NT = ids_T[: len(ids_T) // CONTEXT * CONTEXT].view(-1, CONTEXT)
+        for rows in torch.randperm(len(blocks_NT)).split(recipe.batch_size):
+            lr = recipe.learning_rate * min(1.0, (step + 1) / recipe.warmup_steps)
+            lr *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total_steps)))
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            batch_BT = blocks_NT[rows]
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                logits_BTV = model(batch_BT).logits
+            loss = torch.nn.functional.cross_entropy(logits_BTV[:, :-1].flatten(0, 1).float(), batch_BT[:, 1:].flatten())
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            step += 1
+            if step % 100 == 0:
+                print(f"  {step}/{total_steps} loss {loss.item():.3f} {time.time() - start:.0f}s", flush=True)
+        bits = {name: held_out_loss(model, tokenizer, text)["bits_per_byte"] for name, text in held_out.items()}
+        print(f"epoch {epoch + 1} loss {loss.item():.3f} held-out bits per byte {bits}", flush=True)
+    return model
+
+
+@torch.no_grad()
+def sample(model: GPT2LMHeadModel, tokenizer: Tokenizer, num_tokens: int = 120) -> str:
+    """A sample at temperature .8 from the bare end-of-text token."""
+    model.eval()
+    torch.manual_seed(1)
+    ids = [0]
+    for _ in range(num_tokens):
+        probs_V = torch.softmax(model(torch.tensor([ids])).logits[0, -1].float() / 0.8, -1)
+        ids.append(int(torch.multinomial(probs_V, 1)))
+    return tokenizer.decode(ids[1:], skip_special_tokens=False)
+
+
+def save(name: str, model: GPT2LMHeadModel, recipe: Recipe, card: dict[str, object]) -> None:
+    """Writes fp16 weights, configuration and card; figures of the card are those of the saved weights."""
+    folder = BUILTIN / name
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.to(torch.float16).contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    config = model.config
+    config.embd_pdrop = config.resid_pdrop = 0.0
+    config.architectures = ["GPT2LMHeadModel"]
+    config.save_pretrained(folder)
+    (folder / "card.json").write_text(json.dumps({"name": f"builtin:{name}", **card}, indent=1, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("texts", "tokenizer", "train"))
+    parser.add_argument("name", nargs="?", choices=tuple(RECIPES))
+    parser.add_argument("--texts", required=True)
+    parser.add_argument("--vocab-size", type=int, default=2048)
+    parser.add_argument("--epochs", type=int)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    books, held_out = split_held_out(read_novels(args.texts))
+    if args.what == "texts":
+        (BUILTIN / "texts").mkdir(parents=True, exist_ok=True)
+        for name, text in held_out.items():
+            (BUILTIN / "texts" / f"{name}.txt").write_text(text, encoding="utf-8")
+        return
+    if args.what == "tokenizer":
+        train_tokenizer(books, args.vocab_size).save(str(BUILTIN / "tokenizer.json"))
+        return
+    recipe = RECIPES[args.name]
+    if args.epochs:
+        recipe = Recipe(**{**asdict(recipe), "epochs": args.epochs})
+    tokenizer = Tokenizer.from_file(str(BUILTIN / "tokenizer.json"))
+    start = time.time()
+    model = train(recipe, books, held_out, tokenizer)
+    elapsed_s = time.time() - start
+    half = model.half().float()  # figures of the weights as shipped
+    tokens = len(epoch_ids(books, tokenizer, recipe.passage_chars, random.Random(0)))
+    card = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "architecture": "GPT-2 (transformers GPT2LMHeadModel), tied embeddings, context 256",
+        "tokens_per_epoch": tokens,
+        "tokens_seen": tokens * recipe.epochs,
+        "held_out": {k: held_out_loss(half, tokenizer, v) for k, v in held_out.items()},
+        "protocol": f"disjoint[{CONTEXT}]",
+        "recipe": asdict(recipe),
+        "sample": sample(half, tokenizer),
+        "sample_rule": "temperature 0.8 from the end-of-text token",
+        "command": "python tools/pretrain_builtin.py " + " ".join(["train", args.name, "--texts", "debian"]),
+        "training_text": "Jane Austen's six novels and Moby-Dick (public domain) without the held-out ends",
+        "elapsed_s": round(elapsed_s),
+        "torch": torch.__version__,
+        "licence": "Apache-2.0 (weights); texts in the public domain",
+    }
+    save(args.name, half, recipe, card)
+    print(card["held_out"], card["sample"], file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
