@@ -99,6 +99,7 @@ class Evaluation(Settings):
     every: int = Field(1, ge=1, description="evaluate every n steps")
     full_protocol: str = Field("disjoint[context]", description="the whole text; `context` is the model's, up to 1024")
     full_every: int = Field(50, ge=0, description="whole text at step 0, every n steps, at onset and the end; 0: never")
+    autocast: Literal["none", "bfloat16"] = Field("none", description="bfloat16: evaluate in mixed precision (quicker)")
     redraw: bool = Field(False, description="draw new windows at every step (the authors' way; noisier)")
 
     @field_validator("protocol", "full_protocol")
@@ -146,7 +147,7 @@ class RunConfig(Settings):
     data: tuple[str, ...] = Field(("austen", "moby-dick"), min_length=1, description="texts to evaluate on, with commas")
     seed: int = Field(0, ge=0, description="of all randomness")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where the model runs")
-    autocast: Literal["none", "bfloat16"] = Field("none", description="bfloat16: forward passes in mixed precision")
+    autocast: Literal["none", "bfloat16"] = Field("none", description="bfloat16: write and train in mixed precision")
     threads: int | None = Field(None, ge=1, description="CPU threads; none: torch's choice")
     checkpoint_every_s: float = Field(120.0, ge=0, description="seconds between checkpoints; 0: after every step")
     sampling: Sampling = Sampling()

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 SCHEMA_VERSION = 1
 
@@ -16,10 +16,14 @@ _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 @dataclass(frozen=True)
 class Sample:
-    """One generated sequence: its ids (without the prompt) and their text."""
+    """One generated sequence: its ids (without the prompt), their text, and what it was for.
+
+    `role` is "train" for a sequence the loop trains on, "probe" for one that only judges the model.
+    """
 
     token_ids: tuple[int, ...]
     text: str
+    role: Literal["train", "probe"] = "train"
 
 
 @dataclass(frozen=True)

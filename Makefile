@@ -1,0 +1,28 @@
+# Each target sets up all it needs, from Python 3.11 or later with venv. `make demo` shows a model collapse.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test lint clean
+
+demo: $(READY)
+	$(BIN)/collapselab run demo --out runs/demo --fresh
+
+test: $(READY)
+	$(BIN)/pytest -m "not slow and not gpu" --cov --cov-report=term:skip-covered --cov-fail-under=90 --durations=10
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+clean:
+	rm -rf .venv runs/demo .coverage .pytest_cache .ruff_cache .hypothesis dist
+
+# Made anew when a dependency changes; torch first, so that its one pinned build is chosen and nothing replaces it.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or later is needed: make PYTHON=python3.12"'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@

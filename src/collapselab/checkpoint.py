@@ -1,0 +1,133 @@
+"""Checkpoints: weights and optimiser state, complete or absent, the last two kept.
+
+A checkpoint is a folder `checkpoint/<step>/` with `model.safetensors`, `optimizer.safetensors` and `state.json`; with its
+`config.json` and `tokenizer.json` it is also a model folder that `--model` and `transformers` read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from collapselab.errors import InputError
+from collapselab.models import LoadedModel
+from collapselab.records import SCHEMA_VERSION
+from collapselab.rundir import disk_errors, read_json, write_json
+
+NUM_KEPT = 2
+
+
+def save_checkpoint(folder: Path, loaded: LoadedModel, optimizer: torch.optim.Optimizer, step: int, run_id: str) -> None:
+    """Writes the state before step `step`, to a temporary name first.
+
+    Raises:
+        RunFailed: the disk is full; earlier checkpoints stay.
+    """
+    temporary, final = folder / f"tmp-{os.getpid()}", folder / f"{step:08d}"
+    if final.exists():
+        return
+    with disk_errors(folder):
+        for leftover in folder.glob("tmp-*"):
+            shutil.rmtree(leftover)
+        temporary.mkdir(parents=True)
+        try:
+            save_file(_weights(loaded), temporary / "model.safetensors", metadata={"format": "pt"})
+            save_file(_optimizer_tensors(loaded, optimizer), temporary / "optimizer.safetensors")
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+        loaded.model.config.save_pretrained(temporary)
+        loaded.tokenizer.backend.save(str(temporary / "tokenizer.json"))
+        digests = {name: _sha256(temporary / name) for name in ("model.safetensors", "optimizer.safetensors")}
+        state = {"schema": SCHEMA_VERSION, "step": step, "run_id": run_id, "sha256": digests}
+        write_json(temporary / "state.json", state)
+        for file in temporary.iterdir():
+            _fsync(file)
+        temporary.rename(final)
+        _fsync(folder)
+        for old in _complete(folder)[:-NUM_KEPT]:
+            shutil.rmtree(old)
+
+
+def load_checkpoint(folder: Path, loaded: LoadedModel, optimizer: torch.optim.Optimizer, run_id: str) -> int:
+    """Restores the newest intact checkpoint in place and returns its step; 0 if there is none.
+
+    Raises:
+        InputError: the checkpoints belong to another configuration, or all of them are damaged.
+    """
+    candidates = _complete(folder)
+    for candidate in reversed(candidates):
+        try:
+            state = read_json(candidate / "state.json")
+            intact = all(_sha256(candidate / name) == digest for name, digest in state["sha256"].items())
+        except (InputError, OSError, KeyError, AttributeError):
+            continue
+        if not intact:
+            continue
+        if state["run_id"] != run_id:
+            raise InputError(
+                f"checkpoint {candidate} belongs to run {state['run_id']}, this is run {run_id}",
+                "it was copied from another run: remove it, or choose another directory with --out",
+            )
+        _restore(candidate, loaded, optimizer)
+        return int(state["step"])
+    if candidates:
+        raise InputError(
+            f"all checkpoints in {folder} are damaged: " + ", ".join(c.name for c in candidates),
+            "the records are intact; remove the folder `checkpoint` to run again from step 0 with --resume",
+        )
+    return 0
+
+
+def _complete(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("*") if p.name.isdigit())
+
+
+def _weights(loaded: LoadedModel) -> dict[str, Tensor]:
+    # named_parameters names a tied tensor once; safetensors refuses shared memory.
+    return {name: p.detach().contiguous() for name, p in loaded.model.named_parameters()}
+
+
+def _optimizer_tensors(loaded: LoadedModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    names = {p: name for name, p in loaded.model.named_parameters()}
+    return {
+        f"{names[p]}|{key}": value.contiguous()
+        for p, state in optimizer.state.items()
+        for key, value in state.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _restore(folder: Path, loaded: LoadedModel, optimizer: torch.optim.Optimizer) -> None:
+    parameters = dict(loaded.model.named_parameters())
+    weights = load_file(folder / "model.safetensors")
+    assert weights.keys() == parameters.keys(), "the configuration names another model"
+    with torch.no_grad():
+        for name, value in weights.items():
+            parameters[name].copy_(value)
+    optimizer.state.clear()
+    for key, value in load_file(folder / "optimizer.safetensors").items():
+        name, _, field = key.rpartition("|")
+        state: dict[str, Any] = optimizer.state[parameters[name]]
+        # AdamW keeps its step counter on the CPU unless it is fused on a GPU, where load moves it.
+        state[field] = value.to(parameters[name].device)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

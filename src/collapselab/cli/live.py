@@ -1,0 +1,134 @@
+"""What a person sees while a run goes on: a live panel on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from collapselab.config import RunConfig
+from collapselab.records import Record
+from collapselab.setup import Setup
+
+BARS = "▁▂▃▄▅▆▇█"
+SPARK_STEPS = 40
+LINES_EVERY_S = 2.0  # without a terminal: at most one line in this time
+
+
+class Progress:
+    """Shows the records of one run as they come."""
+
+    def __init__(self, config: RunConfig, console: Console) -> None:
+        self._config, self._console = config, console
+        self._records: list[Record] = []
+        self._live = Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
+        self._started = self._last_line = time.monotonic()
+        self._first_step = 0
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+    def start(self, setup: Setup, history: Sequence[Record]) -> None:
+        """Says what begins, once everything is loaded."""
+        learner = setup.learner
+        resumed = f", resumed at step {len(history)}" if history else ""
+        self._console.print(f"{learner.name}: {learner.num_parameters:,} parameters{resumed}")
+        self._records, self._first_step = list(history), len(history)
+        self._started = time.monotonic()
+
+    def show(self, record: Record) -> None:
+        """Shows one more record."""
+        self._records.append(record)
+        if self._live:
+            self._live.update(self._panel(), refresh=True)
+            return
+        now = time.monotonic()
+        if record.step == self._first_step or record.values["stop"] or now - self._last_line >= LINES_EVERY_S:
+            self._last_line = now
+            self._console.print(self._line(record), soft_wrap=True, markup=False)
+
+    def _line(self, record: Record) -> str:
+        losses = "  ".join(f"{name} {_number(record.number(f'val_nll_nats[{name}]'))}" for name in self._config.data)
+        share = record.number("degenerate_share") or 0.0
+        return (
+            f"step {record.step:>4}  own text {_number(record.number('train_nll_nats'))}  {losses}  "
+            f"rep-4 {_number(record.number('seq_rep_4'))}  degenerate {share:.0%}  {_remaining(self._remaining_s())}"
+        )
+
+    def _panel(self) -> Panel:
+        record, config = self._records[-1], self._config
+        table = Table.grid(padding=(0, 2))
+        self._add_row(table, "loss on own text", "train_nll_nats")
+        for name in config.data:
+            self._add_row(table, f"loss on {name}", f"val_nll_nats[{name}]")
+        self._add_row(table, "repeated 4-grams", "seq_rep_4")
+        phases = ("generate", "update", "evaluate")
+        seconds = " · ".join(f"{phase} {record.number(f'seconds_{phase}') or 0:.2f} s" for phase in phases)
+        sample = Text(one_line(record.samples[0].text) if record.samples else "", overflow="ellipsis", no_wrap=True)
+        body = Group(table, Text(verdict_so_far(record)), Text(seconds, style="dim"), sample)
+        title = f"{config.model}  lr {config.optim.lr:g}  step {record.step}/{config.stop.max_steps}"
+        return Panel(body, title=title, subtitle=_remaining(self._remaining_s()), width=min(100, self._console.width))
+
+    def _add_row(self, table: Table, label: str, name: str) -> None:
+        values = [record.number(name) for record in self._records]
+        latest = next((v for v in reversed(values) if v is not None), None)
+        table.add_row(label, _number(latest), sparkline(values[-SPARK_STEPS:]))
+
+    def _remaining_s(self) -> float | None:
+        """Time to the last step allowed, at the pace so far; a collapse comes sooner."""
+        done = len(self._records) - self._first_step
+        if done < 1:
+            return None
+        pace = (time.monotonic() - self._started) / done
+        return pace * (self._config.stop.max_steps - self._records[-1].step)
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """The values as a row of bars between their least and their greatest; unknown or non-finite ones are blank."""
+    known = [v for v in values if v is not None and math.isfinite(v)]
+    if not known:
+        return ""
+    low, high = min(known), max(known)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((v - low) * scale)] if v is not None and math.isfinite(v) else " " for v in values)
+
+
+def verdict_so_far(record: Record) -> str:
+    """The state of the run after a record, in words."""
+    share = record.number("degenerate_share") or 0.0
+    reasons = record.values.get("reasons")
+    why = f" (this sample: {', '.join(reasons)})" if isinstance(reasons, list) and reasons else ""
+    if share == 0:
+        return "healthy so far" + why
+    return f"{share:.0%} of the last samples are degenerate{why}"
+
+
+def one_line(text: str) -> str:
+    """A text with its white space folded and control characters made visible."""
+    folded = " ".join(text.split())
+    return "".join(c if c.isprintable() else "�" for c in folded)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _remaining(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, hours = seconds / 60, seconds / 3600
+    return "at most " + (f"{hours:.1f} h" if hours >= 1 else f"{minutes:.0f} min") + " left"

@@ -1,0 +1,112 @@
+"""`collapselab run`: one run with live progress, a verdict, the table of samples and the picture."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from tyro.conf import Positional
+
+from collapselab import presets
+from collapselab.cli.verdict import print_verdict
+from collapselab.config import RunConfig, override, settings
+from collapselab.errors import InputError
+from collapselab.records import dumps
+
+
+@dataclass(frozen=True)
+class Options:
+    """Runs one experiment: PRESET or FILE.toml, then any setting as --NAME VALUE."""
+
+    preset: Positional[str]
+    """paper, authors-code, demo, or a TOML file of settings"""
+    out: Path | None = None
+    """the run directory; by default runs/<run id>"""
+    resume: bool = False
+    """go on with an interrupted run"""
+    fresh: bool = False
+    """remove a former run in that directory first"""
+    dry_run: bool = False
+    """print the resolved configuration and stop"""
+    data_dir: Path | None = None
+    """where texts lie or are downloaded to (also COLLAPSELAB_DATA)"""
+    json: bool = False
+    """print summary.json instead of the verdict"""
+
+
+def split_settings(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """(flags of the command, settings by dotted name): `--optim.lr 2e-5` and `--model=gpt2` are settings.
+
+    Raises:
+        InputError: a setting without a value.
+    """
+    known = {name for name, _ in settings()}
+    flags: list[str] = []
+    found: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        name = name.replace("-", "_")
+        if not word.startswith("--") or ("." not in name and name not in known):
+            flags.append(word)
+            continue
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise InputError(f"the setting --{name} needs a value", f"for example --{name} VALUE")
+            value = rest.pop(0)
+        found[name] = value
+    return flags, found
+
+
+def settings_help() -> str:
+    """Every setting with its default and meaning."""
+    rows = [(f"--{name}", str(field.get_default()), field.description or "") for name, field in settings()]
+    width = max(len(name) for name, _, _ in rows)
+    lines = [f"  {name:<{width}}  {text} (default: {default})" for name, default, text in rows]
+    return "\n".join(["settings of a run (the preset or file may set other defaults):", *lines, ""])
+
+
+def run_command(options: Options, changes: dict[str, str]) -> None:
+    """Runs one experiment; `collapselab run demo` shows a collapse within minutes."""
+    config = override(presets.load(options.preset), changes)
+    if options.dry_run:
+        print(dumps({"run_id": config.run_id, "config": config.model_dump(mode="json")}, indent=1))  # noqa: T201
+        return
+    result_path, summary = _run(config, options, changes)
+    _draw(result_path)
+    if options.json:
+        print(dumps(summary, indent=1))  # noqa: T201
+    else:
+        print_verdict(result_path, summary, Console(highlight=False))
+
+
+def _run(config: RunConfig, options: Options, changes: dict[str, str]) -> tuple[Path, dict[str, object]]:
+    console = Console(stderr=True, highlight=False)
+    console.print(f"collapselab: {config.model}, learning rate {config.optim.lr:g}, loading …")
+    # torch and transformers take seconds to import, so the command line answers wrong input first.
+    from collapselab.cli.live import Progress
+    from collapselab.run import run
+
+    with Progress(config, console) as progress:
+        result = run(
+            config,
+            options.out,
+            resume=options.resume,
+            fresh=options.fresh,
+            data_dir=options.data_dir,
+            asked_for={"preset": options.preset, "settings": changes, "command": sys.argv[1:]},
+            on_start=progress.start,
+            on_record=progress.show,
+        )
+    return result.path, dict(result.summary)
+
+
+def _draw(path: Path) -> None:
+    from collapselab.frames import load_runs
+    from collapselab.report.figures import loss_figure, save_figure
+
+    save_figure(loss_figure(load_runs(path)), path, "loss")

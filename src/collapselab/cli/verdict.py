@@ -1,0 +1,77 @@
+"""What a person reads at the end of a run: the outcome, the losses, the samples (the paper's Table 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from collapselab.records import Record
+from collapselab.rundir import RunDir
+
+SAMPLE_CHARS = 300
+
+
+def print_verdict(path: Path, summary: Mapping[str, Any], console: Console) -> None:
+    """Prints the outcome of a finished run, its losses at the start and the end, and four samples."""
+    records = RunDir(path).read_records()
+    console.print()
+    console.print(Text(outcome_sentence(summary), style="bold"))
+    console.print(_loss_table(summary))
+    console.print(_sample_table(records))
+    console.print(f"run directory: {path}   picture: {path / 'loss.svg'}, {path / 'loss.png'}", soft_wrap=True)
+
+
+def outcome_sentence(summary: Mapping[str, Any]) -> str:
+    """The outcome of a run in one sentence."""
+    onset, total, last = summary["onset_step"], summary["total_collapse_step"], summary["last_step"]
+    if summary["outcome"] == "diverged":
+        return f"Diverged at step {summary['diverged_step']} (onset of collapse: {_step(onset)})."
+    if total is not None:
+        return f"Collapsed: onset at step {onset}, total collapse at step {total}, kind {summary['kind_at_end']}."
+    if onset is not None:
+        recovered = summary["recovered_step"]
+        after = f", recovered at step {recovered}" if recovered is not None else ""
+        return f"Onset of collapse at step {onset}{after}; no total collapse within {last} steps."
+    return f"No collapse within {last} steps."
+
+
+def _loss_table(summary: Mapping[str, Any]) -> Table:
+    table = Table(title="Loss, nats per token", title_justify="left")
+    for column in ("text", "protocol", "step 0", f"step {summary['last_step']}", "change"):
+        table.add_column(column, justify="left" if column in ("text", "protocol") else "right")
+    for row in summary["losses"]:
+        first, last = row["first"], row["last"]
+        change = None if first is None or last is None else last - first
+        table.add_row(row["text"], row["protocol"], _nats(first), _nats(last), _nats(change, signed=True))
+    return table
+
+
+def _sample_table(records: list[Record]) -> Table:
+    table = Table(title="Samples", title_justify="left", show_lines=True)
+    table.add_column("step", justify="right")
+    table.add_column("own loss", justify="right")
+    table.add_column("text")
+    for record in table_1(records):
+        text = " ".join(record.samples[0].text.split())
+        shown = text if len(text) <= SAMPLE_CHARS else text[:SAMPLE_CHARS] + " …"
+        table.add_row(str(record.step), _nats(record.number("train_nll_nats")), Text(shown))
+    return table
+
+
+def table_1(records: list[Record]) -> list[Record]:
+    """The records at step 0, a third, two thirds and the last, as in the paper's Table 1."""
+    last = len(records) - 1
+    return [records[i] for i in sorted({0, last // 3, 2 * last // 3, last})] if records else []
+
+
+def _step(step: int | None) -> str:
+    return "none" if step is None else f"step {step}"
+
+
+def _nats(value: float | None, *, signed: bool = False) -> str:
+    return "–" if value is None else f"{value:+.3f}" if signed else f"{value:.3f}"

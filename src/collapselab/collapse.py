@@ -1,0 +1,325 @@
+"""Whether a sample, a step and a run have collapsed: pure functions of token ids and losses, without torch.
+
+A fold over the steps of a run: `judge_sample` each sample, `judge_step` them together, `advance` the state. The state
+keeps the last `window` judged steps and nothing else, so a step costs the same at the end of a run as at its start.
+Thresholds are settings (`config.Collapse`); docs/collapse.md gives their false-positive rates on human text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from collapselab.config import Collapse
+from collapselab.metrics import repetition_metrics
+from collapselab.metrics.diversity import self_bleu
+from collapselab.metrics.repetition import Ids, ngrams
+from collapselab.records import Value
+
+MIN_TOKENS = 100
+SHORT_TOKENS = 200
+UNDER_MIN_TOKENS = f"under_{MIN_TOKENS}_tokens"
+SAMPLE_KINDS = ("whitespace", "single-token", "loop", "low-entropy")
+DEGRADED_NATS, SEVERE_NATS = math.log(1.10), math.log(2)
+DIVERGED_PERPLEXITY, DIVERGED_VOCABULARIES = 1e4, 10
+_TEMPLATE_SELF_BLEU = 0.9
+_RECOVERED_SHARE = 1 / 8
+
+
+@dataclass(frozen=True)
+class SampleVerdict:
+    """Whether a sample is degenerate (`None`: too short to say), by which rules, and of which kind."""
+
+    degenerate: bool | None
+    reasons: tuple[str, ...] = ()
+    kind: str | None = None
+
+
+@dataclass(frozen=True)
+class StepVerdict:
+    """The same of a step: its samples taken together, and what only a run's history can say."""
+
+    degenerate: bool | None
+    reasons: tuple[str, ...] = ()
+    kind: str | None = None
+
+
+def count_visible(ids: Ids, decode: Callable[[list[int]], str]) -> int:
+    """The number of tokens whose text is not all white space."""
+    is_visible = {token: bool(decode([token]).strip()) for token in set(ids)}
+    return sum(is_visible[token] for token in ids)
+
+
+def judge_sample(
+    ids: Ids, thresholds: Collapse, visible_tokens: int | None, metrics: Mapping[str, Value] | None = None
+) -> SampleVerdict:
+    """The verdict on one sample; undefined (`None`) under 100 tokens.
+
+    Args:
+        ids: the sample without its prompt.
+        thresholds: the rules' settings.
+        visible_tokens: tokens that are not white space (`count_visible`); `None`: unknown, and the rule is skipped.
+        metrics: `repetition_metrics(ids)`, where already at hand.
+
+    Reference: Holtzman et al. 2020 ask for three copies of a loop; the other rules are calibrated on human text.
+    """
+    if len(ids) < MIN_TOKENS:
+        return SampleVerdict(None, (UNDER_MIN_TOKENS,))
+    values = repetition_metrics(ids) if metrics is None else metrics
+    copies_span = thresholds.loop_copies * _number(values, "loop_period") if values["loop_period"] is not None else 0.0
+    min_seq_rep_4 = thresholds.seq_rep_4_short if len(ids) < SHORT_TOKENS else thresholds.seq_rep_4
+    rules = {
+        "seq_rep_4": _number(values, "seq_rep_4") >= min_seq_rep_4,
+        "loop": _number(values, "loop_span") >= max(copies_span, thresholds.loop_share * len(ids)),
+        "match_entropy": _number(values, "match_entropy_nats") <= thresholds.match_entropy_nats,
+        "top_token_share": _number(values, "top_token_share") >= thresholds.top_token_share,
+        "whitespace": visible_tokens is not None and visible_tokens < thresholds.min_visible_tokens,
+    }
+    reasons = tuple(name for name, is_broken in rules.items() if is_broken)
+    return SampleVerdict(bool(reasons), reasons, _sample_kind(reasons, values.get("loop_period") == 1))
+
+
+def _number(values: Mapping[str, Value], name: str) -> float:
+    value = values[name]
+    assert isinstance(value, (int, float)), f"{name} of a sample of at least {MIN_TOKENS} tokens is {value!r}"
+    return float(value)
+
+
+def _sample_kind(reasons: Sequence[str], is_period_1: bool) -> str | None:
+    if not reasons:
+        return None
+    if "whitespace" in reasons:
+        return "whitespace"
+    # "a b a b …" has a top token share of .5 and is a loop of two tokens, not of one.
+    if is_period_1 if "loop" in reasons else "top_token_share" in reasons:
+        return "single-token"
+    return "loop" if "loop" in reasons else "low-entropy"
+
+
+def judge_step(
+    samples: Sequence[Ids],
+    verdicts: Sequence[SampleVerdict],
+    earlier_samples: Sequence[Ids],
+    own_nll_nats: float | None,
+    thresholds: Collapse,
+) -> StepVerdict:
+    """The verdict on a step: at least half of its samples are degenerate, or it is frozen, or a template.
+
+    Args:
+        samples: what the model wrote at this step.
+        verdicts: `judge_sample` of each; an undefined one counts as not degenerate.
+        earlier_samples: those of the window's earlier steps (`CollapseState.earlier_samples`).
+        own_nll_nats: the loss on the model's own text per token; `None` where the step trains on other text.
+        thresholds: the rules' settings.
+
+    Undefined (`None`) if every sample is too short and the step is not frozen.
+    """
+    assert len(samples) == len(verdicts) > 0, (len(samples), len(verdicts))
+    broken = [verdict for verdict in verdicts if verdict.degenerate]
+    is_broken = 2 * len(broken) >= len(samples)
+    reasons = list(dict.fromkeys(reason for verdict in broken for reason in verdict.reasons)) if is_broken else []
+    is_frozen = own_nll_nats is not None and own_nll_nats <= thresholds.frozen_nll_nats
+    is_template = _is_template(samples, earlier_samples, thresholds.template_share)
+    reasons += ["frozen"] * is_frozen + ["template"] * is_template
+    if not reasons and all(verdict.degenerate is None for verdict in verdicts):
+        return StepVerdict(None, (UNDER_MIN_TOKENS,))
+    kind = _most_common([verdict.kind for verdict in broken]) if is_broken else None
+    return StepVerdict(
+        bool(reasons), tuple(reasons), kind or ("frozen" if is_frozen else "template" if is_template else None)
+    )
+
+
+def _is_template(samples: Sequence[Ids], earlier_samples: Sequence[Ids], share: float) -> bool:
+    earlier = [set(ngrams(ids, 4)) for ids in earlier_samples]
+    num_copied = 0
+    for ids in samples:
+        if len(ids) < MIN_TOKENS:
+            continue
+        grams = list(ngrams(ids, 4))
+        num_copied += any(sum(gram in known for gram in grams) >= share * len(grams) for known in earlier)
+    return num_copied > 0 and 2 * num_copied >= len(samples)
+
+
+def _most_common(kinds: Sequence[str | None]) -> str | None:
+    # The newest wins a tie.
+    counts = Counter(kind for kind in reversed(kinds) if kind is not None)
+    return counts.most_common(1)[0][0] if counts else None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What is known of a step: a verdict (`None`: nothing was judged) and losses (`None`: not evaluated)."""
+
+    step: int
+    verdict: StepVerdict | None
+    samples: tuple[tuple[int, ...], ...]
+    train_nll_nats: float | None
+    val_nll_nats: float | None
+
+
+@dataclass(frozen=True)
+class CollapseState:
+    """What a run's steps so far say. Each `…_step` is the first such step, `None` until it is known.
+
+    `degenerate_share` is of the last `window` judged steps, always over `window`: steps before the first count as not
+    degenerate, so that a run cannot begin collapsed. `None` until a step was judged.
+    """
+
+    vocab_size: int
+    step: int | None = None
+    window: tuple[Observation, ...] = ()
+    degenerate_share: float | None = None
+    val_nll_at_0: float | None = None
+    onset_step: int | None = None
+    kind_at_onset: str | None = None
+    total_collapse_step: int | None = None
+    recovered_step: int | None = None
+    degraded_step: int | None = None
+    severe_step: int | None = None
+    diverged_step: int | None = None
+    # The steps in a row that are candidates for onset, later for recovery: first step, its kind, their number.
+    streak_start: int | None = None
+    streak_kind: str | None = None
+    streak_length: int = 0
+
+    @property
+    def is_totally_collapsed(self) -> bool:
+        """Total collapse is reached and onset is settled (with a short window, total collapse may come first)."""
+        return self.total_collapse_step is not None and self.onset_step is not None
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of collapse now: that of most degenerate steps of the window, `None` if there is none.
+
+        Where those are not degenerate sample by sample, self-BLEU decides whether they are one template. A run that
+        diverged without degenerate samples is `noise`.
+        """
+        broken = [seen for seen in self.window if seen.verdict is not None and seen.verdict.degenerate]
+        if not broken:
+            return "noise" if self.diverged_step is not None else None
+        kind = _most_common([seen.verdict.kind for seen in broken if seen.verdict is not None])
+        if kind in SAMPLE_KINDS:
+            return kind
+        alike = self_bleu([ids for seen in broken for ids in seen.samples])
+        return "template" if alike is not None and alike >= _TEMPLATE_SELF_BLEU else kind
+
+    def earlier_samples(self, thresholds: Collapse) -> list[tuple[int, ...]]:
+        """The samples of the last window - 1 judged steps: those a new sample may be a copy of."""
+        seen = self.window[max(0, len(self.window) - thresholds.window + 1) :]
+        return [ids for observation in seen for ids in observation.samples]
+
+
+def advance(state: CollapseState, observation: Observation, thresholds: Collapse) -> CollapseState:
+    """The state after one more step. Steps come in order; replaying a run's steps rebuilds its state exactly."""
+    assert state.step is None or observation.step > state.step, (state.step, observation.step)
+    state = _advance_losses(replace(state, step=observation.step), observation)
+    if observation.verdict is None:
+        return state
+    window = (*state.window, observation)[-thresholds.window :]
+    num_degenerate = sum(seen.verdict is not None and seen.verdict.degenerate is True for seen in window)
+    state = replace(state, window=window, degenerate_share=num_degenerate / thresholds.window)
+    if state.total_collapse_step is None and num_degenerate == thresholds.window:
+        state = replace(state, total_collapse_step=observation.step)
+    return _advance_streak(state, thresholds.patience)
+
+
+def _advance_streak(state: CollapseState, patience: int) -> CollapseState:
+    """Onset, then recovery: a share held for `patience` judged steps, dated to the first of them."""
+    assert state.degenerate_share is not None
+    is_onset_known = state.onset_step is not None
+    if is_onset_known and state.recovered_step is not None:
+        return state
+    holds = state.degenerate_share < _RECOVERED_SHARE if is_onset_known else state.degenerate_share >= 1 / 2
+    if not holds:
+        return replace(state, streak_start=None, streak_kind=None, streak_length=0)
+    if state.streak_length == 0:
+        state = replace(state, streak_start=state.step, streak_kind=state.kind)
+    state = replace(state, streak_length=state.streak_length + 1)
+    if state.streak_length < patience:
+        return state
+    settled = replace(state, streak_start=None, streak_kind=None, streak_length=0)
+    if is_onset_known:
+        return replace(settled, recovered_step=state.streak_start)
+    return replace(settled, onset_step=state.streak_start, kind_at_onset=state.streak_kind)
+
+
+def _advance_losses(state: CollapseState, observation: Observation) -> CollapseState:
+    step, val_nll = observation.step, observation.val_nll_nats
+    if step == 0:
+        state = replace(state, val_nll_at_0=val_nll)
+    if state.diverged_step is None and _is_diverged(state, observation):
+        state = replace(state, diverged_step=step)
+    if val_nll is None or state.val_nll_at_0 is None:
+        return state
+    rise = val_nll - state.val_nll_at_0
+    if state.degraded_step is None and rise >= DEGRADED_NATS:
+        state = replace(state, degraded_step=step)
+    if state.severe_step is None and rise >= SEVERE_NATS:
+        state = replace(state, severe_step=step)
+    return state
+
+
+def _is_diverged(state: CollapseState, observation: Observation) -> bool:
+    losses = [loss for loss in (observation.train_nll_nats, observation.val_nll_nats) if loss is not None]
+    if not all(math.isfinite(loss) for loss in losses):
+        return True
+    bound_nats = math.log(min(DIVERGED_PERPLEXITY, DIVERGED_VOCABULARIES * state.vocab_size))
+    # A model that never was below the bound on this text has not left it by training.
+    began_beyond = state.val_nll_at_0 is not None and state.val_nll_at_0 > bound_nats
+    return observation.val_nll_nats is not None and observation.val_nll_nats > bound_nats and not began_beyond
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run, for summary.json; a step that never came is `None`, censored at `last_step`."""
+
+    outcome: str
+    last_step: int | None
+    degenerate_share: float | None
+    onset_step: int | None
+    total_collapse_step: int | None
+    recovered_step: int | None
+    degraded_step: int | None
+    severe_step: int | None
+    diverged_step: int | None
+    kind_at_onset: str | None
+    kind_at_end: str | None
+
+
+def outcome(state: CollapseState) -> Outcome:
+    """The outcome of a state.
+
+    One of `diverged`, `total-collapse`, `collapsed` (onset only), `recovered`, `severe`, `degraded` and `healthy`.
+    Of divergence and total collapse the earlier one names the run. `recovered` holds while less than half of the
+    window is degenerate again; `severe` and `degraded` speak of validation loss alone.
+    """
+    return Outcome(
+        outcome=_headline(state),
+        last_step=state.step,
+        degenerate_share=state.degenerate_share,
+        onset_step=state.onset_step,
+        total_collapse_step=state.total_collapse_step,
+        recovered_step=state.recovered_step,
+        degraded_step=state.degraded_step,
+        severe_step=state.severe_step,
+        diverged_step=state.diverged_step,
+        kind_at_onset=state.kind_at_onset,
+        kind_at_end=state.kind,
+    )
+
+
+def _headline(state: CollapseState) -> str:
+    total, diverged = state.total_collapse_step, state.diverged_step
+    if diverged is not None and (total is None or diverged <= total):
+        return "diverged"
+    if state.recovered_step is not None and state.degenerate_share is not None and state.degenerate_share < 1 / 2:
+        return "recovered"
+    steps = {
+        "total-collapse": total,
+        "collapsed": state.onset_step,
+        "severe": state.severe_step,
+        "degraded": state.degraded_step,
+    }
+    return next((name for name, step in steps.items() if step is not None), "healthy")

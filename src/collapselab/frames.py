@@ -1,0 +1,99 @@
+"""Run directories as tidy pandas frames; finished, running and crashed runs read alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+
+from collapselab.errors import InputError
+from collapselab.rundir import RunDir, read_json, read_lines
+
+RUN_COLUMNS = ("run", "run_id", "model", "data", "seed", "lr", "status", "outcome", "onset_step", "total_collapse_step")
+STEP_COLUMNS = ("run", "step")
+SAMPLE_COLUMNS = ("run", "step", "index", "role", "text", "token_ids")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The frames of one or more runs, joined by the column `run`. Unknown values are NaN, NA or None.
+
+    `runs`: a row a run: identity, every setting by its dotted name (`optim.lr` as `lr`), status, outcome.
+    `steps`: a row a step: the names of steps.jsonl (docs/run-directory.md).
+    `samples`: a row a sample: what it was for (`role`), its text, its ids.
+    """
+
+    runs: pd.DataFrame
+    steps: pd.DataFrame
+    samples: pd.DataFrame
+
+
+def load_runs(folder: Path | str) -> Runs:
+    """The frames of one run directory, or of all run directories below a folder.
+
+    A run is named by its folder: the folder's own name, or its path below the one given.
+
+    Raises:
+        InputError: no such folder, no run in it, or a damaged file.
+    """
+    folder = Path(folder)
+    named = {_name(path, folder): RunDir(path) for path in _find(folder)}
+    if not named:
+        reason = "no run directory lies here" if folder.is_dir() else "no such folder"
+        raise InputError(f"{folder}: {reason}", "give a directory made by `collapselab run`, or a folder of them")
+    rows = [_run_row(name, rundir) for name, rundir in named.items()]
+    steps = [{"run": name, **line} for name, rundir in named.items() for line in read_lines(rundir.steps)]
+    samples = [{"run": name, **line} for name, rundir in named.items() for line in read_lines(rundir.samples)]
+    return Runs(_frame(rows, RUN_COLUMNS), _frame(steps, STEP_COLUMNS), _frame(samples, SAMPLE_COLUMNS))
+
+
+def _find(folder: Path) -> list[Path]:
+    """The folder itself if it is a run directory, else those below it, in order."""
+    if _is_run(folder / "config.json"):
+        return [folder]
+    return sorted(path.parent for path in folder.rglob("config.json") if _is_run(path))
+
+
+def _is_run(config: Path) -> bool:
+    # A saved model has a config.json too, so the name alone says nothing.
+    try:
+        content: object = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"run_id", "config"} <= cast(dict[str, object], content).keys()
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.resolve().name if path == folder else path.relative_to(folder).as_posix()
+
+
+def _run_row(name: str, rundir: RunDir) -> dict[str, object]:
+    identity = read_json(rundir.config)
+    config = dict(_flatten(identity["config"]))
+    status = read_json(rundir.status) if rundir.status.exists() else {}
+    summary = read_json(rundir.summary) if rundir.summary.exists() else {}
+    row = {"run": name, "run_id": identity["run_id"], **config, "status": status.get("status")}
+    row["data"], row["lr"] = ",".join(config["data"]), row.pop("optim.lr")
+    return row | {key: value for key, value in _flatten(summary) if key not in row and key != "schema"}
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(cast(Mapping[str, Any], value), f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _frame(rows: list[dict[str, Any]], first_columns: tuple[str, ...]) -> pd.DataFrame:
+    """A frame with these columns first; steps and verdicts keep their type where some are unknown."""
+    others = dict.fromkeys(name for row in rows for name in row if name not in first_columns)
+    names = [*first_columns, *others]
+    # Settings have dotted names (optim.reset_each_step is no step).
+    kinds = {name: "Int64" for name in names if name == "step" or (name.endswith("_step") and "." not in name)}
+    kinds |= {"degenerate": "boolean"} if "degenerate" in others else {}
+    return pd.DataFrame(rows, columns=pd.Index(names)).astype(kinds)

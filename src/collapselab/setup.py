@@ -1,0 +1,158 @@
+"""From a configuration to what the loop needs: model, optimiser, tokenised texts, everything checked before step 0."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from collapselab.config import RunConfig
+from collapselab.data import load_text
+from collapselab.errors import InputError
+from collapselab.evaluation import Loss, Plan, evaluate, plan
+from collapselab.models import LoadedModel, load_model
+from collapselab.protocols import Protocol, parse_protocol
+from collapselab.randomness import rng
+from collapselab.training import make_optimizer
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The parts of one run; the weights of `learner` and the state of `optimizer` change as the loop goes on.
+
+    `writer` is the other model of `train.source = other`. `text_ids` and the plans are by text, as `config.data` names
+    it; `real_ids` is the real training text, empty where none is named. `context` is the number of positions seen
+    while writing.
+    """
+
+    config: RunConfig
+    learner: LoadedModel
+    writer: LoadedModel | None
+    optimizer: torch.optim.Optimizer
+    text_ids: dict[str, list[int]]
+    plans: dict[str, Plan]
+    full_plans: dict[str, Plan]
+    real_ids: list[int]
+    context: int
+
+    @property
+    def protocols(self) -> dict[str, str]:
+        """The evaluation protocols, as resolved: of every step (`val`) and of the whole text (`full`)."""
+        plans = {"val": self.plans, "full": self.full_plans}
+        return {name: next(iter(of_text.values())).protocol.name for name, of_text in plans.items() if of_text}
+
+    def losses(self, step: int) -> dict[str, Loss]:
+        """Loss on each text by the protocol of every step."""
+        if not self.config.eval.redraw:
+            return self._evaluate(self.plans)
+        protocol = parse_protocol(resolve_protocol(self.config.eval.protocol, self.learner))
+        generator = rng(self.config.seed, "evaluation", step + 1)
+        tokenizer = self.learner.tokenizer
+        return self._evaluate({name: plan(protocol, ids, tokenizer, generator) for name, ids in self.text_ids.items()})
+
+    def full_losses(self) -> dict[str, Loss]:
+        """Loss on the whole of each text."""
+        return self._evaluate(self.full_plans)
+
+    def _evaluate(self, plans: dict[str, Plan]) -> dict[str, Loss]:
+        end_of_text_id = self.learner.tokenizer.end_of_text_id
+        with self._precision(self.config.eval.autocast):
+            return {name: evaluate(self.learner.model, p, end_of_text_id) for name, p in plans.items()}
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Mixed precision for writing and training, if the configuration asks for it."""
+        return self._precision(self.config.autocast)
+
+    def _precision(self, name: Literal["none", "bfloat16"]) -> AbstractContextManager[object]:
+        return nullcontext() if name == "none" else torch.autocast(self.config.device, dtype=torch.bfloat16)
+
+
+def build(config: RunConfig, data_dir: Path | None = None) -> Setup:
+    """Loads and checks everything a run needs.
+
+    Raises:
+        InputError: a model, text or combination of settings that cannot work.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    # Texts first: a wrong name is then told before a large model is read.
+    texts = {name: load_text(name, data_dir).text for name in config.data}
+    real_text = None if config.train.real_text is None else load_text(config.train.real_text, data_dir).text
+    learner = load_model(config.model, device=config.device)
+    other = config.train.other_model
+    encode = learner.tokenizer.encode
+    text_ids = {name: encode(text) for name, text in texts.items()}
+    setup = Setup(
+        config=config,
+        learner=learner,
+        writer=None if other is None else load_model(other, device=config.device),
+        optimizer=make_optimizer(learner.model, config.optim),
+        text_ids=text_ids,
+        plans=_plans(config.eval.protocol, text_ids, learner),
+        full_plans=_plans(config.eval.full_protocol, text_ids, learner) if config.eval.full_every else {},
+        real_ids=[] if real_text is None else encode(real_text),
+        context=config.generate.context or learner.context_length,
+    )
+    _check_lengths(setup)
+    return setup
+
+
+def resolve_protocol(name: str, model: LoadedModel) -> str:
+    """A protocol's name with `context` replaced by the model's context, at most 1024."""
+    return name.replace("[context]", f"[{min(model.context_length, 1024)}]")
+
+
+def fitting_protocol(name: str, model: LoadedModel) -> Protocol:
+    """The protocol of a name.
+
+    Raises:
+        InputError: its windows do not fit the model's context.
+    """
+    protocol = parse_protocol(resolve_protocol(name, model))
+    positions = protocol.n + protocol.end_of_text_prefix
+    if positions > model.context_length:
+        raise InputError(
+            f"protocol {protocol.name} needs {positions} positions, {model.name} has {model.context_length}",
+            "use a smaller window",
+        )
+    return protocol
+
+
+def _plans(protocol_name: str, text_ids: dict[str, list[int]], model: LoadedModel) -> dict[str, Plan]:
+    protocol = fitting_protocol(protocol_name, model)
+    # The windows depend on text and protocol alone, so that runs with different seeds are compared on equal windows.
+    return {name: plan(protocol, ids, model.tokenizer, rng(0, "evaluation", 0)) for name, ids in text_ids.items()}
+
+
+def _check_lengths(setup: Setup) -> None:
+    """Refuses settings in which a sample, a prompt or a training sequence does not fit."""
+    config, settings = setup.config, setup.config.generate
+    models = [setup.learner, *([setup.writer] if setup.writer else [])]
+    positions = min(model.context_length for model in models)
+    if setup.context > positions:
+        raise InputError(
+            f"generate.context must be at most the {positions} positions of the model, received {setup.context}",
+            "leave it out to use all of them",
+        )
+    num_prompt = settings.prompt_tokens or max(len(m.tokenizer.encode(settings.prompt)) or 1 for m in models)
+    total = num_prompt + settings.max_new_tokens
+    if settings.context_mode == "cache" and total > setup.context:
+        raise InputError(
+            f"in cache mode prompt and sample must fit the context of {setup.context} tokens, received {num_prompt} for "
+            f"the prompt and generate.max_new_tokens {settings.max_new_tokens}",
+            f"use at most {setup.context - num_prompt} new tokens, or --generate.context_mode crop",
+        )
+    inputs = min(total - 1, config.train.window or total)
+    if inputs > setup.learner.context_length:
+        raise InputError(
+            f"training on {inputs} tokens does not fit the {setup.learner.context_length} positions of the model",
+            "train on a block of the sample: --train.window n",
+        )
+    if config.train.real_text is not None and len(setup.real_ids) < total:
+        raise InputError(
+            f"train.real_text {config.train.real_text!r} has {len(setup.real_ids)} tokens, a step needs {total}",
+            "use a longer text or shorter samples",
+        )

