@@ -23,7 +23,26 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Human text, 4,000 characters."""
     path = tmp_path_factory.mktemp("text") / "text.txt"
-    words = "the whale went down and the sea was calm again while Anne read her letter by the window".split()
+    words = [
+        "the",
+        "whale",
+        "went",
+        "down",
+        "and",
+        "the",
+        "sea",
+        "was",
+        "calm",
+        "again",
+        "while",
+        "Anne",
+        "read",
+        "her",
+        "letter",
+        "by",
+        "the",
+        "window",
+    ]
     path.write_text(" ".join(words[(i * i + i // 7) % len(words)] for i in range(800)), encoding="utf-8")
     return path
 

@@ -198,7 +198,9 @@ def train(recipe: Recipe, books: dict[str, str], held_out: dict[str, str], token
             batch_BT = blocks_NT[rows]
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 logits_BTV = model(batch_BT).logits
-            loss = torch.nn.functional.cross_entropy(logits_BTV[:, :-1].flatten(0, 1).float(), batch_BT[:, 1:].flatten())
+            loss = torch.nn.functional.cross_entropy(
+                logits_BTV[:, :-1].flatten(0, 1).float(), batch_BT[:, 1:].flatten()
+            )
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -233,7 +235,9 @@ def save(name: str, model: GPT2LMHeadModel, recipe: Recipe, card: dict[str, obje
     config.embd_pdrop = config.resid_pdrop = 0.0
     config.architectures = ["GPT2LMHeadModel"]
     config.save_pretrained(folder)
-    (folder / "card.json").write_text(json.dumps({"name": f"builtin:{name}", **card}, indent=1, ensure_ascii=False) + "\n")
+    (folder / "card.json").write_text(
+        json.dumps({"name": f"builtin:{name}", **card}, indent=1, ensure_ascii=False) + "\n"
+    )
 
 
 def main() -> None:

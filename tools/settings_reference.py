@@ -16,14 +16,14 @@ from collapselab.config import NOT_IDENTITY, RunConfig, Settings, settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
-INTRODUCTION = f"""# Settings
+INTRODUCTION = """# Settings
 
 Written by `python tools/settings_reference.py`; a test holds it current.
 
 A run has a complete configuration: a preset, or a TOML file, with settings changed on the command line by their dotted
 names (`collapselab run demo --optim.lr 1e-4 --seed 1`). An absent value is written `none`. An unknown name is refused.
 `--dry-run` prints the resolved configuration. The run's id is a hash of all settings but
-{" and ".join(f"`{name}`" for name in NOT_IDENTITY)}, which change none of its numbers. The defaults are those of the
+{exceptions}, which change none of its numbers. The defaults are those of the
 preset `paper`, but for its model (`gpt2`) and its texts (`wikitext-2,ptb`).
 """
 
@@ -34,7 +34,17 @@ def reference() -> str:
     for name, field in settings():
         section, _, _ = name.rpartition(".")
         sections.setdefault(section, []).append(_row(name, field))
-    return INTRODUCTION + "".join(_section(name, rows) for name, rows in sections.items())
+    exceptions = ", ".join(f"`{name}`" for name in not_identity())
+    return INTRODUCTION.format(exceptions=exceptions) + "".join(_section(name, rows) for name, rows in sections.items())
+
+
+def not_identity() -> list[str]:
+    """The dotted names of the settings that are not part of a run's identity."""
+    return [
+        dotted
+        for name, inner in NOT_IDENTITY.items()
+        for dotted in ([name] if inner is True else [f"{name}.{key}" for key in sorted(inner)])
+    ]
 
 
 def _section(name: str, rows: list[str]) -> str:

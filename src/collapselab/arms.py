@@ -75,9 +75,7 @@ def make_prompts(setup: Setup, model: LoadedModel, count: int, stream: Stream, s
     """The prompts of a step: the configured text, or tokens of real text drawn anew."""
     settings, tokenizer = setup.config.generate, model.tokenizer
     if settings.prompt_tokens:
-        windows = (
-            _real_window(setup, settings.prompt_tokens, stream, step, PROMPT_INDEX + i) for i in range(count)
-        )
+        windows = (_real_window(setup, settings.prompt_tokens, stream, step, PROMPT_INDEX + i) for i in range(count))
         return [_translate(ids, setup.learner, model)[: settings.prompt_tokens] for ids in windows]
     ids = tokenizer.encode(settings.prompt) if settings.prompt else [tokenizer.end_of_text_id]
     return [ids] * count

@@ -1,7 +1,7 @@
 """Checkpoints: weights and optimiser state, complete or absent, the last two kept.
 
-A checkpoint is a folder `checkpoint/<step>/` with `model.safetensors`, `optimizer.safetensors` and `state.json`; with its
-`config.json` and `tokenizer.json` it is also a model folder that `--model` and `transformers` read.
+A checkpoint is a folder `checkpoint/<step>/` with `model.safetensors`, `optimizer.safetensors` and `state.json`;
+with its `config.json` and `tokenizer.json` it is also a model folder that `--model` and `transformers` read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from collapselab.rundir import disk_errors, read_json, write_json
 NUM_KEPT = 2
 
 
-def save_checkpoint(folder: Path, loaded: LoadedModel, optimizer: torch.optim.Optimizer, step: int, run_id: str) -> None:
+def save_checkpoint(
+    folder: Path, loaded: LoadedModel, optimizer: torch.optim.Optimizer, step: int, run_id: str
+) -> None:
     """Writes the state before step `step`, to a temporary name first.
 
     Raises:

@@ -228,9 +228,9 @@ def advance(state: CollapseState, observation: Observation, thresholds: Collapse
 def _advance_streak(state: CollapseState, patience: int) -> CollapseState:
     """Onset, then recovery: a share held for `patience` judged steps, dated to the first of them."""
     assert state.degenerate_share is not None
-    is_onset_known = state.onset_step is not None
-    if is_onset_known and state.recovered_step is not None:
+    if state.recovered_step is not None:
         return state
+    is_onset_known = state.onset_step is not None
     holds = state.degenerate_share < _RECOVERED_SHARE if is_onset_known else state.degenerate_share >= 1 / 2
     if not holds:
         return replace(state, streak_start=None, streak_kind=None, streak_length=0)

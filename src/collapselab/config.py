@@ -19,7 +19,7 @@ from collapselab.errors import InputError, nearest
 from collapselab.protocols import parse_protocol
 
 # Settings that change how a run is carried out, never one of its numbers: not part of its identity.
-NOT_IDENTITY = ("checkpoint_every_s", "threads")
+NOT_IDENTITY: dict[str, Any] = {"checkpoint_every_s": True, "threads": True, "stop": {"max_seconds"}}
 
 
 class Settings(BaseModel):
@@ -40,7 +40,9 @@ class Generation(Settings):
     """The sequence a model writes at each step."""
 
     prompt: str = Field("", description='text before the sample; "" is the end-of-text token, "\\n" a newline')
-    prompt_tokens: int = Field(0, ge=0, description="begin with this many tokens of real text (`train.real_text`) instead")
+    prompt_tokens: int = Field(
+        0, ge=0, description="begin with this many tokens of real text (`train.real_text`) instead"
+    )
     max_new_tokens: int = Field(200, ge=1, description="length of a sample, in tokens")
     batch_size: int = Field(1, ge=1, description="sequences a step")
     context: int | None = Field(None, ge=2, description="positions the model sees; none: all it has")
@@ -113,7 +115,9 @@ class Collapse(Settings):
     """When a sample is degenerate, and when a run has collapsed (docs/collapse.md)."""
 
     source: Literal["stream", "probe"] | None = Field(
-        None, validate_default=True, description="judge the training samples or probes; none: probes unless `train.source` is own"
+        None,
+        validate_default=True,
+        description="judge the training samples or probes; none: probes unless `train.source` is own",
     )
     probe_every: int = Field(10, ge=1, description="steps between probes")
     probe_samples: int = Field(16, ge=1, description="sequences a probe")
@@ -128,7 +132,9 @@ class Collapse(Settings):
     top_token_share: float = Field(0.50, gt=0, le=1, description="degenerate from this share of one token on")
     min_visible_tokens: int = Field(10, ge=0, description="degenerate below this many tokens that are not white space")
     frozen_nll_nats: float = Field(0.10, ge=0, description="a step is frozen up to this loss on its own sample")
-    template_share: float = Field(0.90, gt=0, le=1, description="a template from this share of 4-grams of one earlier sample on")
+    template_share: float = Field(
+        0.90, gt=0, le=1, description="a template from this share of 4-grams of one earlier sample on"
+    )
 
 
 class Stop(Settings):
@@ -144,7 +150,9 @@ class RunConfig(Settings):
     """One run of the online loop."""
 
     model: str = Field("builtin:micro", description="builtin:NAME, smollm2-135m, a hub id, a folder or a GGUF file")
-    data: tuple[str, ...] = Field(("austen", "moby-dick"), min_length=1, description="texts to evaluate on, with commas")
+    data: tuple[str, ...] = Field(
+        ("austen", "moby-dick"), min_length=1, description="texts to evaluate on, with commas"
+    )
     seed: int = Field(0, ge=0, description="of all randomness")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where the model runs")
     autocast: Literal["none", "bfloat16"] = Field("none", description="bfloat16: write and train in mixed precision")
@@ -194,7 +202,7 @@ class RunConfig(Settings):
 
     def canonical_json(self) -> str:
         """The settings that make the numbers, in one fixed form."""
-        return json.dumps(self.model_dump(mode="json", exclude=set(NOT_IDENTITY)), sort_keys=True)
+        return json.dumps(self.model_dump(mode="json", exclude=NOT_IDENTITY), sort_keys=True)
 
     @property
     def run_id(self) -> str:
@@ -248,7 +256,9 @@ def load_toml(path: Path) -> dict[str, object]:
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"cannot read the settings file {path}: {error}", "give a TOML file, or a preset's name") from None
+        raise InputError(
+            f"cannot read the settings file {path}: {error}", "give a TOML file, or a preset's name"
+        ) from None
     return dict(_flatten(tree))
 
 
@@ -277,5 +287,7 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     rule = first["msg"].removeprefix("Value error, ")
     message, _, hint = rule.partition("\nhint: ")
     field = known.get(name)
-    described = f"{name}: {field.description}" if field and field.description else "collapselab run --help lists every setting"
+    described = (
+        f"{name}: {field.description}" if field and field.description else "collapselab run --help lists every setting"
+    )
     return (f"{name}: {message}, received {first['input']!r}" if name else message), hint or described

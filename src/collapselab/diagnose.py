@@ -49,7 +49,15 @@ class Audit:
     kinds: Mapping[str, int]
 
 
-def diagnose(path: Path, encode: Encode, decode: Decode | None, thresholds: Collapse, window: int = 200) -> Audit:
+def diagnose(
+    path: Path,
+    encode: Encode,
+    decode: Decode | None,
+    thresholds: Collapse,
+    window: int = 200,
+    *,
+    ids_are_known: bool = True,
+) -> Audit:
     """The audit of a file: plain text in windows of `window` tokens, or one sample a line (.jsonl, .ndjson).
 
     Windows are disjoint; what is left at the end is a sample too. A line's `token_ids` go before its `text`.
@@ -60,6 +68,7 @@ def diagnose(path: Path, encode: Encode, decode: Decode | None, thresholds: Coll
         decode: from token ids to text; `None`: the white-space rule is skipped.
         thresholds: the rules' settings.
         window: tokens a window of plain text, at least 100: shorter samples cannot be judged.
+        ids_are_known: whether `decode` can read the `token_ids` of a file; if not, they are judged without it.
 
     Raises:
         InputError: no such file, not UTF-8, empty, a broken line (with its number), or a window under 100.
@@ -70,7 +79,12 @@ def diagnose(path: Path, encode: Encode, decode: Decode | None, thresholds: Coll
         )
     text = _read(path)
     samples = _lines(path, text, encode) if path.suffix in JSON_LINES_SUFFIXES else _windows(encode(text), window)
-    return audit(tuple(diagnose_ids(place, ids, decode, thresholds) for place, ids in samples))
+    return audit(
+        tuple(
+            diagnose_ids(place, ids, decode if is_text or ids_are_known else None, thresholds)
+            for place, ids, is_text in samples
+        )
+    )
 
 
 def diagnose_ids(place: str, ids: list[int], decode: Decode | None, thresholds: Collapse) -> Diagnosis:
@@ -130,20 +144,22 @@ def _read(path: Path) -> str:
     return text
 
 
-def _windows(ids: list[int], window: int) -> Iterator[tuple[str, list[int]]]:
+def _windows(ids: list[int], window: int) -> Iterator[tuple[str, list[int], bool]]:
     for start in range(0, len(ids), window):
         cut = ids[start : start + window]
-        yield f"tokens {start}-{start + len(cut) - 1}", cut
+        yield f"tokens {start}-{start + len(cut) - 1}", cut, True
 
 
-def _lines(path: Path, text: str, encode: Encode) -> Iterator[tuple[str, list[int]]]:
+def _lines(path: Path, text: str, encode: Encode) -> Iterator[tuple[str, list[int], bool]]:
+    """(place, ids, whether they were encoded here) of each line."""
     # Not str.splitlines: it also cuts at separators such as U+2028, which JSON allows inside strings.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            yield f"line {number}", _line_ids(f"{path}, line {number}", line, encode)
+            ids, is_text = _line_ids(f"{path}, line {number}", line, encode)
+            yield f"line {number}", ids, is_text
 
 
-def _line_ids(where: str, line: str, encode: Encode) -> list[int]:
+def _line_ids(where: str, line: str, encode: Encode) -> tuple[list[int], bool]:
     try:
         value = json.loads(line)
     except json.JSONDecodeError as error:
@@ -152,13 +168,13 @@ def _line_ids(where: str, line: str, encode: Encode) -> list[int]:
         raise InputError(f"{where} is not an object, received {type(value).__name__}", _JSON_LINES_HINT)
     record = cast(dict[str, Any], value)
     if "token_ids" in record:
-        return _token_ids(where, record["token_ids"])
+        return _token_ids(where, record["token_ids"]), False
     if "text" not in record:
         received = ", ".join(map(repr, record)) or "no keys"
         raise InputError(f'{where} has neither "text" nor "token_ids", received {received}', _JSON_LINES_HINT)
     if not isinstance(record["text"], str):
         raise InputError(f'{where}: "text" must be text, received {record["text"]!r}', _JSON_LINES_HINT)
-    return encode(record["text"])
+    return encode(record["text"]), True
 
 
 def _token_ids(where: str, value: Any) -> list[int]:

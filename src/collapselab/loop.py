@@ -14,7 +14,7 @@ from collapselab.setup import Setup
 from collapselab.training import Batch, StepStats, batch_nll, make_batch, update
 
 
-def loop(
+def online_loop(
     setup: Setup, history: Sequence[Record] = (), metrics: Mapping[str, Metric] | None = None
 ) -> Iterator[Record]:
     """Records of the online loop: record t describes the model after t updates; the last one says why it stopped.

@@ -95,9 +95,7 @@ def verdict_values(
     return {"degenerate": step.degenerate, "reasons": list(step.reasons), "kind": step.kind}
 
 
-def observation(
-    step: int, values: Mapping[str, Value], samples: Sequence[Sample], thresholds: Collapse
-) -> Observation:
+def observation(step: int, values: Mapping[str, Value], samples: Sequence[Sample], thresholds: Collapse) -> Observation:
     """What a record says of collapse; it can be made again from the files of a run."""
     record = Record(step, values)
     judged = _judged(samples, thresholds)

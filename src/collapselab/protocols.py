@@ -97,5 +97,7 @@ def parse_protocol(text: str) -> Protocol:
         raise InputError(f"protocol {text!r} is not of the form of {kind}", f"for example {_FORMS[kind]}")
     n, argument = int(match[2]), int(match[3]) if match[3] else None
     if n < 2 or argument == 0 or (kind == "sliding" and argument is not None and argument >= n):
-        raise InputError(f"protocol {text!r} leaves a window nothing to score, or a sliding window no context", _FORMS[kind])
+        raise InputError(
+            f"protocol {text!r} leaves a window nothing to score, or a sliding window no context", _FORMS[kind]
+        )
     return Protocol(kind, n, argument, match[4] is not None)

@@ -191,7 +191,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         try:
             values.append(loads(line))
         except ValueError:
-            raise InputError(f"{path}, line {number}: not JSON", "the file was damaged; cut it off before that line") from None
+            raise InputError(
+                f"{path}, line {number}: not JSON", "the file was damaged; cut it off before that line"
+            ) from None
     return values
 
 

@@ -141,8 +141,8 @@ def _check_lengths(setup: Setup) -> None:
     total = num_prompt + settings.max_new_tokens
     if settings.context_mode == "cache" and total > setup.context:
         raise InputError(
-            f"in cache mode prompt and sample must fit the context of {setup.context} tokens, received {num_prompt} for "
-            f"the prompt and generate.max_new_tokens {settings.max_new_tokens}",
+            f"in cache mode prompt and sample must fit the context of {setup.context} tokens, "
+            f"received {num_prompt} for the prompt and generate.max_new_tokens {settings.max_new_tokens}",
             f"use at most {setup.context - num_prompt} new tokens, or --generate.context_mode crop",
         )
     inputs = min(total - 1, config.train.window or total)

@@ -63,7 +63,9 @@ def make_batch(
     return Batch(inputs_BT.to(device), targets_BT.to(device))
 
 
-def _row(ids: list[int], first_target: int, window: int | None, generator: np.random.Generator) -> tuple[list[int], list[int]]:
+def _row(
+    ids: list[int], first_target: int, window: int | None, generator: np.random.Generator
+) -> tuple[list[int], list[int]]:
     """(inputs, targets) of one sequence: all of it, or a block of `window` inputs, each with its next token."""
     first_input, num_targets = 0, len(ids) - first_target
     if window is not None and num_targets > window:
@@ -76,13 +78,11 @@ def _row(ids: list[int], first_target: int, window: int | None, generator: np.ra
 def batch_nll(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Mean negative log-likelihood of the batch's targets in nats, at temperature 1, as a scalar with its graph."""
     logits_BTV = model(input_ids=batch.inputs_BT, use_cache=False).logits.float()
-    return torch.nn.functional.cross_entropy(
-        logits_BTV.flatten(0, 1), batch.targets_BT.flatten(), ignore_index=IGNORED
-    )
+    return torch.nn.functional.cross_entropy(logits_BTV.flatten(0, 1), batch.targets_BT.flatten(), ignore_index=IGNORED)
 
 
 def make_optimizer(model: PreTrainedModel, settings: Optimizer) -> torch.optim.Optimizer:
-    """The optimiser; weight decay acts on tensors with two or more dimensions only (the GPT-2 and nanoGPT convention)."""
+    """The optimiser; weight decay acts on tensors with two or more dimensions only, as in nanoGPT."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": settings.weight_decay},

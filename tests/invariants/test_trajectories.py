@@ -7,13 +7,15 @@ from collections.abc import Mapping
 import pytest
 
 from collapselab.config import RunConfig, override
-from collapselab.loop import loop
+from collapselab.loop import online_loop
 from collapselab.records import Record, Value
 from collapselab.setup import build
 
 
 def records_of(config: RunConfig, **changes: object) -> list[Record]:
-    return list(loop(build(override(config, {name.replace("__", "."): value for name, value in changes.items()}))))
+    return list(
+        online_loop(build(override(config, {name.replace("__", "."): value for name, value in changes.items()})))
+    )
 
 
 def samples_of(records: list[Record]) -> list[tuple[int, ...]]:

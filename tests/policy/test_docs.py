@@ -106,5 +106,5 @@ def test_commands_are_collected_and_checked(tmp_path: Path) -> None:
         "```sh\n$ collapselab run demo \\\n  --optim.lr 1e-4  # faster\npip install x\n```\ncollapselab run\n"
     )
     assert commands(page) == [["run", "demo", "--optim.lr", "1e-4"]]
-    with pytest.raises(ValueError, match="unknown setting 'optim.rate'"):
+    with pytest.raises(ValueError, match=r"unknown setting 'optim\.rate'"):
         test_documented_commands_are_known(["run", "demo", "--optim.rate", "1"])

@@ -11,8 +11,10 @@ PUBLIC = {
     "__version__",
     "load_model",
     "load_runs",
+    "build",
     "load_text",
-    "loop",
+    "override",
+    "online_loop",
     "presets",
     "run",
 }

@@ -10,8 +10,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MODULES = sorted([*ROOT.glob("src/**/*.py"), *ROOT.glob("tools/*.py")])
 MAX_MODULE_LINES, MAX_FUNCTION_LINES = 300, 80
-# The builder of the shipped models is one file, so that a stranger can repeat it from one file.
-LONGER = {"tools/pretrain_builtin.py": 400}
 
 
 def long_functions(source: str) -> list[str]:
@@ -22,7 +20,7 @@ def long_functions(source: str) -> list[str]:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_modules_and_functions_are_short(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
-    assert len(source.splitlines()) <= LONGER.get(str(path.relative_to(ROOT)), MAX_MODULE_LINES)
+    assert len(source.splitlines()) <= MAX_MODULE_LINES
     assert long_functions(source) == []
 
 

@@ -382,8 +382,8 @@ def test_smollm2_from_its_wheel(tmp_path: Path, capfd: pytest.CaptureFixture[str
     loaded.model.save_pretrained(tmp_path)
     loaded.tokenizer.backend.save(str(tmp_path / "tokenizer.json"))
     again = load_model(str(tmp_path))
-    ids_BT = torch.tensor([loaded.tokenizer.encode("It is a truth universally acknowledged, that a single man")])
+    ids_BT = torch.tensor([loaded.tokenizer.encode("The capital of France is")])
     with torch.no_grad():
-        result = loaded.model(ids_BT, labels=ids_BT)
-        assert torch.equal(result.logits, again.model(ids_BT).logits)
-    assert result.loss < 3.5, "a model that reads English has well under 3.5 nats a token on this sentence"
+        logits_BTV = loaded.model(ids_BT).logits
+        assert torch.equal(logits_BTV, again.model(ids_BT).logits)
+    assert loaded.tokenizer.decode([int(logits_BTV[0, -1].argmax())]) == " Paris"

@@ -9,6 +9,7 @@ from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
+from tyro.conf import Positional
 
 from collapselab.cli.audit import TOTALS, print_audit
 from collapselab.records import dumps
@@ -50,7 +51,9 @@ def evaluate(
     for name, text in texts.items():
         ids = loaded.tokenizer.encode(text.text)
         loss = measure(
-            loaded.model, plan(resolved, ids, loaded.tokenizer, rng(0, "evaluation", 0)), loaded.tokenizer.end_of_text_id
+            loaded.model,
+            plan(resolved, ids, loaded.tokenizer, rng(0, "evaluation", 0)),
+            loaded.tokenizer.end_of_text_id,
         )
         derived = {n: getattr(loss, n) for n in ("perplexity", "bits_per_byte", "word_perplexity")}
         rows[name] = asdict(loss) | derived | {"text_sha256": text.sha256, "text_tokens": len(ids)}
@@ -72,9 +75,7 @@ def evaluate(
     Console().print(f"{model}, {resolved.name}", table, sep="\n", markup=False, highlight=False)
 
 
-def diagnose(
-    file: Positional[Path], tokenizer: str | None = None, window: int = 200, json: bool = False
-) -> None:
+def diagnose(file: Positional[Path], tokenizer: str | None = None, window: int = 200, json: bool = False) -> None:
     """Audits a text for degeneration: which samples, by which rules, of which kind.
 
     Args:
@@ -136,7 +137,9 @@ def presets() -> None:
 
     for name, preset in PRESETS.items():
         config = preset()
-        _print(f"[bold]{name}[/]  (model {config.model}, data {','.join(config.data)})", cleandoc(preset.__doc__ or ""), "")
+        _print(
+            f"[bold]{name}[/]  (model {config.model}, data {','.join(config.data)})", cleandoc(preset.__doc__ or ""), ""
+        )
 
 
 def _table(*columns: str) -> Table:

@@ -89,7 +89,7 @@ def _run(config: RunConfig, options: Options, changes: dict[str, str]) -> tuple[
     console.print(f"collapselab: {config.model}, learning rate {config.optim.lr:g}, loading …")
     # torch and transformers take seconds to import, so the command line answers wrong input first.
     from collapselab.cli.live import Progress
-    from collapselab.run import run
+    from collapselab.runner import run
 
     with Progress(config, console) as progress:
         result = run(
@@ -109,4 +109,5 @@ def _draw(path: Path) -> None:
     from collapselab.frames import load_runs
     from collapselab.report.figures import loss_figure, save_figure
 
-    save_figure(loss_figure(load_runs(path)), path, "loss")
+    frames = load_runs(path)
+    save_figure(loss_figure(frames.steps, frames.runs.iloc[0].to_dict()), path, "loss")

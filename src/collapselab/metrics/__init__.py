@@ -84,7 +84,7 @@ SAMPLES_METRICS: dict[str, SamplesMetric] = {
 def repetition_metrics(ids: Ids) -> dict[str, Value]:
     """Every metric of `SAMPLE_METRICS` on one sample; match lengths and loops are computed once.
 
-    Measured on one busy core: 3 ms for 200 tokens, 8 ms for 1024.
+    CPU time measured on a Xeon core: 1.5 ms for 200 tokens, 5 ms for 1024.
     """
     lengths = match_lengths(ids)
     shared: dict[str, Value] = {

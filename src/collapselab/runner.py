@@ -18,7 +18,8 @@ from collapselab.checkpoint import load_checkpoint, save_checkpoint
 from collapselab.config import RunConfig
 from collapselab.environment import environment
 from collapselab.errors import CollapselabError, InputError, Interrupted
-from collapselab.loop import Metric, loop
+from collapselab.loop import online_loop
+from collapselab.measure import Metric
 from collapselab.records import SCHEMA_VERSION, Record
 from collapselab.rundir import FINISHED, RecordWriter, RunDir, Status, read_json, write_json
 from collapselab.setup import Setup, build
@@ -86,11 +87,11 @@ def run(
             raise
 
 
-def _claim(rundir: RunDir, config: RunConfig, resume: bool, fresh: bool, asked_for: Mapping[str, object] | None) -> None:
+def _claim(
+    rundir: RunDir, config: RunConfig, resume: bool, fresh: bool, asked_for: Mapping[str, object] | None
+) -> None:
     """Makes the directory this run's, or refuses."""
-    if fresh and rundir.holds_a_run():
-        _remove_run(rundir)
-    if rundir.holds_a_run():
+    if rundir.holds_a_run() and not fresh:
         _check_same_run(rundir, config)
         if not resume:
             raise InputError(
@@ -99,7 +100,9 @@ def _claim(rundir: RunDir, config: RunConfig, resume: bool, fresh: bool, asked_f
             )
         return
     foreign = [p.name for p in rundir.path.iterdir() if p.name != "lock"]
-    if foreign:
+    if rundir.holds_a_run():
+        _remove_run(rundir)
+    elif foreign:
         raise InputError(
             f"{rundir.path} is not empty and holds no run: {', '.join(sorted(foreign)[:3])}",
             "choose a new directory with --out",
@@ -125,7 +128,9 @@ def _difference(there: object, config: RunConfig) -> str:
     """The first settings in which two configurations differ."""
     old, new = dict(_leaves(there)), dict(_leaves(config.model_dump(mode="json")))
     names = [name for name in new if old.get(name) != new[name]]
-    return "; ".join(f"{name} is {old.get(name)!r} there, {new[name]!r} here" for name in names[:3]) or "another version"
+    return (
+        "; ".join(f"{name} is {old.get(name)!r} there, {new[name]!r} here" for name in names[:3]) or "another version"
+    )
 
 
 def _leaves(tree: object, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -173,7 +178,7 @@ def _carry_out(
     saved = time.monotonic()
     try:
         with interruptions() as interrupted:
-            for record in loop(setup, history, metrics):
+            for record in online_loop(setup, history, metrics):
                 writer.append(record)
                 rundir.write_status("running", record.step)
                 if on_record is not None:

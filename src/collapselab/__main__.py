@@ -1,0 +1,5 @@
+"""`python -m collapselab`."""
+
+from collapselab.cli import main
+
+main()
