@@ -54,7 +54,7 @@ class Recipe:
 
 
 RECIPES = {
-    "nano": Recipe(n_embd=96, n_layer=3, n_head=2, dropout=0.0, learning_rate=3e-3, epochs=16),
+    "nano": Recipe(n_embd=96, n_layer=3, n_head=2, dropout=0.0, learning_rate=3e-3, epochs=8),
     "micro": Recipe(n_embd=192, n_layer=4, n_head=3, dropout=0.1, learning_rate=2e-3, epochs=16),
     "mini": Recipe(n_embd=256, n_layer=7, n_head=4, dropout=0.2, learning_rate=1.5e-3, epochs=12),
 }

@@ -275,7 +275,7 @@ def _from_text(value: str, field: FieldInfo) -> object:
     if optional and value.lower() in ("none", "null"):
         return None
     is_tuple = get_origin(field.annotation) is tuple
-    return tuple(value.split(",")) if is_tuple else value
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if is_tuple else value
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:

@@ -11,11 +11,11 @@ from typing import Any, cast
 
 from scipy.special import betaincinv  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
-from collapselab.collapse import MIN_TOKENS, SampleVerdict, count_visible, judge_sample
 from collapselab.config import Collapse
 from collapselab.errors import InputError
 from collapselab.metrics import repetition_metrics
 from collapselab.records import Value
+from collapselab.verdicts import MIN_TOKENS, SampleVerdict, count_visible, judge_sample
 
 Encode = Callable[[str], list[int]]
 Decode = Callable[[list[int]], str]

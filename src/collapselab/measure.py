@@ -7,18 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Protocol as Interface
 
-from collapselab.collapse import (
-    CollapseState,
-    Observation,
-    StepVerdict,
-    advance,
-    judge_sample,
-    judge_step,
-)
+from collapselab.collapse import CollapseState, Observation, advance
 from collapselab.config import Collapse
 from collapselab.metrics import repetition_metrics
 from collapselab.records import Record, Sample, Value
 from collapselab.tokenization import Tokenizer
+from collapselab.verdicts import StepVerdict, judge_sample, judge_step
 
 Metric = Callable[[Sequence[int]], Value]
 

@@ -11,18 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from collapselab.collapse import (
-    CollapseState,
-    Observation,
-    SampleVerdict,
-    StepVerdict,
-    advance,
-    count_visible,
-    judge_sample,
-    judge_step,
-    outcome,
-)
+from collapselab.collapse import CollapseState, Observation, advance, outcome
 from collapselab.config import Collapse
+from collapselab.verdicts import SampleVerdict, StepVerdict, count_visible, judge_sample, judge_step
 
 THRESHOLDS = Collapse()
 BUILTIN = Path(__file__).parents[2] / "src" / "collapselab" / "builtin"
