@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collapselab import presets
-    from collapselab.config import RunConfig, override
+    from collapselab.config import RunConfig
+from collapselab.overrides import override
     from collapselab.data import load_text
     from collapselab.errors import InputError
     from collapselab.frames import Runs, load_runs
@@ -48,7 +49,7 @@ _HOME = {
     "load_runs": "frames",
     "load_text": "data",
     "online_loop": "loop",
-    "override": "config",
+    "override": "overrides",
     "run": "runner",
 }
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
 from collapselab.errors import InputError
@@ -98,7 +98,7 @@ def _weights(loaded: LoadedModel) -> dict[str, Tensor]:
 
 
 def _optimizer_tensors(loaded: LoadedModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    names = {p: name for name, p in loaded.model.named_parameters()}
+    names: dict[Tensor, str] = {p: name for name, p in loaded.model.named_parameters()}
     return {
         f"{names[p]}|{key}": value.contiguous()
         for p, state in optimizer.state.items()

@@ -50,6 +50,7 @@ class CollapseState:
     degraded_step: int | None = None
     severe_step: int | None = None
     diverged_step: int | None = None
+    is_non_finite: bool = False
     # The steps in a row that are candidates for onset, later for recovery: first step, its kind, their number.
     streak_start: int | None = None
     streak_kind: str | None = None
@@ -59,6 +60,11 @@ class CollapseState:
     def is_totally_collapsed(self) -> bool:
         """Total collapse is reached and onset is settled (with a short window, total collapse may come first)."""
         return self.total_collapse_step is not None and self.onset_step is not None
+
+    @property
+    def is_collapsing(self) -> bool:
+        """At least half of the window is degenerate."""
+        return self.degenerate_share is not None and self.degenerate_share >= 1 / 2
 
     @property
     def kind(self) -> str | None:
@@ -120,7 +126,8 @@ def _advance_losses(state: CollapseState, observation: Observation) -> CollapseS
     step, val_nll = observation.step, observation.val_nll_nats
     if step == 0:
         state = replace(state, val_nll_at_0=val_nll)
-    if state.diverged_step is None and _is_diverged(state, observation):
+    state = replace(state, is_non_finite=state.is_non_finite or not _are_finite(observation))
+    if state.diverged_step is None and (state.is_non_finite or _is_beyond_bound(state, val_nll)):
         state = replace(state, diverged_step=step)
     if val_nll is None or state.val_nll_at_0 is None:
         return state
@@ -132,14 +139,16 @@ def _advance_losses(state: CollapseState, observation: Observation) -> CollapseS
     return state
 
 
-def _is_diverged(state: CollapseState, observation: Observation) -> bool:
-    losses = [loss for loss in (observation.train_nll_nats, observation.val_nll_nats) if loss is not None]
-    if not all(math.isfinite(loss) for loss in losses):
-        return True
+def _are_finite(observation: Observation) -> bool:
+    losses = (observation.train_nll_nats, observation.val_nll_nats)
+    return all(math.isfinite(loss) for loss in losses if loss is not None)
+
+
+def _is_beyond_bound(state: CollapseState, val_nll: float | None) -> bool:
     bound_nats = math.log(min(DIVERGED_PERPLEXITY, DIVERGED_VOCABULARIES * state.vocab_size))
     # A model that never was below the bound on this text has not left it by training.
     began_beyond = state.val_nll_at_0 is not None and state.val_nll_at_0 > bound_nats
-    return observation.val_nll_nats is not None and observation.val_nll_nats > bound_nats and not began_beyond
+    return val_nll is not None and val_nll > bound_nats and not began_beyond
 
 
 @dataclass(frozen=True)
@@ -163,7 +172,8 @@ def outcome(state: CollapseState) -> Outcome:
     """The outcome of a state.
 
     One of `diverged`, `total-collapse`, `collapsed` (onset only), `recovered`, `severe`, `degraded` and `healthy`.
-    Of divergence and total collapse the earlier one names the run. `recovered` holds while less than half of the
+    A loss that is no number makes a run diverged; a perplexity beyond its bound does so only without total collapse,
+    on the way to which it is passed anyway. `recovered` holds while less than half of the
     window is degenerate again; `severe` and `degraded` speak of validation loss alone.
     """
     return Outcome(
@@ -183,7 +193,7 @@ def outcome(state: CollapseState) -> Outcome:
 
 def _headline(state: CollapseState) -> str:
     total, diverged = state.total_collapse_step, state.diverged_step
-    if diverged is not None and (total is None or diverged <= total):
+    if diverged is not None and (total is None or (state.is_non_finite and diverged <= total)):
         return "diverged"
     if state.recovered_step is not None and state.degenerate_share is not None and state.degenerate_share < 1 / 2:
         return "recovered"

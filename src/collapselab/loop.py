@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
+from torch import Tensor
+
 from collapselab.arms import probe, training_sequences, training_text
 from collapselab.collapse import CollapseState, advance
+from collapselab.config import Stop
 from collapselab.measure import Metric, Stopwatch, loss_values, observation, replay, sample_values, verdict_values
 from collapselab.randomness import rng
 from collapselab.records import Record, Sample, Value
@@ -52,10 +55,12 @@ def online_loop(
         values |= sample_values(text.samples, metrics or {})
         values |= verdict_values(state, values, samples, config.collapse, learner.tokenizer)
         former, state = state, advance(state, observation(step, values, samples, config.collapse), config.collapse)
-        values |= {"degenerate_share": state.degenerate_share, "stop": stop_reason(setup, state, step)}
+        values |= {"degenerate_share": state.degenerate_share, "stop": stop_reason(state, config.stop)}
         clock.lap("measure")
 
         onset_is_news = state.onset_step is not None and former.onset_step is None
+        if values["stop"] is not None and step % config.eval.every:
+            values |= loss_values("val", setup.losses(step))
         if setup.full_plans and (step % config.eval.full_every == 0 or onset_is_news or values["stop"] is not None):
             values |= loss_values("full", setup.full_losses())
         clock.lap("evaluate")
@@ -71,14 +76,16 @@ def online_loop(
             return
 
 
-def stop_reason(setup: Setup, state: CollapseState, step: int) -> str | None:
-    """Why a run ends at this step: `diverged`, `collapsed` or `budget`; `None` goes on."""
-    rules = setup.config.stop
-    if rules.on_divergence and state.diverged_step is not None:
-        return "diverged"
+def stop_reason(state: CollapseState, rules: Stop) -> str | None:
+    """Why a run ends at this step: `collapsed`, `diverged` or `budget`; `None` goes on.
+
+    A model on its way into collapse soon passes the perplexity bound of divergence; it is left to arrive.
+    """
     if rules.on_collapse and state.is_totally_collapsed:
         return "collapsed"
-    return "budget" if step >= rules.max_steps else None
+    if rules.on_divergence and state.diverged_step is not None and (state.is_non_finite or not state.is_collapsing):
+        return "diverged"
+    return "budget" if state.step == rules.max_steps else None
 
 
 def _batch(setup: Setup, sequences: Sequence[Sequence[int]], num_prompt: int, step: int) -> Batch:
@@ -86,12 +93,12 @@ def _batch(setup: Setup, sequences: Sequence[Sequence[int]], num_prompt: int, st
     return make_batch(sequences, num_prompt, setup.config.train, windows, setup.config.device)
 
 
-def _loss(setup: Setup, batch: Batch):
+def _loss(setup: Setup, batch: Batch) -> Tensor:
     with setup.autocast():
         return batch_nll(setup.learner.model, batch)
 
 
-def _update(setup: Setup, batch: Batch, loss) -> StepStats:
+def _update(setup: Setup, batch: Batch, loss: Tensor) -> StepStats:
     """`steps_per_sequence` updates on one batch, the first on the loss at hand; the figures are the last one's."""
     config, model = setup.config, setup.learner.model
     if config.optim.reset_each_step:

@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from collapselab.config import (
-    Evaluation,
-    Generation,
-    Optimizer,
-    RunConfig,
-    Sampling,
-    Stop,
-    Training,
-    load_toml,
-    override,
-)
+from collapselab.config import Evaluation, Generation, Optimizer, RunConfig, Sampling, Stop, Training
 from collapselab.errors import InputError, nearest
+from collapselab.overrides import load_toml, override
 
 
 def paper() -> RunConfig:
@@ -52,8 +43,9 @@ def demo() -> RunConfig:
     """The paper's loop on a model shipped with the package, from its pretrained state to total collapse.
 
     Command: `make demo`, or `collapselab run demo`.
+    Expected: total collapse after some 60 to 80 steps, within three minutes on two cores.
     """
-    return RunConfig(model="builtin:micro", data=("austen", "moby-dick"), optim=Optimizer(lr=3e-5))
+    return RunConfig(model="builtin:micro", data=("austen", "moby-dick"), optim=Optimizer(lr=5e-5))
 
 
 PRESETS: dict[str, Callable[[], RunConfig]] = {"paper": paper, "authors-code": authors_code, "demo": demo}

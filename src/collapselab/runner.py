@@ -6,11 +6,12 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 import torch
 
@@ -135,7 +136,7 @@ def _difference(there: object, config: RunConfig) -> str:
 
 def _leaves(tree: object, prefix: str = "") -> Iterator[tuple[str, object]]:
     if isinstance(tree, Mapping):
-        for key, value in tree.items():  # pyright: ignore[reportUnknownVariableType]
+        for key, value in cast(Mapping[str, object], tree).items():
             yield from _leaves(value, f"{prefix}{key}." if isinstance(value, Mapping) else f"{prefix}{key}")
     else:
         yield prefix, tree
@@ -230,7 +231,7 @@ def _log(rundir: RunDir, message: str) -> None:
 
 
 @contextmanager
-def interruptions() -> Iterator[threading.Event]:
+def interruptions() -> Generator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set; a second Ctrl-C raises `KeyboardInterrupt` at once."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():

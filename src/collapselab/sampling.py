@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -96,7 +97,8 @@ def generate(
     assert len(prompts) == len(noise) and len({len(p) for p in prompts}) == 1, (len(prompts), len(noise))
     tokens_BT = torch.tensor([list(p) for p in prompts], device=model.device)
     num_prompt, cache = tokens_BT.shape[1], DynamicCache(config=model.config)
-    nll_BT, entropy_BT = [], []
+    nll_BT: list[Tensor] = []
+    entropy_BT: list[Tensor] = []
     ended_B = torch.zeros(len(prompts), dtype=torch.bool, device=model.device)
     for _ in range(max_new_tokens):
         logits_BV = _next_logits(model, tokens_BT, cache, context)
@@ -105,7 +107,7 @@ def generate(
         noise_BV = torch.from_numpy(np.stack([g.standard_exponential(vocab, dtype=np.float32) for g in noise]))
         next_B = draw(distribution(logits_BV, rule), noise_BV.to(model.device))
         nll_BT.append(-logp_BV.gather(-1, next_B[:, None])[:, 0])
-        entropy_BT.append(torch.special.entr(logp_BV.exp()).sum(-1))
+        entropy_BT.append(-(logp_BV.exp() * logp_BV).sum(-1))
         tokens_BT = torch.cat([tokens_BT, next_B[:, None]], 1)
         if stop_token is not None:
             ended_B |= next_B == stop_token
@@ -123,7 +125,7 @@ def _next_logits(model: PreTrainedModel, tokens_BT: Tensor, cache: DynamicCache,
 
 
 def _cut(tokens_BT: Tensor, nll_BT: Tensor, entropy_BT: Tensor, stop_token: int | None) -> Generated:
-    rows = tokens_BT.tolist()
+    rows = cast(list[list[int]], tokens_BT.tolist())
     lengths = [row.index(stop_token) + 1 if stop_token is not None and stop_token in row else len(row) for row in rows]
     return Generated(
         token_ids=[row[:n] for row, n in zip(rows, lengths, strict=True)],

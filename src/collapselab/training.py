@@ -103,5 +103,5 @@ def update(model: PreTrainedModel, optimizer: torch.optim.Optimizer, loss: Tenso
     optimizer.zero_grad(set_to_none=True)
     with torch.no_grad():
         changes = [p - old for p, old in zip(parameters, before, strict=True)]
-        update_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(changes)))
+        update_norm = torch.nn.utils.get_total_norm(changes)
     return StepStats(float(grad_norm), float(update_norm))

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from collapselab import presets
-from collapselab.config import RunConfig, override
+from collapselab.config import RunConfig
+from collapselab.overrides import override
 from collapselab.rundir import FINISHED, read_json, read_lines
 from collapselab.runner import run
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from collapselab.config import RunConfig, override
+from collapselab.config import RunConfig
 from collapselab.loop import online_loop
+from collapselab.overrides import override
 from collapselab.records import Record, Value
 from collapselab.setup import build
 

@@ -13,8 +13,8 @@ import pytest
 
 from collapselab import cli, presets
 from collapselab.cli.running import split_settings
-from collapselab.config import override, settings
 from collapselab.metrics import SAMPLE_METRICS
+from collapselab.overrides import override, settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("results/**/*.md")])

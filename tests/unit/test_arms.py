@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from collapselab.arms import probe, training_sequences, training_text
-from collapselab.config import RunConfig, override
+from collapselab.config import RunConfig
 from collapselab.errors import InputError
+from collapselab.overrides import override
 from collapselab.setup import Setup, build
 from collapselab.testing import save_folder, tiny_model
 

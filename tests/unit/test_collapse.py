@@ -343,7 +343,14 @@ def test_a_model_that_began_beyond_the_bound_diverges_only_by_no_number():
     assert run([start, unjudged(1, val=math.nan)]).diverged_step == 1
 
 
-def test_of_divergence_and_total_collapse_the_earlier_names_the_run():
+def test_a_perplexity_passed_on_the_way_to_total_collapse_does_not_name_the_run():
+    on_the_way = [replace(seen, val_nll_nats=1.0 if seen.step == 0 else 9.5) for seen in pattern("x" * 8)]
+    assert run(on_the_way).diverged_step == 1
+    assert outcome(run(on_the_way)).outcome == "total-collapse"
+    assert outcome(run(on_the_way[:7])).outcome == "diverged"
+
+
+def test_of_a_loss_that_is_no_number_and_total_collapse_the_earlier_names_the_run():
     total = pattern("x" * 8)
     assert outcome(run([*total, unjudged(8, val=math.inf)])).outcome == "total-collapse"
     assert outcome(run([replace(total[0], train_nll_nats=math.nan), *total[1:]])).outcome == "diverged"

@@ -8,8 +8,9 @@ import pytest
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from collapselab.config import RunConfig, override, settings, validate
+from collapselab.config import RunConfig
 from collapselab.errors import InputError
+from collapselab.overrides import override, settings, validate
 from collapselab.presets import authors_code, demo, paper
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from collapselab.config import RunConfig, settings
+from collapselab.config import RunConfig
 from collapselab.errors import InputError
 from collapselab.frames import load_runs
+from collapselab.overrides import settings
 from collapselab.presets import demo
 from collapselab.records import dumps
 

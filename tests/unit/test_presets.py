@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from collapselab.config import RunConfig, settings
+from collapselab.config import RunConfig
 from collapselab.errors import InputError
+from collapselab.overrides import settings
 from collapselab.presets import PRESETS, authors_code, demo, load, paper
 
 TABLE: dict[str, tuple[object, object]] = {

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from collapselab.config import RunConfig, override
+from collapselab.config import RunConfig
 from collapselab.errors import InputError, Interrupted, RunFailed
+from collapselab.overrides import override
 from collapselab.records import Record
 from collapselab.rundir import RunDir, read_json, read_lines
 from collapselab.runner import run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 
@@ -30,6 +31,7 @@ def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())  # noqa: T201
         return EXIT_DONE
+    _show_notices()
     try:
         name, rest = arguments[0], arguments[1:]
         if name not in COMMANDS:
@@ -57,6 +59,16 @@ def _call(name: str, rest: list[str]) -> None:
         running.run_command(options, settings)
     else:
         tyro.cli(COMMANDS[name], prog=f"collapselab {name}", args=rest, config=(tyro.conf.FlagCreatePairsOff,))
+
+
+def _show_notices() -> None:
+    """Downloads say where a text comes from and under which licence."""
+    logger = logging.getLogger("collapselab")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("collapselab: %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
 
 
 def _overview() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -47,7 +47,7 @@ def evaluate(
 
     loaded = load_model(model, device=device)
     resolved = fitting_protocol(protocol, loaded)
-    rows: dict[str, dict[str, object]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for name, text in texts.items():
         ids = loaded.tokenizer.encode(text.text)
         loss = measure(

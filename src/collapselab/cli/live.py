@@ -14,6 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from collapselab.cli.text import one_line
 from collapselab.config import RunConfig
 from collapselab.records import Record
 from collapselab.setup import Setup
@@ -117,12 +118,6 @@ def verdict_so_far(record: Record) -> str:
     if share == 0:
         return "healthy so far" + why
     return f"{share:.0%} of the last samples are degenerate{why}"
-
-
-def one_line(text: str) -> str:
-    """A text with its white space folded and control characters made visible."""
-    folded = " ".join(text.split())
-    return "".join(c if c.isprintable() else "�" for c in folded)
 
 
 def _number(value: float | None) -> str:

@@ -6,14 +6,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from tyro.conf import Positional
 
 from collapselab import presets
 from collapselab.cli.verdict import print_verdict
-from collapselab.config import RunConfig, override, settings
+from collapselab.config import RunConfig
 from collapselab.errors import InputError
+from collapselab.overrides import override, settings
 from collapselab.records import dumps
 
 
@@ -110,4 +112,5 @@ def _draw(path: Path) -> None:
     from collapselab.report.figures import loss_figure, save_figure
 
     frames = load_runs(path)
-    save_figure(loss_figure(frames.steps, frames.runs.iloc[0].to_dict()), path, "loss")
+    row: dict[str, Any] = frames.runs.iloc[0].to_dict()  # pyright: ignore[reportAssignmentType]
+    save_figure(loss_figure(frames.steps, row), path, "loss")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from collapselab.cli.text import one_line
 from collapselab.records import Record
 from collapselab.rundir import RunDir
 
@@ -57,7 +58,7 @@ def _sample_table(records: list[Record]) -> Table:
     table.add_column("own loss", justify="right")
     table.add_column("text")
     for record in table_1(records):
-        text = " ".join(record.samples[0].text.split())
+        text = one_line(record.samples[0].text)
         shown = text if len(text) <= SAMPLE_CHARS else text[:SAMPLE_CHARS] + " …"
         table.add_row(str(record.step), _nats(record.number("train_nll_nats")), Text(shown))
     return table

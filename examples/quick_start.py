@@ -1,0 +1,21 @@
+"""A short self-training run from Python, and what it leaves behind.
+
+python examples/quick_start.py [FOLDER]
+"""
+
+import sys
+from pathlib import Path
+
+from collapselab import load_runs, override, presets, run
+
+folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/quick-start")
+
+# Any preset, with some settings changed; `collapselab run --help` lists them all.
+config = override(presets.demo(), {"model": "builtin:nano", "stop.max_steps": 10, "eval.full_every": 0})
+result = run(config, out=folder, fresh=True)
+print("outcome:", result.summary["outcome"], "at step", result.summary["last_step"])
+
+# Tidy pandas frames of runs, steps and samples; the same call reads a folder of many runs.
+frames = load_runs(folder)
+print(frames.steps[["step", "train_nll_nats", "val_nll_nats", "seq_rep_4", "degenerate"]].to_string(index=False))
+print(frames.samples["text"].iloc[-1])

@@ -1,0 +1,15 @@
+"""Generated text on one line of a terminal."""
+
+from __future__ import annotations
+
+import re
+
+
+def one_line(text: str) -> str:
+    """A text with blanks folded, line ends past the first shown as "⏎×n", and control characters as "�".
+
+    A collapsed model may write nothing but line ends, which plain folding would hide. Escape sequences of a terminal
+    lose their escape, so a sample cannot act on it.
+    """
+    shown = re.sub(r"\n(?:[ \t]*\n)+", lambda run: f" ⏎×{run[0].count(chr(10))} ", text)
+    return "".join(c if c.isprintable() else "�" for c in " ".join(shown.split()))

@@ -1,0 +1,97 @@
+"""Settings from the command line, from TOML files and from sweeps: by dotted name, with errors that say what to do."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from collapselab.config import RunConfig, Settings
+from collapselab.errors import InputError, nearest
+
+
+def settings(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting by its dotted name, in order."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            yield from settings(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+def override(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
+    """A configuration with some settings changed, by dotted name; text values are converted.
+
+    Raises:
+        InputError: an unknown name (with the nearest known one) or a value that breaks a rule.
+    """
+    known = dict(settings())
+    values = config.model_dump()
+    if any(name.startswith("train.") for name in changes) and "collapse.source" not in changes:
+        values["collapse"]["source"] = None  # resolved anew from the new training source
+    for name, value in changes.items():
+        name = name.replace("-", "_")
+        if name not in known:
+            raise InputError(f"unknown setting {name!r}", nearest(name, known))
+        section, _, key = name.rpartition(".")
+        target = values[section] if section else values
+        target[key] = _from_text(value, known[name]) if isinstance(value, str) else value
+    return validate(values)
+
+
+def validate(values: Mapping[str, object]) -> RunConfig:
+    """The configuration of nested values; a broken rule becomes an `InputError` that names setting, rule and value."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise InputError(*_explain(error)) from None
+
+
+def load_toml(path: Path) -> dict[str, object]:
+    """The settings of a TOML file by dotted name, and `preset` if it names one.
+
+    Raises:
+        InputError: no such file, or not TOML.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(
+            f"cannot read the settings file {path}: {error}", "give a TOML file, or a preset's name"
+        ) from None
+    return dict(_flatten(tree))
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(cast(dict[str, Any], value), f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _from_text(value: str, field: FieldInfo) -> object:
+    optional = type(None) in get_args(field.annotation)
+    if optional and value.lower() in ("none", "null"):
+        return None
+    is_tuple = get_origin(field.annotation) is tuple
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if is_tuple else value
+
+
+def _explain(error: ValidationError) -> tuple[str, str]:
+    known = dict(settings())
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown setting {name!r}", nearest(name, known)
+    rule = first["msg"].removeprefix("Value error, ")
+    message, _, hint = rule.partition("\nhint: ")
+    field = known.get(name)
+    described = (
+        f"{name}: {field.description}" if field and field.description else "collapselab run --help lists every setting"
+    )
+    return (f"{name}: {message}, received {first['input']!r}" if name else message), hint or described
