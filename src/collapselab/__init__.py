@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collapselab import presets
     from collapselab.config import RunConfig
-from collapselab.overrides import override
     from collapselab.data import load_text
     from collapselab.errors import InputError
     from collapselab.frames import Runs, load_runs
     from collapselab.loop import online_loop
     from collapselab.models import load_model
+    from collapselab.overrides import override
     from collapselab.runner import run
     from collapselab.setup import build
 

@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parents[2] / "src" / "collapselab"
 
 # From the bottom up; a module imports from its own layer and those below. A package stands for its modules.
 _LAYERS = """
-errors records randomness protocols config overrides presets rundir verdicts collapse metrics tokenization data text_sources \
-environment frames measure summary diagnose
+errors records randomness protocols config overrides presets rundir verdicts collapse metrics tokenization data \
+text_sources environment frames measure summary diagnose
 model_files models sampling training evaluation checkpoint testing
 setup arms
 loop
@@ -28,8 +28,8 @@ LAYERS = [line.split() for line in _LAYERS.strip().splitlines()]
 LAZY_UPWARD: set[tuple[str, str]] = set()
 
 _TORCH_FREE = """
-collapselab errors config overrides presets verdicts collapse metrics records randomness protocols rundir frames tokenization data
-models measure summary environment diagnose report.figures cli
+collapselab errors config overrides presets verdicts collapse metrics records randomness protocols rundir frames tokenization
+data models measure summary environment diagnose report.figures cli
 """
 TORCH_FREE = _TORCH_FREE.split()
 
