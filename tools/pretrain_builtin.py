@@ -3,6 +3,7 @@
     python tools/pretrain_builtin.py texts     --texts DIR     # writes the held-out texts
     python tools/pretrain_builtin.py tokenizer --texts DIR     # trains the tokenizer on the training part
     python tools/pretrain_builtin.py train micro --texts DIR   # weights and card
+    python tools/pretrain_builtin.py card micro --texts DIR    # the card's losses anew, from the shipped weights
 
 `--texts debian` takes the novels from Debian's `r-cran-janeaustenr` and `r-cran-tokenizers`
 (`apt-get install r-cran-janeaustenr r-cran-tokenizers`), so that anybody can repeat the training.
@@ -28,12 +29,19 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from collapselab.evaluation import evaluate, plan
+from collapselab.models import load_model
+from collapselab.protocols import Protocol
+from collapselab.randomness import rng
+from collapselab.tokenization import builtin_tokenizer
+
 BUILTIN = Path(__file__).parents[1] / "src" / "collapselab" / "builtin"
 NOVELS = ("emma", "mansfieldpark", "northangerabbey", "persuasion", "prideprejudice", "sensesensibility")
 HELD_OUT_CHARS = {"persuasion": 250_000, "moby-dick": 120_000}
 HELD_OUT_NAME = {"persuasion": "austen", "moby-dick": "moby-dick"}
 END_OF_TEXT = "<|endoftext|>"
 CONTEXT = 256
+PROTOCOL = Protocol("disjoint", CONTEXT)
 
 
 @dataclass(frozen=True)
@@ -154,24 +162,14 @@ def build_model(recipe: Recipe, vocab_size: int) -> GPT2LMHeadModel:
     )
 
 
-@torch.no_grad()
-def held_out_loss(model: GPT2LMHeadModel, tokenizer: Tokenizer, text: str) -> dict[str, float]:
-    """Loss on a text by `disjoint[256]`: nats per token, perplexity, bits per byte."""
-    model.eval()
-    ids_T = torch.tensor(tokenizer.encode(text).ids)
-    total, count = 0.0, 0
-    for block_BT in [w[None] for w in ids_T.split(CONTEXT) if len(w) > 1]:
-        logits_BTV = model(block_BT).logits.float()
-        loss = torch.nn.functional.cross_entropy(logits_BTV[0, :-1], block_BT[0, 1:], reduction="sum")
-        total, count = total + loss.item(), count + block_BT.shape[1] - 1
-    model.train()
-    # Scored tokens leave out the first of each window; their bytes are taken as the mean of all tokens.
-    num_bytes = len(text.encode()) * count / len(ids_T)
-    return {
-        "nll_nats": total / count,
-        "perplexity": math.exp(total / count),
-        "bits_per_byte": total / math.log(2) / num_bytes,
-    }
+def held_out_loss(model: GPT2LMHeadModel, text: str) -> dict[str, float]:
+    """Loss on a text by `disjoint[256]`, as `collapselab eval` measures it."""
+    tokenizer = builtin_tokenizer()
+    planned = plan(PROTOCOL, tokenizer.encode(text), tokenizer, rng(0, "evaluation", 0))
+    was_training = model.training
+    loss = evaluate(model.eval(), planned, tokenizer.end_of_text_id)
+    model.train(was_training)
+    return {"nll_nats": loss.nll_nats, "perplexity": loss.perplexity, "bits_per_byte": loss.bits_per_byte}
 
 
 def train(recipe: Recipe, books: dict[str, str], held_out: dict[str, str], tokenizer: Tokenizer) -> GPT2LMHeadModel:
@@ -208,7 +206,7 @@ def train(recipe: Recipe, books: dict[str, str], held_out: dict[str, str], token
             step += 1
             if step % 100 == 0:
                 print(f"  {step}/{total_steps} loss {loss.item():.3f} {time.time() - start:.0f}s", flush=True)
-        bits = {name: held_out_loss(model, tokenizer, text)["bits_per_byte"] for name, text in held_out.items()}
+        bits = {name: held_out_loss(model, text)["bits_per_byte"] for name, text in held_out.items()}
         print(f"epoch {epoch + 1} loss {loss.item():.3f} held-out bits per byte {bits}", flush=True)
     return model
 
@@ -235,18 +233,20 @@ def save(name: str, model: GPT2LMHeadModel, recipe: Recipe, card: dict[str, obje
     config.embd_pdrop = config.resid_pdrop = 0.0
     config.architectures = ["GPT2LMHeadModel"]
     config.save_pretrained(folder)
-    (folder / "card.json").write_text(
-        json.dumps({"name": f"builtin:{name}", **card}, indent=1, ensure_ascii=False) + "\n"
-    )
+    write_card(folder / "card.json", {"name": f"builtin:{name}", **card})
+
+
+def write_card(path: Path, card: dict[str, object]) -> None:
+    """Writes a card, in a form that people read too."""
+    path.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("texts", "tokenizer", "train"))
+    parser.add_argument("what", choices=("texts", "tokenizer", "train", "card"))
     parser.add_argument("name", nargs="?", choices=tuple(RECIPES))
     parser.add_argument("--texts", required=True)
     parser.add_argument("--vocab-size", type=int, default=2048)
-    parser.add_argument("--epochs", type=int)
     args = parser.parse_args()
     torch.set_num_threads(1)
     books, held_out = split_held_out(read_novels(args.texts))
@@ -258,9 +258,13 @@ def main() -> None:
     if args.what == "tokenizer":
         train_tokenizer(books, args.vocab_size).save(str(BUILTIN / "tokenizer.json"))
         return
+    if args.what == "card":
+        path = BUILTIN / args.name / "card.json"
+        model = load_model(f"builtin:{args.name}").model
+        losses = {k: held_out_loss(model, v) for k, v in held_out.items()}
+        write_card(path, json.loads(path.read_text(encoding="utf-8")) | {"held_out": losses})
+        return
     recipe = RECIPES[args.name]
-    if args.epochs:
-        recipe = Recipe(**{**asdict(recipe), "epochs": args.epochs})
     tokenizer = Tokenizer.from_file(str(BUILTIN / "tokenizer.json"))
     start = time.time()
     model = train(recipe, books, held_out, tokenizer)
@@ -272,8 +276,8 @@ def main() -> None:
         "architecture": "GPT-2 (transformers GPT2LMHeadModel), tied embeddings, context 256",
         "tokens_per_epoch": tokens,
         "tokens_seen": tokens * recipe.epochs,
-        "held_out": {k: held_out_loss(half, tokenizer, v) for k, v in held_out.items()},
-        "protocol": f"disjoint[{CONTEXT}]",
+        "held_out": {k: held_out_loss(half, v) for k, v in held_out.items()},
+        "protocol": PROTOCOL.name,
         "recipe": asdict(recipe),
         "sample": sample(half, tokenizer),
         "sample_rule": "temperature 0.8 from the end-of-text token",

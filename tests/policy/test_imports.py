@@ -28,8 +28,8 @@ LAYERS = [line.split() for line in _LAYERS.strip().splitlines()]
 LAZY_UPWARD: set[tuple[str, str]] = set()
 
 _TORCH_FREE = """
-collapselab errors config overrides presets verdicts collapse metrics records randomness protocols rundir frames tokenization
-data models measure summary environment diagnose report.figures cli
+collapselab errors config overrides presets verdicts collapse metrics records randomness protocols rundir frames
+tokenization data models measure summary environment diagnose report.figures cli
 """
 TORCH_FREE = _TORCH_FREE.split()
 

@@ -368,7 +368,6 @@ def test_the_listing_names_every_model_once() -> None:
     assert sizes["gpt2"] == gpt2.num_parameters()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(bool(SMOLLM2_MISSING), reason=f"not installed: {', '.join(SMOLLM2_MISSING)}")
 def test_smollm2_from_its_wheel(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     loaded = load_model(SMOLLM2)
