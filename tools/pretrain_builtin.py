@@ -85,9 +85,7 @@ def export_from_debian(folder: Path) -> None:
     (folder / "austen").mkdir()
     (folder / "moby-dick").mkdir()
     lines = [f'writeLines(janeaustenr::{name}, "{folder}/austen/{name}.txt")' for name in NOVELS]
-    lines.append(
-        f'file.copy(system.file("extdata", "moby-dick.txt", package="tokenizers"), "{folder}/moby-dick/moby-dick.txt")'
-    )
+    lines.append(f'writeLines(tokenizers::mobydick, "{folder}/moby-dick/moby-dick.txt")')
     subprocess.run(["Rscript", "-e", ";".join(lines)], check=True)
 
 
