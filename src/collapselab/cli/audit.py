@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from collapselab.diagnose import Audit
+if TYPE_CHECKING:  # diagnose brings in scipy, half a second that only this command needs
+    from collapselab.diagnose import Audit
 
 TOTALS = ("num_judged", "num_degenerate", "degenerate_share", "interval", "kinds")
 ROWS_SHOWN = 40
