@@ -35,7 +35,7 @@ def test_one_finished_run(tmp_path: Path) -> None:
     runs = load_runs(write_run(tmp_path / "a", demo(), summary=summary))
     (row,) = runs.runs.to_dict("records")
     assert (row["run"], row["run_id"], row["status"], row["outcome"]) == ("a", demo().run_id, "collapsed", "collapsed")
-    assert (row["model"], row["data"], row["seed"], row["lr"]) == ("builtin:micro", "austen,moby-dick", 0, 3e-5)
+    assert (row["model"], row["data"], row["seed"], row["lr"]) == ("builtin:micro", "austen,moby-dick", 0, 5e-5)
     assert (row["onset_step"], row["total_collapse_step"], row["best.val_nll_nats"]) == (1, 2, 3.5)
     assert runs.steps["step"].tolist() == [0, 1, 2]
     assert runs.steps["train_nll_nats"].tolist() == [3.0, 2.0, 1.0]
