@@ -1,0 +1,114 @@
+"""What a person reads: sparklines, one-line samples, the live panel, the verdict."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from collapselab.cli.live import Progress, sparkline, verdict_so_far
+from collapselab.cli.text import one_line
+from collapselab.cli.verdict import outcome_sentence, table_1
+from collapselab.config import RunConfig
+from collapselab.records import Record, Sample
+
+OUTCOME = {
+    "outcome": "budget",
+    "onset_step": None,
+    "total_collapse_step": None,
+    "recovered_step": None,
+    "diverged_step": None,
+    "last_step": 50,
+    "kind_at_end": None,
+}
+
+
+def record(step: int, **values: object) -> Record:
+    base = {
+        "step": step,
+        "train_nll_nats": 2.5,
+        "val_nll_nats[austen]": 3.25,
+        "seq_rep_4": 0.125,
+        "degenerate_share": 0.0,
+        "reasons": [],
+        "stop": None,
+        "seconds_generate": 0.5,
+    }
+    return Record(step, base | values, (Sample((1,), "a line\nand [red]another[/red] \x1b[31m"),))  # pyright: ignore
+
+
+def shown(records: list[Record], *, terminal: bool) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=terminal, width=100, color_system=None)
+    with Progress(RunConfig(data=("austen",)), console) as progress:
+        for item in records:
+            progress.show(item)
+    return stream.getvalue()
+
+
+def test_sparkline_runs_from_the_least_to_the_greatest() -> None:
+    assert sparkline([0.0, 1.0, None, math.inf, 7.0]) == "▁▂  █"
+    assert sparkline([3.0, 3.0]) == "▁▁"
+    assert sparkline([None]) == ""
+
+
+def test_a_sample_on_one_line_shows_runs_of_line_ends_and_no_control_characters() -> None:
+    assert one_line("a\nb  c") == "a b c"
+    assert one_line("a\n\n\n \nb") == "a ⏎×4 b"
+    assert one_line("\x1b[2J") == "�[2J"
+
+
+def test_the_live_panel_has_losses_verdict_times_and_the_sample() -> None:
+    text = shown([record(0), record(1, degenerate_share=0.5, reasons=["loop"])], terminal=True)
+    for wanted in (
+        "step 1/1000",
+        "loss on austen",
+        "3.250",
+        "50% of the last samples",
+        "loop",
+        "generate 0.50 s",
+        "left",
+    ):
+        assert wanted in text
+    assert "a line and [red]another[/red]" in text, "markup in a sample is text"
+    assert "\x1b[31m" not in text
+
+
+def test_without_a_terminal_the_first_and_the_last_step_are_lines() -> None:
+    text = shown([record(0), record(1), record(2, stop="budget")], terminal=False)
+    steps = [line.split()[1] for line in text.splitlines()]
+    assert steps == ["0", "2"], "lines between come every two seconds"
+    assert "austen 3.250" in text
+
+
+def test_verdict_so_far() -> None:
+    assert verdict_so_far(record(3)) == "healthy so far"
+    assert verdict_so_far(record(3, reasons=["loop"])) == "healthy so far (this sample: loop)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "No collapse within 50 steps."),
+        ({"onset_step": 9}, "Onset of collapse at step 9; no total collapse within 50 steps."),
+        (
+            {"onset_step": 9, "recovered_step": 20},
+            "Onset of collapse at step 9, recovered at step 20; no total collapse within 50 steps.",
+        ),
+        (
+            {"onset_step": 9, "total_collapse_step": 14, "kind_at_end": "loop", "outcome": "collapsed"},
+            "Collapsed: onset at step 9, total collapse at step 14, kind loop.",
+        ),
+        ({"outcome": "diverged", "diverged_step": 3}, "Diverged at step 3 (onset of collapse: none)."),
+    ],
+)
+def test_outcome_sentence(changes: dict[str, object], sentence: str) -> None:
+    assert outcome_sentence(OUTCOME | changes) == sentence
+
+
+def test_table_1_has_the_first_a_third_two_thirds_and_the_last() -> None:
+    assert [r.step for r in table_1([record(i) for i in range(134)])] == [0, 44, 88, 133]
+    assert [r.step for r in table_1([record(0)])] == [0]
+    assert table_1([]) == []
