@@ -23,7 +23,8 @@ def authors_code() -> RunConfig:
     """The settings of the authors' published script, where they differ from their Table 2.
 
     1024 tokens from a newline at temperature 1 in a context of 100, trained on one random block of 100 re-encoded
-    tokens, 5000 steps, no stop rule, validation windows drawn anew at each evaluation.
+    tokens, 5000 steps, no stop rule, validation windows drawn anew at each evaluation. The prompt is part of the loss,
+    but as one token without a context it is never a target.
 
     Command: `collapselab run authors-code --model gpt2 --data wikitext-2`.
     """

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from collapselab import presets
 from collapselab.config import RunConfig
 from collapselab.loop import online_loop
 from collapselab.overrides import override
@@ -123,3 +124,31 @@ def test_a_model_that_only_repeats_is_found_and_stopped(tiny_config: RunConfig) 
 def test_divergence_is_a_recorded_outcome(tiny_config: RunConfig) -> None:
     records = records_of(tiny_config, optim__lr=1e6, optim__name="sgd", optim__clip=None, stop__max_steps=50)
     assert records[-1].values["stop"] == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("setting", "off"),
+    [
+        ("train.retokenise", False),
+        ("train.window", None),
+        ("generate.context", 200),
+        ("train.prompt_in_loss", False),
+        ("sampling.temperature", 0.05),
+        ("sampling.top_k", 5),
+        ("generate.prompt", ""),
+    ],
+)
+def test_every_setting_of_the_authors_code_counts(tiny_config: RunConfig, setting: str, off: object) -> None:
+    """On a model of bytes, with a longer prompt: the preset's newline is one token, which is never a target."""
+    small = {
+        "model": tiny_config.model,
+        "data": tiny_config.data,
+        "generate.max_new_tokens": 130,
+        "generate.prompt": "\nAnd so she said, ",
+        "eval.protocol": "windows[20,2]",
+        "stop.max_steps": 1,
+        "optim.lr": 1e-3,
+    }
+    base = override(presets.load("authors-code"), small)
+    plain, changed = records_of(base), records_of(override(base, {setting: off}))
+    assert [r.values["train_nll_nats"] for r in plain] != [r.values["train_nll_nats"] for r in changed]

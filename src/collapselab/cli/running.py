@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 from tyro.conf import Positional
@@ -112,5 +112,5 @@ def _draw(path: Path) -> None:
     from collapselab.report.figures import loss_figure, save_figure
 
     frames = load_runs(path)
-    row: dict[str, Any] = frames.runs.iloc[0].to_dict()  # pyright: ignore[reportAssignmentType]
+    row = cast(dict[str, Any], frames.runs.iloc[0].to_dict())
     save_figure(loss_figure(frames.steps, row), path, "loss")
