@@ -18,29 +18,25 @@ import json
 import math
 import random
 import re
-import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from novels import read_novels, split_held_out
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from collapselab.config import Sampling
 from collapselab.evaluation import evaluate, plan
 from collapselab.models import load_model
 from collapselab.protocols import Protocol
 from collapselab.randomness import rng
-from collapselab.tokenization import builtin_tokenizer
+from collapselab.sampling import generate
+from collapselab.tokenization import BUILTIN, END_OF_TEXT, builtin_tokenizer
 
-BUILTIN = Path(__file__).parents[1] / "src" / "collapselab" / "builtin"
-NOVELS = ("emma", "mansfieldpark", "northangerabbey", "persuasion", "prideprejudice", "sensesensibility")
-HELD_OUT_CHARS = {"persuasion": 250_000, "moby-dick": 120_000}
-HELD_OUT_NAME = {"persuasion": "austen", "moby-dick": "moby-dick"}
-END_OF_TEXT = "<|endoftext|>"
 CONTEXT = 256
 PROTOCOL = Protocol("disjoint", CONTEXT)
 
@@ -72,43 +68,6 @@ RECIPES: dict[str, list[Recipe]] = {
         Recipe(n_embd=256, n_layer=7, n_head=4, dropout=0.1, learning_rate=1e-3, epochs=4, seed=1),
     ],
 }
-
-
-def read_novels(source: str) -> dict[str, str]:
-    """Text of each book by name, from a folder or from Debian's R packages."""
-    if source == "debian":
-        with tempfile.TemporaryDirectory() as folder:
-            export_from_debian(Path(folder))
-            return read_novels(folder)
-    root = Path(source)
-    books = {name: (root / "austen" / f"{name}.txt").read_text(encoding="utf-8") for name in NOVELS}
-    books["moby-dick"] = cut_gutenberg_frame((root / "moby-dick" / "moby-dick.txt").read_text(encoding="utf-8-sig"))
-    return books
-
-
-def export_from_debian(folder: Path) -> None:
-    """Writes the novels of the two R packages as text files."""
-    (folder / "austen").mkdir()
-    (folder / "moby-dick").mkdir()
-    lines = [f'writeLines(janeaustenr::{name}, "{folder}/austen/{name}.txt")' for name in NOVELS]
-    lines.append(f'writeLines(tokenizers::mobydick, "{folder}/moby-dick/moby-dick.txt")')
-    subprocess.run(["Rscript", "-e", ";".join(lines)], check=True)
-
-
-def cut_gutenberg_frame(text: str) -> str:
-    """The book between Project Gutenberg's header and footer."""
-    start = re.search(r"\*\*\* START OF TH.*?\*\*\*\n", text)
-    end = re.search(r"\n(End of Project Gutenberg's|\*\*\* END OF TH)", text)
-    assert start and end, "Project Gutenberg's marks were not found"
-    return text[start.end() : end.start()].strip() + "\n"
-
-
-def split_held_out(books: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """(training text by book, held-out text by id): the ends of two books are never trained on."""
-    training, held_out = dict(books), {}
-    for book, num_chars in HELD_OUT_CHARS.items():
-        training[book], held_out[HELD_OUT_NAME[book]] = books[book][:-num_chars], books[book][-num_chars:]
-    return training, held_out
 
 
 def passages(text: str, mean_chars: int, rng: random.Random) -> list[str]:
@@ -223,19 +182,24 @@ def train(
     return model
 
 
-@torch.no_grad()
-def sample(model: GPT2LMHeadModel, tokenizer: Tokenizer, num_tokens: int = 120) -> str:
-    """A sample at temperature .8 from the bare end-of-text token."""
-    model.eval()
-    torch.manual_seed(1)
-    ids = [0]
-    for _ in range(num_tokens):
-        probs_V = torch.softmax(model(torch.tensor([ids])).logits[0, -1].float() / 0.8, -1)
-        ids.append(int(torch.multinomial(probs_V, 1)))
-    return tokenizer.decode(ids[1:], skip_special_tokens=False)
+def sample(model: GPT2LMHeadModel) -> str:
+    """120 tokens at temperature .8 from the bare end-of-text token."""
+    rule = Sampling(temperature=0.8, top_k=None)
+    made = generate(model.eval(), [[0]], rule, [rng(1, "sample", 0)], max_new_tokens=120, context=CONTEXT)
+    return builtin_tokenizer().decode(made.token_ids[0])
 
 
-def save(name: str, model: GPT2LMHeadModel, recipe: Recipe, card: dict[str, object]) -> None:
+def measured(model: GPT2LMHeadModel, held_out: dict[str, str]) -> dict[str, object]:
+    """What a card says of the weights themselves."""
+    return {
+        "held_out": {name: held_out_loss(model, text) for name, text in held_out.items()},
+        "protocol": PROTOCOL.name,
+        "sample": sample(model),
+        "sample_rule": "temperature 0.8 from the end-of-text token",
+    }
+
+
+def save(name: str, model: GPT2LMHeadModel, card: dict[str, object]) -> None:
     """Writes fp16 weights, configuration and card; figures of the card are those of the saved weights."""
     folder = BUILTIN / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -264,7 +228,6 @@ def main() -> None:
     torch.set_num_threads(1)
     books, held_out = split_held_out(read_novels(args.texts))
     if args.what == "texts":
-        (BUILTIN / "texts").mkdir(parents=True, exist_ok=True)
         for name, text in held_out.items():
             (BUILTIN / "texts" / f"{name}.txt").write_text(text, encoding="utf-8")
         return
@@ -274,8 +237,7 @@ def main() -> None:
     if args.what == "card":
         path = BUILTIN / args.name / "card.json"
         model = load_model(f"builtin:{args.name}").model
-        losses = {k: held_out_loss(model, v) for k, v in held_out.items()}
-        write_card(path, json.loads(path.read_text(encoding="utf-8")) | {"held_out": losses})
+        write_card(path, json.loads(path.read_text(encoding="utf-8")) | measured(model, held_out))
         return
     recipe = RECIPES[args.name][args.stage - 1]
     start_state, tokens_before = None, 0
@@ -293,11 +255,8 @@ def main() -> None:
         "architecture": "GPT-2 (transformers GPT2LMHeadModel), tied embeddings, context 256",
         "tokens_per_epoch": tokens,
         "tokens_seen": tokens_before + tokens * recipe.epochs,
-        "held_out": {k: held_out_loss(half, v) for k, v in held_out.items()},
-        "protocol": PROTOCOL.name,
+        **measured(half, held_out),
         "recipe": [asdict(stage) for stage in RECIPES[args.name][: args.stage]],
-        "sample": sample(half, tokenizer),
-        "sample_rule": "temperature 0.8 from the end-of-text token",
         "commands": [
             f"python tools/pretrain_builtin.py train {args.name} --stage {n} --texts debian"
             for n in range(1, args.stage + 1)
@@ -307,7 +266,7 @@ def main() -> None:
         "torch": torch.__version__,
         "licence": "Apache-2.0 (weights); texts in the public domain",
     }
-    save(args.name, half, recipe, card)
+    save(args.name, half, card)
     print(card["held_out"], card["sample"], file=sys.stderr)
 
 

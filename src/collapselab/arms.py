@@ -29,19 +29,26 @@ class TrainingText:
 
 
 def training_text(setup: Setup, step: int) -> TrainingText:
-    """The text of a step by `train.source`; every source has the same number of sequences and of tokens."""
+    """The text of a step by `train.source`; every source has the same number of sequences.
+
+    Every source has `max_new_tokens` tokens a sequence, but where another model's text is shorter in the learner's
+    tokens, or where the end-of-text token ends a sample.
+    """
     settings = setup.config
     count, length = settings.generate.batch_size, settings.generate.max_new_tokens
     prompts = make_prompts(setup, setup.learner, count, "sample", step)
     match settings.train.source:
         case "real":
-            samples = [_real_window(setup, length, "data", step, i) for i in range(count)]
-            return TrainingText(prompts, samples, None)
+            num_prompt = settings.generate.prompt_tokens
+            windows = [_real_window(setup, num_prompt + length, "data", step, i) for i in range(count)]
+            if num_prompt:
+                prompts = [window[:num_prompt] for window in windows]
+            return TrainingText(prompts, [window[num_prompt:] for window in windows], None)
         case "other":
             assert setup.writer is not None
             theirs = make_prompts(setup, setup.writer, count, "sample", step)
             written = write(setup, setup.writer, theirs, "sample", step, length)
-            samples = [_translate(ids, setup.writer, setup.learner) for ids in written.token_ids]
+            samples = [_translate(ids, setup.writer, setup.learner)[:length] for ids in written.token_ids]
             return TrainingText(prompts, samples, fmean(written.entropy_nats))
         case "own" | "shuffled":
             written = write(setup, setup.learner, prompts, "sample", step, length)
@@ -75,8 +82,7 @@ def make_prompts(setup: Setup, model: LoadedModel, count: int, stream: Stream, s
     """The prompts of a step: the configured text, or tokens of real text drawn anew."""
     settings, tokenizer = setup.config.generate, model.tokenizer
     if settings.prompt_tokens:
-        windows = (_real_window(setup, settings.prompt_tokens, stream, step, PROMPT_INDEX + i) for i in range(count))
-        return [_translate(ids, setup.learner, model)[: settings.prompt_tokens] for ids in windows]
+        return [_real_window(setup, settings.prompt_tokens, stream, step, PROMPT_INDEX + i) for i in range(count)]
     ids = tokenizer.encode(settings.prompt) if settings.prompt else [tokenizer.end_of_text_id]
     return [ids] * count
 
@@ -108,7 +114,7 @@ def _shuffle(setup: Setup, ids: list[int], step: int, index: int) -> list[int]:
 
 
 def _translate(ids: list[int], source: LoadedModel, target: LoadedModel) -> list[int]:
-    """The ids of one model's tokenizer in another's; unchanged where the two are the same."""
-    if source.tokenizer == target.tokenizer or source.tokenizer.backend.to_str() == target.tokenizer.backend.to_str():
+    """The ids of one model's tokenizer in another's, at least one; unchanged where the two are the same."""
+    if source.tokenizer.same_as(target.tokenizer):
         return ids
-    return target.tokenizer.encode(source.tokenizer.decode(ids))
+    return target.tokenizer.encode(source.tokenizer.decode(ids)) or [target.tokenizer.end_of_text_id]

@@ -46,7 +46,7 @@ def save_checkpoint(
         except SafetensorError as error:
             raise OSError(str(error)) from error
         loaded.model.config.save_pretrained(temporary)
-        loaded.tokenizer.backend.save(str(temporary / "tokenizer.json"))
+        (temporary / "tokenizer.json").write_text(loaded.tokenizer.backend.to_str(), encoding="utf-8")
         digests = {name: _sha256(temporary / name) for name in ("model.safetensors", "optimizer.safetensors")}
         state = {"schema": SCHEMA_VERSION, "step": step, "run_id": run_id, "sha256": digests}
         write_json(temporary / "state.json", state)
@@ -58,12 +58,19 @@ def save_checkpoint(
             shutil.rmtree(old)
 
 
-def load_checkpoint(folder: Path, loaded: LoadedModel, optimizer: torch.optim.Optimizer, run_id: str) -> int:
-    """Restores the newest intact checkpoint in place and returns its step; 0 if there is none.
+def load_checkpoint(
+    folder: Path, loaded: LoadedModel, optimizer: torch.optim.Optimizer, run_id: str, num_records: int
+) -> int:
+    """Restores the newest usable checkpoint in place and returns its step; 0 if there is none.
+
+    Usable is an intact one that does not go beyond the records; newer ones are removed, so that they are written again.
 
     Raises:
         InputError: the checkpoints belong to another configuration, or all of them are damaged.
     """
+    for path in _complete(folder):
+        if int(path.name) > num_records:
+            shutil.rmtree(path)
     candidates = _complete(folder)
     for candidate in reversed(candidates):
         try:
@@ -79,6 +86,9 @@ def load_checkpoint(folder: Path, loaded: LoadedModel, optimizer: torch.optim.Op
                 "it was copied from another run: remove it, or choose another directory with --out",
             )
         _restore(candidate, loaded, optimizer)
+        for newer in _complete(folder):
+            if newer > candidate:
+                shutil.rmtree(newer)
         return int(state["step"])
     if candidates:
         raise InputError(

@@ -96,7 +96,7 @@ class Evaluation(Settings):
     protocol: str = Field(default="windows[100,100]", description="the windows scored at every step")
     every: int = Field(default=1, ge=1, description="evaluate every n steps, and at the last one")
     full_protocol: str = Field(default="disjoint[context]", description="the whole text; context: up to 1024")
-    full_every: int = Field(default=50, ge=0, description="whole text every n steps, at onset and end; 0: never")
+    full_every: int = Field(default=50, ge=0, description="whole text every n steps, at onset known and end; 0: never")
     autocast: Literal["none", "bfloat16"] = Field(default="none", description="evaluate in mixed precision")
     redraw: bool = Field(default=False, description="draw new windows at every step (the authors' way; noisier)")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,18 +52,9 @@ def load_runs(folder: Path | str) -> Runs:
 
 def _find(folder: Path) -> list[Path]:
     """The folder itself if it is a run directory, else those below it, in order."""
-    if _is_run(folder / "config.json"):
+    if RunDir(folder).holds_a_run():
         return [folder]
-    return sorted(path.parent for path in folder.rglob("config.json") if _is_run(path))
-
-
-def _is_run(config: Path) -> bool:
-    # A saved model has a config.json too, so the name alone says nothing.
-    try:
-        content: object = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and {"run_id", "config"} <= cast(dict[str, object], content).keys()
+    return sorted(path.parent for path in folder.rglob("config.json") if RunDir(path.parent).holds_a_run())
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -53,7 +53,8 @@ def online_loop(
         samples = [Sample(tuple(ids), learner.tokenizer.decode(ids)) for ids in text.samples]
         samples += [Sample(tuple(ids), learner.tokenizer.decode(ids), "probe") for ids in probes]
         values |= sample_values(text.samples, metrics or {})
-        values |= verdict_values(state, values, samples, config.collapse, learner.tokenizer)
+        is_own = config.train.source == "own"
+        values |= verdict_values(state, values, samples, config.collapse, learner.tokenizer, is_own_text=is_own)
         former, state = state, advance(state, observation(step, values, samples, config.collapse), config.collapse)
         values |= {"degenerate_share": state.degenerate_share, "stop": stop_reason(state, config.stop)}
         clock.lap("measure")
@@ -81,7 +82,7 @@ def stop_reason(state: CollapseState, rules: Stop) -> str | None:
 
     A model on its way into collapse soon passes the perplexity bound of divergence; it is left to arrive.
     """
-    if rules.on_collapse and state.is_totally_collapsed:
+    if rules.on_collapse and state.is_totally_collapsed and not state.is_non_finite:
         return "collapsed"
     if rules.on_divergence and state.diverged_step is not None and (state.is_non_finite or not state.is_collapsing):
         return "diverged"

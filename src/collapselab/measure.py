@@ -75,15 +75,20 @@ def verdict_values(
     samples: Sequence[Sample],
     thresholds: Collapse,
     tokenizer: Tokenizer,
+    *,
+    is_own_text: bool,
 ) -> dict[str, Value]:
-    """`degenerate`, `reasons` and `kind` of a step, from the samples that judge the model: its own, or probes."""
+    """`degenerate`, `reasons` and `kind` of a step, from the samples that judge the model: its own, or probes.
+
+    `is_own_text`: the model wrote what it is trained on, so that its loss can say that it is frozen.
+    """
     judged = _judged(samples, thresholds)
     if not judged:
         return {"degenerate": None, "reasons": None, "kind": None}
     # The metrics of a single training sample are in the record already.
     shared = values if len(judged) == 1 and thresholds.source == "stream" else None
     verdicts = [judge_sample(ids, thresholds, tokenizer.count_visible(ids), shared) for ids in judged]
-    own_nll = values["train_nll_nats"] if thresholds.source == "stream" else None
+    own_nll = values["train_nll_nats"] if thresholds.source == "stream" and is_own_text else None
     assert own_nll is None or isinstance(own_nll, float)
     step = judge_step(judged, verdicts, state.earlier_samples(thresholds), own_nll, thresholds)
     return {"degenerate": step.degenerate, "reasons": list(step.reasons), "kind": step.kind}
@@ -96,7 +101,9 @@ def observation(step: int, values: Mapping[str, Value], samples: Sequence[Sample
     degenerate, reasons, kind = values["degenerate"], values["reasons"], values["kind"]
     assert degenerate is None or isinstance(degenerate, bool)
     assert kind is None or isinstance(kind, str)
-    verdict = StepVerdict(degenerate, tuple(reasons) if isinstance(reasons, list) else (), kind) if judged else None
+    # Samples too short to judge say nothing: they are no healthy step.
+    is_judged = bool(judged) and degenerate is not None
+    verdict = StepVerdict(degenerate, tuple(reasons) if isinstance(reasons, list) else (), kind) if is_judged else None
     return Observation(step, verdict, judged, record.number("train_nll_nats"), record.number("val_nll_nats"))
 
 

@@ -120,7 +120,7 @@ def _folder(folder: Path, with_weights: bool) -> ModelFiles:
 def _fetch(name: str, with_weights: bool) -> Path:
     """The folder of a hub model, downloaded where needed; from the local cache where the hub is out of reach."""
     import huggingface_hub
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     patterns = [*HUB_SMALL_FILES, *(HUB_WEIGHTS if with_weights else ())]
     download = cast(Any, huggingface_hub).snapshot_download
@@ -132,7 +132,9 @@ def _fetch(name: str, with_weights: bool) -> Path:
     except RepositoryNotFoundError:
         search = f"https://huggingface.co/models?search={name.rpartition('/')[2]}"
         raise InputError(f"the hub has no public model {name}", f"see {search}") from None
-    except (LocalEntryNotFoundError, HfHubHTTPError) as error:
+    except HFValidationError as error:
+        raise InputError(f"{name!r} is no hub id: {error}", "a hub id has the form owner/name") from None
+    except OSError as error:  # not cached, refused, cut off, or the disk is full
         out_of_reach = "the hub cannot be reached, and neither a folder of that name nor a cached copy is here"
         reason = str(error).splitlines()[0] if reachable else out_of_reach
         raise InputError(f"cannot download the model {name}: {reason}", _by_hand(name)) from error

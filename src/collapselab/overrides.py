@@ -31,7 +31,8 @@ def override(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
     """
     known = dict(settings())
     values = config.model_dump()
-    if any(name.startswith("train.") for name in changes) and "collapse.source" not in changes:
+    was_resolved = config.collapse.source == ("stream" if config.train.source == "own" else "probe")
+    if "train.source" in changes and was_resolved:
         values["collapse"]["source"] = None  # resolved anew from the new training source
     for name, value in changes.items():
         name = name.replace("-", "_")

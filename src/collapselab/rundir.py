@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import socket
 import time
@@ -10,7 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from collapselab.errors import InputError, RunFailed
 from collapselab.records import SCHEMA_VERSION, Record, Sample, dumps, loads
@@ -62,18 +63,28 @@ class RunDir:
         return self.path / "log.txt"
 
     def holds_a_run(self) -> bool:
-        """Whether a configuration lies here."""
-        return self.config.exists()
+        """Whether a run's configuration lies here; a saved model has a config.json too, so the name says nothing."""
+        try:
+            content: object = json.loads(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return isinstance(content, dict) and {"run_id", "config"} <= cast(dict[str, object], content).keys()
 
     @contextmanager
     def lock(self) -> Generator[None]:
         """Holds the directory for this process; the lock ends with the process, however that ends.
 
         Raises:
-            InputError: a live process holds it.
+            InputError: a live process holds it, or it cannot be made.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("a") as handle:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = (self.path / "lock").open("a")
+        except OSError as error:
+            raise InputError(
+                f"{self.path} cannot be a run directory: {error.strerror}", "choose another directory with --out"
+            ) from None
+        with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -115,11 +126,12 @@ class RecordWriter:
     def __init__(self, rundir: RunDir, keep: Sequence[Record] = ()) -> None:
         """Begins anew after the records to keep: lines past them, and half lines, are cut off."""
         self._rundir = rundir
-        _cut_back(rundir.steps, len(keep))
-        _cut_back(rundir.samples, sum(len(record.samples) for record in keep))
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        self._steps = os.open(rundir.steps, flags, 0o644)
-        self._samples = os.open(rundir.samples, flags, 0o644)
+        with disk_errors(rundir.path):
+            _cut_back(rundir.steps, len(keep))
+            _cut_back(rundir.samples, sum(len(record.samples) for record in keep))
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            self._steps = os.open(rundir.steps, flags, 0o644)
+            self._samples = os.open(rundir.samples, flags, 0o644)
 
     def append(self, record: Record) -> None:
         """Writes one record, its samples first.
@@ -185,11 +197,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     values: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
         try:
-            values.append(loads(line))
+            values.append(loads(line.decode()))
         except ValueError:
             raise InputError(
                 f"{path}, line {number}: not JSON", "the file was damaged; cut it off before that line"

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import cast
 
 import torch
 
 from collapselab.checkpoint import load_checkpoint, save_checkpoint
+from collapselab.claim import check_claim, claim
 from collapselab.config import RunConfig
 from collapselab.environment import environment
-from collapselab.errors import CollapselabError, InputError, Interrupted
+from collapselab.errors import CollapselabError, Interrupted
 from collapselab.loop import online_loop
 from collapselab.measure import Metric
 from collapselab.records import SCHEMA_VERSION, Record
-from collapselab.rundir import FINISHED, RecordWriter, RunDir, Status, read_json, write_json
+from collapselab.rundir import FINISHED, RecordWriter, RunDir, Status, disk_errors, read_json, write_json
 from collapselab.setup import Setup, build
 from collapselab.summary import summarise
 
@@ -69,14 +68,16 @@ def run(
     """
     rundir = RunDir(Path(out) if out is not None else Path("runs") / config.run_id)
     with rundir.lock():
-        _claim(rundir, config, resume, fresh, asked_for)
-        finished = _finished(rundir)
+        check_claim(rundir, config, resume=resume, fresh=fresh)
+        finished = None if fresh else _finished(rundir)
         if finished is not None:
             return finished
-        # Records of a run resumed from step 0 are made anew, so nothing of them is needed here.
+        with _sigterm_as_ctrl_c():
+            _keep_threads(rundir, config)
+            setup = build(config, data_dir)  # before anything is written: a mistake leaves no directory behind
+        claim(rundir, config, setup.text_sha256, asked_for or {}, fresh=fresh)
+        write_json(rundir.env, {"schema": SCHEMA_VERSION, **environment(torch.get_num_threads())})
         try:
-            setup = build(config, data_dir)
-            write_json(rundir.env, {"schema": SCHEMA_VERSION, **environment(torch.get_num_threads())})
             return _carry_out(rundir, setup, metrics or {}, on_start, on_record)
         except Interrupted:
             raise
@@ -88,74 +89,16 @@ def run(
             raise
 
 
-def _claim(
-    rundir: RunDir, config: RunConfig, resume: bool, fresh: bool, asked_for: Mapping[str, object] | None
-) -> None:
-    """Makes the directory this run's, or refuses."""
-    if rundir.holds_a_run() and not fresh:
-        _check_same_run(rundir, config)
-        if not resume:
-            raise InputError(
-                f"{rundir.path} already holds this run",
-                "--resume goes on with it (or shows it, if it is finished); --fresh removes it and begins anew",
-            )
-        return
-    foreign = [p.name for p in rundir.path.iterdir() if p.name != "lock"]
-    if rundir.holds_a_run():
-        _remove_run(rundir)
-    elif foreign:
-        raise InputError(
-            f"{rundir.path} is not empty and holds no run: {', '.join(sorted(foreign)[:3])}",
-            "choose a new directory with --out",
-        )
-    write_json(rundir.user, {"schema": SCHEMA_VERSION, "asked_for": dict(asked_for or {})})
-    write_json(
-        rundir.config,
-        {"schema": SCHEMA_VERSION, "run_id": config.run_id, "config": config.model_dump(mode="json")},
-    )
-
-
-def _check_same_run(rundir: RunDir, config: RunConfig) -> None:
-    there = read_json(rundir.config)
-    if there.get("run_id") == config.run_id:
-        return
-    raise InputError(
-        f"{rundir.path} holds another configuration: {_difference(there.get('config', {}), config)}",
-        "choose another directory with --out, repeat that run's settings, or --fresh to remove it",
-    )
-
-
-def _difference(there: object, config: RunConfig) -> str:
-    """The first settings in which two configurations differ."""
-    old, new = dict(_leaves(there)), dict(_leaves(config.model_dump(mode="json")))
-    names = [name for name in new if old.get(name) != new[name]]
-    return (
-        "; ".join(f"{name} is {old.get(name)!r} there, {new[name]!r} here" for name in names[:3]) or "another version"
-    )
-
-
-def _leaves(tree: object, prefix: str = "") -> Iterator[tuple[str, object]]:
-    if isinstance(tree, Mapping):
-        for key, value in cast(Mapping[str, object], tree).items():
-            yield from _leaves(value, f"{prefix}{key}." if isinstance(value, Mapping) else f"{prefix}{key}")
-    else:
-        yield prefix, tree
-
-
-def _remove_run(rundir: RunDir) -> None:
-    """Removes the files of a run, and nothing else that may lie beside them."""
-    for path in (rundir.steps, rundir.samples, rundir.summary, rundir.status, rundir.log, rundir.env, rundir.user):
-        path.unlink(missing_ok=True)
-    for picture in ("loss.svg", "loss.png"):
-        (rundir.path / picture).unlink(missing_ok=True)
-    shutil.rmtree(rundir.checkpoints, ignore_errors=True)
-    rundir.config.unlink()
+def _keep_threads(rundir: RunDir, config: RunConfig) -> None:
+    """Goes on with as many threads as before: another number would change the last bits of sums."""
+    if config.threads is None and rundir.holds_a_run() and rundir.env.exists():
+        torch.set_num_threads(int(read_json(rundir.env)["threads"]))
 
 
 def _finished(rundir: RunDir) -> RunResult | None:
     if not (rundir.status.exists() and rundir.summary.exists()):
         return None
-    if read_json(rundir.status)["status"] not in FINISHED:
+    if read_json(rundir.status).get("status") not in FINISHED:
         return None
     return RunResult(rundir.path, read_json(rundir.summary))
 
@@ -168,16 +111,16 @@ def _carry_out(
     on_record: Listener | None,
 ) -> RunResult:
     config, begun = setup.config, time.monotonic()
-    step = load_checkpoint(rundir.checkpoints, setup.learner, setup.optimizer, config.run_id)
-    history = rundir.read_records()[:step]
-    assert len(history) == step, f"checkpoint is at step {step}, records end at {len(history)}"
-    writer = RecordWriter(rundir, keep=history)
+    records = rundir.read_records()
+    step = load_checkpoint(rundir.checkpoints, setup.learner, setup.optimizer, config.run_id, len(records))
+    history = records[:step]
     rundir.write_status("running", step)
     _log(rundir, f"begin at step {step}")
-    if on_start is not None:
-        on_start(setup, history)
+    writer = RecordWriter(rundir, keep=history)
     saved = time.monotonic()
     try:
+        if on_start is not None:
+            on_start(setup, history)
         with interruptions() as interrupted:
             for record in online_loop(setup, history, metrics):
                 writer.append(record)
@@ -226,8 +169,25 @@ def _note_failure(rundir: RunDir, error: BaseException) -> None:
 
 
 def _log(rundir: RunDir, message: str) -> None:
-    with rundir.log.open("a", encoding="utf-8") as handle:
+    with disk_errors(rundir.path), rundir.log.open("a", encoding="utf-8") as handle:
         handle.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Generator[None]:
+    """While nothing of a run has begun, SIGTERM stops it as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 @contextmanager

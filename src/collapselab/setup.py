@@ -33,6 +33,7 @@ class Setup:
     writer: LoadedModel | None
     optimizer: torch.optim.Optimizer
     text_ids: dict[str, list[int]]
+    text_sha256: dict[str, str]
     plans: dict[str, Plan]
     full_plans: dict[str, Plan]
     real_ids: list[int]
@@ -79,22 +80,24 @@ def build(config: RunConfig, data_dir: Path | None = None) -> Setup:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     # Texts first: a wrong name is then told before a large model is read.
-    texts = {name: load_text(name, data_dir).text for name in config.data}
-    real_text = None if config.train.real_text is None else load_text(config.train.real_text, data_dir).text
+    texts = {name: load_text(name, data_dir) for name in config.data}
+    real_text = None if config.train.real_text is None else load_text(config.train.real_text, data_dir)
     learner = load_model(config.model, device=config.device)
     other = config.train.other_model
     encode = learner.tokenizer.encode
-    text_ids = {name: encode(text) for name, text in texts.items()}
+    text_ids = {name: encode(text.text) for name, text in texts.items()}
+    writer = None if other is None else load_model(other, device=config.device)
     setup = Setup(
         config=config,
         learner=learner,
-        writer=None if other is None else load_model(other, device=config.device),
+        writer=writer,
         optimizer=make_optimizer(learner.model, config.optim),
         text_ids=text_ids,
+        text_sha256={name: text.sha256 for name, text in texts.items()},
         plans=_plans(config.eval.protocol, text_ids, learner),
         full_plans=_plans(config.eval.full_protocol, text_ids, learner) if config.eval.full_every else {},
-        real_ids=[] if real_text is None else encode(real_text),
-        context=config.generate.context or learner.context_length,
+        real_ids=[] if real_text is None else encode(real_text.text),
+        context=config.generate.context or min(m.context_length for m in (learner, writer) if m is not None),
     )
     _check_lengths(setup)
     return setup
@@ -130,7 +133,12 @@ def _plans(protocol_name: str, text_ids: dict[str, list[int]], model: LoadedMode
 def _check_lengths(setup: Setup) -> None:
     """Refuses settings in which a sample, a prompt or a training sequence does not fit."""
     config, settings = setup.config, setup.config.generate
-    models = [setup.learner, *([setup.writer] if setup.writer else [])]
+    models = [model for model in (setup.learner, setup.writer) if model is not None]
+    if settings.prompt_tokens and not all(m.tokenizer.same_as(setup.learner.tokenizer) for m in models):
+        raise InputError(
+            "generate.prompt_tokens needs one tokenizer, and train.other_model has another than the model",
+            "use generate.prompt",
+        )
     positions = min(model.context_length for model in models)
     if setup.context > positions:
         raise InputError(
@@ -139,6 +147,8 @@ def _check_lengths(setup: Setup) -> None:
         )
     num_prompt = settings.prompt_tokens or max(len(m.tokenizer.encode(settings.prompt)) or 1 for m in models)
     total = num_prompt + settings.max_new_tokens
+    if config.collapse.source == "probe" and settings.context_mode == "cache":
+        _check_probe(setup, num_prompt)
     if settings.context_mode == "cache" and total > setup.context:
         raise InputError(
             f"in cache mode prompt and sample must fit the context of {setup.context} tokens, "
@@ -155,4 +165,14 @@ def _check_lengths(setup: Setup) -> None:
         raise InputError(
             f"train.real_text {config.train.real_text!r} has {len(setup.real_ids)} tokens, a step needs {total}",
             "use a longer text or shorter samples",
+        )
+
+
+def _check_probe(setup: Setup, num_prompt: int) -> None:
+    tokens = setup.config.collapse.probe_tokens
+    if num_prompt + tokens > setup.context:
+        raise InputError(
+            f"in cache mode prompt and probe must fit the context of {setup.context} tokens, "
+            f"received {num_prompt} for the prompt and collapse.probe_tokens {tokens}",
+            "use shorter probes, or --generate.context_mode crop",
         )

@@ -35,6 +35,10 @@ class Tokenizer:
         """The text of ids, special tokens kept and spaces left as they are."""
         return self.backend.decode(list(ids), skip_special_tokens=False)
 
+    def same_as(self, other: Tokenizer) -> bool:
+        """Whether the ids of both mean the same text."""
+        return self is other or self.backend.to_str() == other.backend.to_str()
+
     def count_visible(self, ids: Sequence[int]) -> int:
         """How many of the ids have a text of their own that is not only white space."""
         return sum(self._is_visible(token) for token in ids)

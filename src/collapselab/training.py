@@ -53,7 +53,11 @@ def make_batch(
     The first token of a sequence has no context and is never a target.
     """
     first_target = 1 if settings.prompt_in_loss else max(1, num_prompt)
-    rows = [_row(list(s), first_target, settings.window, g) for s, g in zip(sequences, windows, strict=True)]
+    # A sequence that became shorter than its prompt when it was encoded again keeps its last token as a target.
+    rows = [
+        _row(list(s), min(first_target, len(s) - 1), settings.window, g)
+        for s, g in zip(sequences, windows, strict=True)
+    ]
     longest = max(len(inputs) for inputs, _ in rows)
     inputs_BT = torch.zeros(len(rows), longest, dtype=torch.long)
     targets_BT = torch.full((len(rows), longest), IGNORED)
@@ -68,8 +72,10 @@ def _row(
 ) -> tuple[list[int], list[int]]:
     """(inputs, targets) of one sequence: all of it, or a block of `window` inputs, each with its next token."""
     first_input, num_targets = 0, len(ids) - first_target
-    if window is not None and num_targets > window:
-        first_input = first_target - 1 + int(generator.integers(0, num_targets - window + 1))
+    if window is not None and len(ids) - 1 > window:
+        # Where there are fewer targets than the block is long, it ends with them and begins in the prompt.
+        places = num_targets - window + 1
+        first_input = first_target - 1 + int(generator.integers(0, places)) if places > 0 else len(ids) - 1 - window
         ids = ids[first_input : first_input + window + 1]
     targets = [t if first_input + i + 1 >= first_target else IGNORED for i, t in enumerate(ids[1:])]
     return ids[:-1], targets

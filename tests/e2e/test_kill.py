@@ -6,12 +6,13 @@ import os
 import random
 import signal
 import time
+import traceback
 from pathlib import Path
 
 from collapselab import presets
 from collapselab.config import RunConfig
 from collapselab.overrides import override
-from collapselab.rundir import FINISHED, read_json, read_lines
+from collapselab.rundir import read_lines
 from collapselab.runner import run
 
 NUM_KILLS = 20
@@ -40,13 +41,11 @@ def child(out: Path) -> int:
     if pid == 0:
         try:
             run(config(), out, resume=True)
-        finally:
-            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
     return pid
-
-
-def is_finished(out: Path) -> bool:
-    return (out / "status.json").exists() and read_json(out / "status.json")["status"] in FINISHED
 
 
 def timeless(path: Path) -> list[dict[str, object]]:
@@ -67,15 +66,12 @@ def test_killed_at_20_random_moments_and_resumed(tmp_path: Path) -> None:
     while kills < NUM_KILLS:
         pid = child(out)
         # Long enough to load the model and take some steps, on a quick machine as on a slow one.
-        time.sleep(moments.uniform(0.02, 0.16) * duration_s)
+        time.sleep(moments.uniform(0.02, 0.12) * duration_s)
         os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        assert not is_finished(out) or kills > NUM_KILLS // 2, "the kills must fall into the run"
-        if is_finished(out):
-            break
+        _, status = os.waitpid(pid, 0)
+        assert os.WIFSIGNALED(status), "the process failed, or finished the run, before it was killed"
         kills += 1
     run(config(), out, resume=True)
-    print(f"{kills} kills")  # noqa: T201
     assert timeless(out) == timeless(whole)
     assert (out / "samples.jsonl").read_bytes() == (whole / "samples.jsonl").read_bytes()
     assert newest_checkpoint(out) == newest_checkpoint(whole)

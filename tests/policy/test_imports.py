@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "collapselab"
 # From the bottom up; a module imports from its own layer and those below. A package stands for its modules.
 _LAYERS = """
 errors records randomness protocols config overrides presets rundir verdicts collapse metrics tokenization data \
-text_sources environment frames measure summary diagnose
+text_sources environment frames measure summary diagnose claim
 model_files models sampling training evaluation checkpoint testing
 setup arms
 loop

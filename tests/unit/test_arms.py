@@ -118,3 +118,34 @@ def test_a_real_text_shorter_than_a_step_is_refused(tiny_config: RunConfig, tmp_
     short.write_text("too short", encoding="utf-8")
     with pytest.raises(InputError, match="has 9 tokens, a step needs 101"):
         built(tiny_config, train__source="real", train__real_text=str(short))
+
+
+def test_other_text_in_another_tokenizer_is_cut_to_the_length(tiny_config: RunConfig) -> None:
+    """100 tokens of the shipped tokenizer are some 300 bytes, more than the model of bytes has positions."""
+    setup = built(tiny_config, train__source="other", train__other_model="builtin:nano")
+    text = training_text(setup, 0)
+    assert [len(sample) for sample in text.samples] == [100]
+
+
+def test_real_prompts_for_a_writer_with_another_tokenizer_are_refused(tiny_config: RunConfig, text_file: Path) -> None:
+    with pytest.raises(InputError, match="needs one tokenizer"):
+        built(
+            tiny_config,
+            train__source="other",
+            train__other_model="builtin:nano",
+            train__real_text=str(text_file),
+            generate__prompt_tokens=8,
+        )
+
+
+def test_real_arm_with_a_real_prompt_goes_on_with_its_own_text(tiny_config: RunConfig, text_file: Path) -> None:
+    setup = built(tiny_config, train__source="real", train__real_text=str(text_file), generate__prompt_tokens=30)
+    text = training_text(setup, 0)
+    whole = setup.learner.tokenizer.decode([*text.prompts[0], *text.samples[0]])
+    assert (len(text.prompts[0]), len(text.samples[0])) == (30, 100)
+    assert whole in text_file.read_text(encoding="utf-8")
+
+
+def test_probes_must_fit_the_context(tiny_config: RunConfig) -> None:
+    with pytest.raises(InputError, match="prompt and probe must fit"):
+        built(tiny_config, collapse__source="probe", collapse__probe_tokens=256)

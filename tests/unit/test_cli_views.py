@@ -16,6 +16,8 @@ from collapselab.records import Record, Sample
 
 OUTCOME = {
     "outcome": "budget",
+    "state": "healthy",
+    "degenerate_share": 0.0,
     "onset_step": None,
     "total_collapse_step": None,
     "recovered_step": None,
@@ -101,7 +103,11 @@ def test_verdict_so_far() -> None:
             {"onset_step": 9, "total_collapse_step": 14, "kind_at_end": "loop", "outcome": "collapsed"},
             "Collapsed: onset at step 9, total collapse at step 14, kind loop.",
         ),
-        ({"outcome": "diverged", "diverged_step": 3}, "Diverged at step 3 (onset of collapse: none)."),
+        ({"degenerate_share": None}, "Not judged within 50 steps: no sample had the 100 tokens that it takes."),
+        (
+            {"outcome": "budget", "state": "diverged", "diverged_step": 3},
+            "Diverged at step 3 (onset of collapse: none).",
+        ),
     ],
 )
 def test_outcome_sentence(changes: dict[str, object], sentence: str) -> None:

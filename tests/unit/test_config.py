@@ -172,3 +172,11 @@ def test_a_configuration_cannot_be_changed() -> None:
     config: Any = demo()
     with pytest.raises(ValidationError, match="frozen"):
         config.seed = 2
+
+
+def test_an_explicit_source_of_judgement_survives_other_changes() -> None:
+    probing = override(RunConfig(), {"collapse.source": "probe"})
+    assert override(probing, {"train.window": 50}).collapse.source == "probe"
+    assert override(probing, {"train.source": "shuffled"}).collapse.source == "probe"
+    shuffled = override(RunConfig(), {"train.source": "shuffled"})
+    assert override(shuffled, {"train.source": "own"}).collapse.source == "stream"

@@ -25,6 +25,8 @@ TOTAL = {"total_collapse_step": 9, "onset_step": 5, "degenerate_share": 1.0}
         ({"diverged_step": 8, "degenerate_share": 0.5}, {}, None),
         ({"diverged_step": 8, "degenerate_share": 0.5, "is_non_finite": True}, {}, "diverged"),
         (TOTAL | {"diverged_step": 8}, {}, "collapsed"),
+        (TOTAL | {"diverged_step": 8, "is_non_finite": True}, {}, "diverged"),
+        (TOTAL | {"diverged_step": 8, "is_non_finite": True}, {"on_divergence": False}, None),
     ],
 )
 def test_stop_reason(state: dict[str, object], rules: dict[str, object], reason: str | None) -> None:

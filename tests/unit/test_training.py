@@ -111,6 +111,18 @@ def test_window_never_covers_prompt_targets_unless_asked() -> None:
     assert targets <= set(SEQUENCE[30:])
 
 
+def test_a_window_longer_than_the_targets_ends_with_them_and_begins_in_the_prompt() -> None:
+    batch = batch_of([SEQUENCE], num_prompt=46, window=20)
+    assert batch.inputs_BT[0].tolist() == SEQUENCE[-21:-1]
+    assert batch.targets_BT[0].tolist() == [IGNORED] * 15 + SEQUENCE[46:]
+    exact = batch_of([SEQUENCE], num_prompt=41, window=10)
+    assert exact.targets_BT[0].tolist() == SEQUENCE[41:]
+
+
+def test_a_sequence_no_longer_than_its_prompt_keeps_one_target() -> None:
+    assert batch_of([[1, 2, 3]], num_prompt=5).targets_BT.tolist() == [[IGNORED, 3]]
+
+
 def test_padding_is_not_trained_on_and_the_mean_is_over_tokens() -> None:
     """A batch of 4 and 30 tokens: the mean over 34 tokens, not of two means, and not over the padding."""
     model = tiny_model(2).model

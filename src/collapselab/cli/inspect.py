@@ -12,6 +12,7 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from collapselab.cli.audit import TOTALS, print_audit
+from collapselab.errors import InputError
 from collapselab.records import dumps
 
 
@@ -39,6 +40,8 @@ def evaluate(
     from collapselab.data import load_text
 
     texts = {name.strip(): load_text(name.strip(), data_dir) for name in data.split(",") if name.strip()}
+    if not texts:
+        raise InputError(f"--data names no text, received {data!r}", "for example --data austen,moby-dick")
     from collapselab.evaluation import evaluate as measure
     from collapselab.evaluation import plan
     from collapselab.models import load_model

@@ -49,7 +49,7 @@ class Progress:
         """Says what begins, once everything is loaded."""
         learner = setup.learner
         resumed = f", resumed at step {len(history)}" if history else ""
-        self._console.print(f"{learner.name}: {learner.num_parameters:,} parameters{resumed}")
+        self._console.print(Text(f"{learner.name}: {learner.num_parameters:,} parameters{resumed}"))
         self._records, self._first_step = list(history), len(history)
         self._started = time.monotonic()
 
@@ -112,7 +112,9 @@ def sparkline(values: Sequence[float | None]) -> str:
 
 def verdict_so_far(record: Record) -> str:
     """The state of the run after a record, in words."""
-    share = record.number("degenerate_share") or 0.0
+    share = record.number("degenerate_share")
+    if share is None:
+        return "not judged: samples under 100 tokens"
     reasons = record.values.get("reasons")
     why = f" (this sample: {', '.join(reasons)})" if isinstance(reasons, list) and reasons else ""
     if share == 0:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rich.console import Console
+from rich.text import Text
 from tyro.conf import Positional
 
 from collapselab import presets
@@ -79,7 +80,10 @@ def run_command(options: Options, changes: dict[str, str]) -> None:
         print(dumps({"run_id": config.run_id, "config": config.model_dump(mode="json")}, indent=1))  # noqa: T201
         return
     result_path, summary = _run(config, options, changes)
-    _draw(result_path)
+    try:
+        _draw(result_path)
+    except OSError as error:  # the run is complete and its verdict matters more
+        Console(stderr=True).print(Text(f"warning: the picture could not be written: {error}"))
     if options.json:
         print(dumps(summary, indent=1))  # noqa: T201
     else:
@@ -88,7 +92,7 @@ def run_command(options: Options, changes: dict[str, str]) -> None:
 
 def _run(config: RunConfig, options: Options, changes: dict[str, str]) -> tuple[Path, dict[str, object]]:
     console = Console(stderr=True, highlight=False)
-    console.print(f"collapselab: {config.model}, learning rate {config.optim.lr:g}, loading …")
+    console.print(Text(f"collapselab: {config.model}, learning rate {config.optim.lr:g}, loading …"))
     # torch and transformers take seconds to import, so the command line answers wrong input first.
     from collapselab.cli.live import Progress
     from collapselab.runner import run

@@ -24,13 +24,14 @@ def print_verdict(path: Path, summary: Mapping[str, Any], console: Console) -> N
     console.print(Text(outcome_sentence(summary), style="bold"))
     console.print(_loss_table(summary))
     console.print(_sample_table(records))
-    console.print(f"run directory: {path}   picture: {path / 'loss.svg'}, {path / 'loss.png'}", soft_wrap=True)
+    pictures = [path / name for name in ("loss.svg", "loss.png") if (path / name).exists()]
+    console.print(Text(f"run directory: {path}   picture: {', '.join(map(str, pictures))}"), soft_wrap=True)
 
 
 def outcome_sentence(summary: Mapping[str, Any]) -> str:
     """The outcome of a run in one sentence."""
     onset, total, last = summary["onset_step"], summary["total_collapse_step"], summary["last_step"]
-    if summary["outcome"] == "diverged":
+    if summary["state"] == "diverged":
         return f"Diverged at step {summary['diverged_step']} (onset of collapse: {_step(onset)})."
     if total is not None:
         return f"Collapsed: onset at step {onset}, total collapse at step {total}, kind {summary['kind_at_end']}."
@@ -38,6 +39,8 @@ def outcome_sentence(summary: Mapping[str, Any]) -> str:
         recovered = summary["recovered_step"]
         after = f", recovered at step {recovered}" if recovered is not None else ""
         return f"Onset of collapse at step {onset}{after}; no total collapse within {last} steps."
+    if summary["degenerate_share"] is None:
+        return f"Not judged within {last} steps: no sample had the 100 tokens that it takes."
     return f"No collapse within {last} steps."
 
 
