@@ -73,7 +73,8 @@ def run(
         if finished is not None:
             return finished
         with _sigterm_as_ctrl_c():
-            _keep_threads(rundir, config)
+            if resume:
+                _keep_threads(rundir, config)
             setup = build(config, data_dir)  # before anything is written: a mistake leaves no directory behind
         claim(rundir, config, setup.text_sha256, asked_for or {}, fresh=fresh)
         write_json(rundir.env, {"schema": SCHEMA_VERSION, **environment(torch.get_num_threads())})

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
+
+from collapselab.cli.text import stdout_console
 
 if TYPE_CHECKING:  # diagnose brings in scipy, half a second that only this command needs
     from collapselab.diagnose import Audit
@@ -29,7 +30,7 @@ def print_audit(file: Path, audit: Audit) -> None:
         table.add_row(
             sample.place, str(len(sample.token_ids)), judged, verdict.kind or "", ", ".join(verdict.reasons), *figures
         )
-    console = Console(highlight=False)
+    console = stdout_console()
     console.print(table, markup=False)
     if len(ranked) > ROWS_SHOWN:
         console.print(f"… and {len(ranked) - ROWS_SHOWN} more; --json has all of them")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
 from collapselab.cli.audit import TOTALS, print_audit
+from collapselab.cli.text import stdout_console
 from collapselab.errors import InputError
 from collapselab.records import dumps
 
@@ -75,7 +74,7 @@ def evaluate(
             f"{row['word_perplexity']:.1f}",
             f"{row['num_tokens']:,}",
         )
-    Console().print(f"{model}, {resolved.name}", table, sep="\n", markup=False, highlight=False)
+    stdout_console().print(f"{model}, {resolved.name}", table, sep="\n", markup=False)
 
 
 def diagnose(file: Positional[Path], tokenizer: str | None = None, window: int = 200, json: bool = False) -> None:
@@ -153,4 +152,4 @@ def _table(*columns: str) -> Table:
 
 
 def _print(*parts: object) -> None:
-    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(*parts, sep="\n")
+    stdout_console().print(*parts, sep="\n")

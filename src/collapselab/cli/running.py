@@ -13,6 +13,7 @@ from rich.text import Text
 from tyro.conf import Positional
 
 from collapselab import presets
+from collapselab.cli.text import stdout_console
 from collapselab.cli.verdict import print_verdict
 from collapselab.config import RunConfig
 from collapselab.errors import InputError
@@ -67,10 +68,14 @@ def split_settings(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]
 
 def settings_help() -> str:
     """Every setting with its default and meaning."""
-    rows = [(f"--{name}", str(field.get_default()), field.description or "") for name, field in settings()]
+    rows = [(f"--{name}", _shown(field.get_default()), field.description or "") for name, field in settings()]
     width = max(len(name) for name, _, _ in rows)
     lines = [f"  {name:<{width}}  {text} (default: {default})" for name, default, text in rows]
     return "\n".join(["settings of a run (the preset or file may set other defaults):", *lines, ""])
+
+
+def _shown(value: object) -> str:
+    return ",".join(map(str, cast(tuple[object, ...], value))) if isinstance(value, tuple) else str(value)
 
 
 def run_command(options: Options, changes: dict[str, str]) -> None:
@@ -87,7 +92,7 @@ def run_command(options: Options, changes: dict[str, str]) -> None:
     if options.json:
         print(dumps(summary, indent=1))  # noqa: T201
     else:
-        print_verdict(result_path, summary, Console(highlight=False))
+        print_verdict(result_path, summary, stdout_console())
 
 
 def _run(config: RunConfig, options: Options, changes: dict[str, str]) -> tuple[Path, dict[str, object]]:

@@ -1,8 +1,18 @@
-"""Generated text on one line of a terminal."""
+"""Text for a terminal: generated text on one line, tables in a pipe."""
 
 from __future__ import annotations
 
 import re
+import sys
+
+from rich.console import Console
+
+WIDTH_WITHOUT_TERMINAL = 140
+
+
+def stdout_console() -> Console:
+    """For tables on standard output: as wide as the terminal, or wide enough for a file or a pipe."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
 
 
 def one_line(text: str) -> str:
