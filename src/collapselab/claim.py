@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 from collapselab.config import RunConfig
 from collapselab.errors import InputError
-from collapselab.records import SCHEMA_VERSION
+from collapselab.records import SCHEMA_VERSION, flatten
 from collapselab.rundir import RunDir, disk_errors, read_json, write_json
 
 
@@ -78,18 +78,10 @@ def _check_same_texts(rundir: RunDir, text_sha256: Mapping[str, str]) -> None:
 
 def _difference(there: Mapping[str, Any], config: RunConfig) -> str:
     """The first settings in which two configurations differ."""
-    old, new = dict(_leaves(there)), dict(_leaves(config.model_dump(mode="json")))
+    old, new = dict(flatten(there)), dict(flatten(config.model_dump(mode="json")))
     names = [name for name in new if old.get(name) != new[name]]
     told = [f"{name} is {old.get(name)!r} there, {new[name]!r} here" for name in names[:3]]
     return "; ".join(told) or "another version"
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(cast(Mapping[str, Any], value), f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _remove_run(rundir: RunDir) -> None:

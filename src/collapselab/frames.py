@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 
 from collapselab.errors import InputError
+from collapselab.records import flatten
 from collapselab.rundir import RunDir, read_json, read_lines
 
 RUN_COLUMNS = ("run", "run_id", "model", "data", "seed", "lr", "status", "outcome", "onset_step", "total_collapse_step")
@@ -63,20 +63,12 @@ def _name(path: Path, folder: Path) -> str:
 
 def _run_row(name: str, rundir: RunDir) -> dict[str, object]:
     identity = read_json(rundir.config)
-    config = dict(_flatten(identity["config"]))
+    config = dict(flatten(identity["config"]))
     status = read_json(rundir.status) if rundir.status.exists() else {}
     summary = read_json(rundir.summary) if rundir.summary.exists() else {}
     row = {"run": name, "run_id": identity["run_id"], **config, "status": status.get("status")}
     row["data"], row["lr"] = ",".join(config["data"]), row.pop("optim.lr")
-    return row | {key: value for key, value in _flatten(summary) if key not in row and key != "schema"}
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(cast(Mapping[str, Any], value), f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+    return row | {key: value for key, value in flatten(summary) if key not in row and key != "schema"}
 
 
 def _frame(rows: list[dict[str, Any]], first_columns: tuple[str, ...]) -> pd.DataFrame:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast, get_args, get_origin
+from typing import get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from collapselab.config import RunConfig, Settings
 from collapselab.errors import InputError, nearest
+from collapselab.records import flatten
 
 
 def settings(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -64,15 +65,7 @@ def load_toml(path: Path) -> dict[str, object]:
         raise InputError(
             f"cannot read the settings file {path}: {error}", "give a TOML file, or a preset's name"
         ) from None
-    return dict(_flatten(tree))
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flatten(cast(dict[str, Any], value), f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+    return dict(flatten(tree))
 
 
 def _from_text(value: str, field: FieldInfo) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -51,6 +51,15 @@ def dumps(value: object, *, indent: int | None = None) -> str:
 def loads(text: str) -> Any:
     """The inverse of `dumps`."""
     return _decode(json.loads(text))
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings by dotted name, in order."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flatten(cast(Mapping[str, Any], value), f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def _encode(value: object) -> object:
