@@ -97,7 +97,7 @@ class Evaluation(Settings):
     every: int = Field(default=1, ge=1, description="evaluate every n steps, and at the last one")
     full_protocol: str = Field(default="disjoint[context]", description="the whole text; context: up to 1024")
     full_every: int = Field(default=50, ge=0, description="whole text every n steps, at onset known and end; 0: never")
-    autocast: Literal["none", "bfloat16"] = Field(default="none", description="evaluate in mixed precision")
+    autocast: Literal["none", "bfloat16"] = Field(default="none", description="quicker; hides small weight changes")
     redraw: bool = Field(default=False, description="draw new windows at every step (the authors' way; noisier)")
 
     @field_validator("protocol", "full_protocol")
