@@ -1,0 +1,23 @@
+"""Loss by `disjoint[n]` as a plain loop of `transformers` measures it, to hold `collapselab eval` against.
+
+python tools/plain_loss.py MODEL TEXT N
+"""
+
+import sys
+
+import torch
+
+from collapselab.data import load_text
+from collapselab.models import load_model
+
+name, text, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+loaded = load_model(name)
+ids = loaded.tokenizer.encode(load_text(text).text)
+total, count = 0.0, 0
+with torch.no_grad():
+    for start in range(0, len(ids), n):
+        window = torch.tensor([ids[start : start + n]])
+        if window.shape[1] > 1:
+            total += loaded.model(window, labels=window).loss.double().item() * (window.shape[1] - 1)
+            count += window.shape[1] - 1
+print(f"{total / count:.9f} nats per token over {count} tokens")
