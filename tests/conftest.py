@@ -66,3 +66,12 @@ def tiny_config(tiny_folder: Path, text_file: Path) -> RunConfig:
             "threads": 1,
         },
     )
+
+
+@pytest.fixture
+def native() -> None:
+    """Skips where the native engine cannot be built."""
+    from collapselab.engine.library import library
+
+    if library() is None:
+        pytest.skip("no C compiler with OpenMP: the native engine cannot be built")

@@ -30,11 +30,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from collapselab.config import Sampling
+from collapselab.engine.decoding import generate
+from collapselab.engine.plain import PlainEngine
 from collapselab.evaluation import evaluate, plan
 from collapselab.models import load_model
 from collapselab.protocols import Protocol
 from collapselab.randomness import rng
-from collapselab.sampling import generate
 from collapselab.tokenization import BUILTIN, END_OF_TEXT, builtin_tokenizer
 
 CONTEXT = 256
@@ -130,7 +131,7 @@ def held_out_loss(model: GPT2LMHeadModel, text: str) -> dict[str, float]:
     tokenizer = builtin_tokenizer()
     planned = plan(PROTOCOL, tokenizer.encode(text), tokenizer, rng(0, "evaluation", 0))
     was_training = model.training
-    loss = evaluate(model.eval(), planned, tokenizer.end_of_text_id)
+    loss = evaluate(PlainEngine(model.eval()), planned, tokenizer.end_of_text_id)
     model.train(was_training)
     return {"nll_nats": loss.nll_nats, "perplexity": loss.perplexity, "bits_per_byte": loss.bits_per_byte}
 
@@ -185,7 +186,8 @@ def train(
 def sample(model: GPT2LMHeadModel) -> str:
     """120 tokens at temperature .8 from the bare end-of-text token."""
     rule = Sampling(temperature=0.8, top_k=None)
-    made = generate(model.eval(), [[0]], rule, [rng(1, "sample", 0)], max_new_tokens=120, context=CONTEXT)
+    engine, noise = PlainEngine(model.eval()), [rng(1, "sample", 0)]
+    made = generate(engine, [[0]], rule, noise, vocab_size=model.config.vocab_size, max_new_tokens=120, context=CONTEXT)
     return builtin_tokenizer().decode(made.token_ids[0])
 
 

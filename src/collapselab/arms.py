@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from collapselab.engine.decoding import Generated, generate
 from collapselab.models import LoadedModel
 from collapselab.randomness import Stream, rng
-from collapselab.sampling import Generated, generate
 from collapselab.setup import Setup
 
 # Noise, real prompts and shuffles of one step and stream are told apart by their indices.
@@ -92,16 +92,18 @@ def write(
 ) -> Generated:
     """One sequence of `num_tokens` tokens after each prompt, with the noise of this stream and step."""
     config = setup.config
-    with setup.autocast():
-        return generate(
-            model.model,
-            prompts,
-            config.sampling,
-            [rng(config.seed, stream, step, i) for i in range(len(prompts))],
-            max_new_tokens=num_tokens,
-            context=setup.context,
-            stop_token=model.tokenizer.end_of_text_id if config.generate.at_end_of_text == "stop" else None,
-        )
+    engine = setup.engine if model is setup.learner else setup.writer_engine
+    assert engine is not None
+    return generate(
+        engine,
+        prompts,
+        config.sampling,
+        [rng(config.seed, stream, step, i) for i in range(len(prompts))],
+        vocab_size=model.vocab_size,
+        max_new_tokens=num_tokens,
+        context=setup.context,
+        stop_token=model.tokenizer.end_of_text_id if config.generate.at_end_of_text == "stop" else None,
+    )
 
 
 def _real_window(setup: Setup, num_tokens: int, stream: Stream, step: int, index: int) -> list[int]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
@@ -56,6 +57,65 @@ def save_checkpoint(
         _fsync(folder)
         for old in _complete(folder)[:-NUM_KEPT]:
             shutil.rmtree(old)
+
+
+class BackgroundWriter:
+    """Writes checkpoints in a thread, while the run evaluates and writes with the same weights.
+
+    The thread holds `weights_in_use` until it is done, and an update waits for that: nothing is copied, and a
+    checkpoint costs time only if it takes longer than what a step does before its update. Leaving the `with` block
+    waits for the last one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        loaded: LoadedModel,
+        optimizer: torch.optim.Optimizer,
+        run_id: str,
+        weights_in_use: threading.Lock,
+    ) -> None:
+        self._state = (folder, loaded, optimizer, run_id)
+        self._weights_in_use = weights_in_use
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.wait()
+        elif self._thread is not None:
+            self._thread.join()
+
+    def save(self, step: int) -> None:
+        """Begins to write the state before step `step`."""
+        self.wait()
+        self._weights_in_use.acquire()
+        self._thread = threading.Thread(target=self._write, args=(step,), name="checkpoint")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until what was begun is written.
+
+        Raises:
+            RunFailed: the disk is full.
+        """
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            raise self._error
+
+    def _write(self, step: int) -> None:
+        folder, loaded, optimizer, run_id = self._state
+        try:
+            save_checkpoint(folder, loaded, optimizer, step, run_id)
+        except BaseException as error:  # told in the run's own thread
+            self._error = error
+        finally:
+            self._weights_in_use.release()
 
 
 def load_checkpoint(

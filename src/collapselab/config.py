@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from collapselab.protocols import parse_protocol
 
 # Settings that change how a run is carried out, never one of its numbers: not part of its identity.
-NOT_IDENTITY: dict[str, Any] = {"checkpoint_every_s": True, "threads": True, "stop": {"max_seconds"}}
+# (Engine and threads may change the last bits of a sum, as another machine does.)
+NOT_IDENTITY: dict[str, Any] = {"checkpoint_every_s": True, "engine": True, "threads": True, "stop": {"max_seconds"}}
 
 
 class Settings(BaseModel):
@@ -97,7 +98,6 @@ class Evaluation(Settings):
     every: int = Field(default=1, ge=1, description="evaluate every n steps, and at the last one")
     full_protocol: str = Field(default="disjoint[context]", description="the whole text; context: up to 1024")
     full_every: int = Field(default=50, ge=0, description="whole text every n steps, at onset known and end; 0: never")
-    autocast: Literal["none", "bfloat16"] = Field(default="none", description="quicker; hides small weight changes")
     redraw: bool = Field(default=False, description="draw new windows at every step (the authors' way; noisier)")
 
     @field_validator("protocol", "full_protocol")
@@ -105,6 +105,28 @@ class Evaluation(Settings):
     def _protocol_is_known(cls, name: str) -> str:
         parse_protocol(name.replace("[context]", "[1024]"))
         return name
+
+
+class Numerics(Settings):
+    """Precision of each part of a step; `--numerics exact` and `--numerics fast` set all three to one of the two."""
+
+    write: Literal["float32", "bfloat16"] = Field(default="float32", description="of the weights while writing")
+    update: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of the matrix products in training; weights and optimiser stay float32"
+    )
+    evaluate: Literal["float32", "bfloat16"] = Field(
+        default="bfloat16", description="of the weights while evaluating, where the engine is not plain"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: object) -> object:
+        if not isinstance(values, str):
+            return values
+        if values not in ("exact", "fast"):
+            raise ValueError("numerics is exact or fast, or set part by part (numerics.evaluate, …)")
+        precision = "float32" if values == "exact" else "bfloat16"
+        return {"write": precision, "update": precision, "evaluate": precision}
 
 
 class Collapse(Settings):
@@ -151,9 +173,12 @@ class RunConfig(Settings):
     )
     seed: int = Field(default=0, ge=0, description="of all randomness")
     device: Literal["cpu", "cuda"] = Field(default="cpu", description="where the model runs")
-    autocast: Literal["none", "bfloat16"] = Field(default="none", description="write and train in mixed precision")
+    engine: Literal["auto", "native", "static", "plain"] = Field(
+        default="auto", description="plain: transformers as it is; native and static: the same numbers, sooner"
+    )
     threads: int | None = Field(default=None, ge=1, description="CPU threads; none: torch's choice")
     checkpoint_every_s: float = Field(default=120.0, ge=0, description="between checkpoints; 0: after every step")
+    numerics: Numerics = Numerics()
     sampling: Sampling = Sampling()
     generate: Generation = Generation()
     train: Training = Training()

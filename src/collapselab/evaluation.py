@@ -6,15 +6,14 @@ Shape letters: B windows, T positions, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel
 
+from collapselab.engine.interface import Scorer
 from collapselab.protocols import Protocol, Window
 from collapselab.tokenization import Tokenizer
 
@@ -79,41 +78,43 @@ def plan(protocol: Protocol, ids: Sequence[int], tokenizer: Tokenizer, generator
     )
 
 
-@torch.no_grad()
-def evaluate(model: PreTrainedModel, plan: Plan, end_of_text_id: int) -> Loss:
+def evaluate(scorer: Scorer, plan: Plan, end_of_text_id: int) -> Loss:
     """The model's loss on the planned windows, accumulated in float64."""
-    sums: list[float] = []
-    counts: list[int] = []
-    for batch in _batches(plan):
-        nll_B, count_B = _window_nll(model, plan, batch, end_of_text_id)
-        sums += nll_B.tolist()
-        counts += count_B
-    total, count = math.fsum(sums), sum(counts)
-    mean = total / count
+    return evaluate_texts(scorer, {"": plan}, end_of_text_id)[""]
+
+
+def evaluate_texts(scorer: Scorer, plans: Mapping[str, Plan], end_of_text_id: int) -> dict[str, Loss]:
+    """The losses of several texts; windows of one shape share forward passes, whichever text they are from."""
+    sums: dict[str, list[float]] = {name: [0.0] * len(p.windows) for name, p in plans.items()}
+    counts: dict[str, list[int]] = {name: [0] * len(p.windows) for name, p in plans.items()}
+    for (_, num_context), batch in _batches(plans, end_of_text_id):
+        tokens_BT = torch.tensor([row for _, _, row in batch])
+        nll_B = cast(list[float], scorer.score(tokens_BT, num_context).double().sum(1).tolist())
+        for (name, index, row), nll in zip(batch, nll_B, strict=True):
+            sums[name][index], counts[name][index] = nll, len(row) - num_context
+    return {name: _loss(p, sums[name], counts[name]) for name, p in plans.items()}
+
+
+def _loss(plan: Plan, sums: Sequence[float], counts: Sequence[int]) -> Loss:
+    count = sum(counts)
+    mean = math.fsum(sums) / count
     return Loss(plan.protocol.name, mean, _standard_error(sums, counts, mean), count, plan.num_bytes, plan.num_words)
 
 
-def _window_nll(
-    model: PreTrainedModel, plan: Plan, batch: Sequence[Window], end_of_text_id: int
-) -> tuple[Tensor, list[int]]:
-    """(sum of the negative log-likelihoods, number of scored tokens) of each window; windows of one shape."""
-    prefix = [end_of_text_id] if plan.protocol.end_of_text_prefix else []
-    rows = [[*prefix, *plan.ids[w.start : w.end]] for w in batch]
-    tokens_BT = torch.tensor(rows, device=model.device)
-    skip = batch[0].first_scored - batch[0].start + len(prefix)
-    logits_BTV = model(input_ids=tokens_BT, use_cache=False).logits[:, skip - 1 : -1].float()
-    nll_BT = torch.nn.functional.cross_entropy(
-        logits_BTV.flatten(0, 1), tokens_BT[:, skip:].flatten(), reduction="none"
-    ).view(len(rows), -1)
-    return nll_BT.double().sum(1), [nll_BT.shape[1]] * len(rows)
+_Row = tuple[str, int, list[int]]  # text, number of the window, token ids with the prefix if there is one
 
 
-def _batches(plan: Plan) -> Iterator[Sequence[Window]]:
-    """Windows of equal shape, as many at a time as `TOKENS_PER_PASS` holds."""
-    for (length, _), group in groupby(plan.windows, key=lambda w: (w.end - w.start, w.first_scored - w.start)):
-        windows = list(group)
-        rows = max(1, TOKENS_PER_PASS // length)
-        yield from (windows[i : i + rows] for i in range(0, len(windows), rows))
+def _batches(plans: Mapping[str, Plan], end_of_text_id: int) -> Iterator[tuple[tuple[int, int], Sequence[_Row]]]:
+    """((tokens, tokens of them that are context only), rows): as many rows as `TOKENS_PER_PASS` holds."""
+    by_shape: dict[tuple[int, int], list[_Row]] = {}
+    for name, plan in plans.items():
+        prefix = [end_of_text_id] if plan.protocol.end_of_text_prefix else []
+        for index, w in enumerate(plan.windows):
+            row = [*prefix, *plan.ids[w.start : w.end]]
+            by_shape.setdefault((len(row), w.first_scored - w.start + len(prefix)), []).append((name, index, row))
+    for shape, rows in by_shape.items():
+        size = max(1, TOKENS_PER_PASS // shape[0])
+        yield from ((shape, rows[i : i + size]) for i in range(0, len(rows), size))
 
 
 def _standard_error(sums: Sequence[float], counts: Sequence[int], mean: float) -> float | None:

@@ -95,16 +95,16 @@ def _batch(setup: Setup, sequences: Sequence[Sequence[int]], num_prompt: int, st
 
 
 def _loss(setup: Setup, batch: Batch) -> Tensor:
-    with setup.autocast():
-        return batch_nll(setup.learner.model, batch)
+    return batch_nll(setup.trained, batch)
 
 
 def _update(setup: Setup, batch: Batch, loss: Tensor) -> StepStats:
     """`steps_per_sequence` updates on one batch, the first on the loss at hand; the figures are the last one's."""
-    config, model = setup.config, setup.learner.model
-    if config.optim.reset_each_step:
-        setup.optimizer.state.clear()
-    stats = update(model, setup.optimizer, loss, config.optim.clip)
-    for _ in range(config.train.steps_per_sequence - 1):
-        stats = update(model, setup.optimizer, _loss(setup, batch), config.optim.clip)
+    config, model = setup.config, setup.trained
+    with setup.weights_in_use:  # a checkpoint may still be reading them
+        if config.optim.reset_each_step:
+            setup.optimizer.state.clear()
+        stats = update(model, setup.optimizer, loss, config.optim.clip, setup.kernels)
+        for _ in range(config.train.steps_per_sequence - 1):
+            stats = update(model, setup.optimizer, _loss(setup, batch), config.optim.clip, setup.kernels)
     return stats

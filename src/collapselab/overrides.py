@@ -37,6 +37,9 @@ def override(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
         values["collapse"]["source"] = None  # resolved anew from the new training source
     for name, value in changes.items():
         name = name.replace("-", "_")
+        if name == "numerics":  # one word for the whole section
+            values["numerics"] = value
+            continue
         if name not in known:
             raise InputError(f"unknown setting {name!r}", nearest(name, known))
         section, _, key = name.rpartition(".")

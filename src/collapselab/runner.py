@@ -13,7 +13,7 @@ from types import FrameType
 
 import torch
 
-from collapselab.checkpoint import load_checkpoint, save_checkpoint
+from collapselab.checkpoint import BackgroundWriter, load_checkpoint
 from collapselab.claim import check_claim, claim
 from collapselab.config import RunConfig
 from collapselab.environment import environment
@@ -77,7 +77,10 @@ def run(
                 _keep_threads(rundir, config)
             setup = build(config, data_dir)  # before anything is written: a mistake leaves no directory behind
         claim(rundir, config, setup.text_sha256, asked_for or {}, fresh=fresh)
-        write_json(rundir.env, {"schema": SCHEMA_VERSION, **environment(torch.get_num_threads())})
+        write_json(
+            rundir.env,
+            {"schema": SCHEMA_VERSION, **environment(torch.get_num_threads()), "engines": setup.engine_names},
+        )
         try:
             return _carry_out(rundir, setup, metrics or {}, on_start, on_record)
         except Interrupted:
@@ -118,12 +121,16 @@ def _carry_out(
     rundir.write_status("running", step)
     _log(rundir, f"begin at step {step}")
     writer = RecordWriter(rundir, keep=history)
+    checkpoints = BackgroundWriter(
+        rundir.checkpoints, setup.learner, setup.optimizer, config.run_id, setup.weights_in_use
+    )
     saved = time.monotonic()
     try:
         if on_start is not None:
             on_start(setup, history)
-        with interruptions() as interrupted:
+        with interruptions() as interrupted, checkpoints:
             for record in online_loop(setup, history, metrics):
+                checkpoints.wait()  # the update has waited already: this tells of a failure
                 writer.append(record)
                 rundir.write_status("running", record.step)
                 if on_record is not None:
@@ -133,9 +140,10 @@ def _carry_out(
                 stopping = not ends and (interrupted.is_set() or timed_out)
                 if ends or stopping or time.monotonic() - saved >= config.checkpoint_every_s:
                     writer.sync()
-                    save_checkpoint(rundir.checkpoints, setup.learner, setup.optimizer, record.step + 1, config.run_id)
+                    checkpoints.save(record.step + 1)
                     saved = time.monotonic()
                 if stopping:
+                    checkpoints.wait()
                     raise _interruption(rundir, record.step, timed_out)
     finally:
         writer.close()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from collapselab.config import RunConfig
 from collapselab.data import load_text
+from collapselab.engine.choose import make_engines
+from collapselab.engine.interface import Engine, Scorer
+from collapselab.engine.library import library
+from collapselab.engine.rounded import RoundedModel
 from collapselab.errors import InputError
-from collapselab.evaluation import Loss, Plan, evaluate, plan
+from collapselab.evaluation import Loss, Plan, evaluate_texts, plan
 from collapselab.models import LoadedModel, load_model
 from collapselab.protocols import Protocol, parse_protocol
 from collapselab.randomness import rng
@@ -25,13 +30,21 @@ class Setup:
 
     `writer` is the other model of `train.source = other`. `text_ids` and the plans are by text, as `config.data` names
     it; `real_ids` is the real training text, empty where none is named. `context` is the number of positions seen
-    while writing.
+    while writing. `engine` writes and `scorer` evaluates with the learner, `writer_engine` writes with the writer;
+    `trained` is the learner as the update sees it. The update uses the `kernels` in C if there are any, and waits for
+    `weights_in_use`, which a checkpoint holds.
     """
 
     config: RunConfig
     learner: LoadedModel
     writer: LoadedModel | None
+    engine: Engine
+    scorer: Scorer
+    writer_engine: Engine | None
+    trained: PreTrainedModel | RoundedModel
+    kernels: Any
     optimizer: torch.optim.Optimizer
+    weights_in_use: threading.Lock
     text_ids: dict[str, list[int]]
     text_sha256: dict[str, str]
     plans: dict[str, Plan]
@@ -44,6 +57,12 @@ class Setup:
         """The evaluation protocols, as resolved: of every step (`val`) and of the whole text (`full`)."""
         plans = {"val": self.plans, "full": self.full_plans}
         return {name: next(iter(of_text.values())).protocol.name for name, of_text in plans.items() if of_text}
+
+    @property
+    def engine_names(self) -> dict[str, str | None]:
+        """What writes, evaluates and updates here (`engine` in the configuration may leave the choice to us)."""
+        kernels = None if self.kernels is None else "native"
+        return {"write": self.engine.name, "evaluate": self.scorer.name, "update": kernels or "torch"}
 
     def losses(self, step: int) -> dict[str, Loss]:
         """Loss on each text by the protocol of every step."""
@@ -59,16 +78,7 @@ class Setup:
         return self._evaluate(self.full_plans)
 
     def _evaluate(self, plans: dict[str, Plan]) -> dict[str, Loss]:
-        end_of_text_id = self.learner.tokenizer.end_of_text_id
-        with self._precision(self.config.eval.autocast):
-            return {name: evaluate(self.learner.model, p, end_of_text_id) for name, p in plans.items()}
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """Mixed precision for writing and training, if the configuration asks for it."""
-        return self._precision(self.config.autocast)
-
-    def _precision(self, name: Literal["none", "bfloat16"]) -> AbstractContextManager[object]:
-        return nullcontext() if name == "none" else torch.autocast(self.config.device, dtype=torch.bfloat16)
+        return evaluate_texts(self.scorer, plans, self.learner.tokenizer.end_of_text_id)
 
 
 def build(config: RunConfig, data_dir: Path | None = None) -> Setup:
@@ -87,11 +97,19 @@ def build(config: RunConfig, data_dir: Path | None = None) -> Setup:
     encode = learner.tokenizer.encode
     text_ids = {name: encode(text.text) for name, text in texts.items()}
     writer = None if other is None else load_model(other, device=config.device)
+    engine, scorer = _engines(learner, config)
+    kernels = library() if config.device == "cpu" and config.engine in ("auto", "native") else None
     setup = Setup(
         config=config,
         learner=learner,
         writer=writer,
+        engine=engine,
+        scorer=scorer,
+        writer_engine=None if writer is None else _engines(writer, config)[0],
+        trained=RoundedModel(learner.model, kernels) if config.numerics.update == "bfloat16" else learner.model,
+        kernels=kernels,
         optimizer=make_optimizer(learner.model, config.optim),
+        weights_in_use=threading.Lock(),
         text_ids=text_ids,
         text_sha256={name: text.sha256 for name, text in texts.items()},
         plans=_plans(config.eval.protocol, text_ids, learner),
@@ -101,6 +119,11 @@ def build(config: RunConfig, data_dir: Path | None = None) -> Setup:
     )
     _check_lengths(setup)
     return setup
+
+
+def _engines(model: LoadedModel, config: RunConfig) -> tuple[Engine, Scorer]:
+    numerics = config.numerics
+    return make_engines(model.model, config.engine, write=numerics.write, score=numerics.evaluate)
 
 
 def resolve_protocol(name: str, model: LoadedModel) -> str:

@@ -5,8 +5,9 @@ Shape letters: B sequences, T positions, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from collapselab.config import Optimizer, Training
+from collapselab.engine.adamw import adamw_step, can_step
+from collapselab.engine.rounded import RoundedModel
 
 IGNORED = -100  # targets that are no targets: padding, and the prompt where it is not learned
 
@@ -81,9 +84,12 @@ def _row(
     return ids[:-1], targets
 
 
-def batch_nll(model: PreTrainedModel, batch: Batch) -> Tensor:
+def batch_nll(model: PreTrainedModel | RoundedModel, batch: Batch) -> Tensor:
     """Mean negative log-likelihood of the batch's targets in nats, at temperature 1, as a scalar with its graph."""
-    logits_BTV = model(input_ids=batch.inputs_BT, use_cache=False).logits.float()
+    if isinstance(model, RoundedModel):
+        logits_BTV = model.logits(batch.inputs_BT).float()
+    else:
+        logits_BTV = model(input_ids=batch.inputs_BT, use_cache=False).logits
     return torch.nn.functional.cross_entropy(logits_BTV.flatten(0, 1), batch.targets_BT.flatten(), ignore_index=IGNORED)
 
 
@@ -99,15 +105,35 @@ def make_optimizer(model: PreTrainedModel, settings: Optimizer) -> torch.optim.O
     return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
 
 
-def update(model: PreTrainedModel, optimizer: torch.optim.Optimizer, loss: Tensor, clip: float | None) -> StepStats:
-    """Takes one step down the gradient of `loss`, clipped to norm `clip`."""
+def update(
+    model: PreTrainedModel | RoundedModel,
+    optimizer: torch.optim.Optimizer,
+    loss: Tensor,
+    clip: float | None,
+    kernels: Any = None,
+) -> StepStats:
+    """Takes one step down the gradient of `loss`, clipped to norm `clip`; with `kernels` in C where they can."""
     loss.backward()
-    parameters = [p for p in model.parameters() if p.grad is not None]
-    grad_norm = torch.nn.utils.clip_grad_norm_(parameters, torch.inf if clip is None else clip)
-    before = [p.detach().clone() for p in parameters]
-    optimizer.step()
+    parameters: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
+    if isinstance(model, RoundedModel):
+        gradients = model.gradients()
+    else:
+        gradients = {p: p.grad for p in parameters if p.grad is not None}
+    if kernels is not None and can_step(optimizer):
+        stats = StepStats(*adamw_step(kernels, optimizer, gradients, clip))
+    else:
+        stats = _step(optimizer, gradients, clip)
     optimizer.zero_grad(set_to_none=True)
+    return stats
+
+
+def _step(optimizer: torch.optim.Optimizer, gradients: Mapping[Tensor, Tensor], clip: float | None) -> StepStats:
+    for p, gradient in gradients.items():
+        p.grad = gradient.to(p.dtype)
+    grad_norm = torch.nn.utils.clip_grad_norm_(list(gradients), torch.inf if clip is None else clip)
+    before = [p.detach().clone() for p in gradients]
+    optimizer.step()
     with torch.no_grad():
-        changes = [p - old for p, old in zip(parameters, before, strict=True)]
+        changes = [p - old for p, old in zip(gradients, before, strict=True)]
         update_norm = torch.nn.utils.get_total_norm(changes)
     return StepStats(float(grad_norm), float(update_norm))

@@ -76,7 +76,8 @@ def test_evaluation_and_probes_do_not_change_training(tiny_config: RunConfig, ch
         {"sampling__greedy": True},
         {"generate__context": 50, "generate__context_mode": "crop"},
         {"generate__batch_size": 2},
-        {"autocast": "bfloat16"},
+        {"numerics__write": "bfloat16"},
+        {"numerics__update": "bfloat16"},
     ],
 )
 def test_settings_that_change_training_do(tiny_config: RunConfig, changes: dict[str, object]) -> None:

@@ -16,7 +16,12 @@ PACKAGE = Path(__file__).parents[2] / "src" / "collapselab"
 _LAYERS = """
 errors records randomness protocols config overrides presets rundir verdicts collapse metrics tokenization data \
 text_sources environment frames measure summary diagnose claim
-model_files models sampling training evaluation checkpoint testing
+model_files models sampling testing
+engine.interface engine.numerics engine.library engine.families
+engine.plain engine.adamw
+engine.static engine.native
+engine.choose engine.decoding engine
+training evaluation checkpoint
 setup arms
 loop
 runner

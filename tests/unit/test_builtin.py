@@ -10,11 +10,12 @@ import pytest
 
 from collapselab.config import Collapse, Sampling
 from collapselab.data import load_text
+from collapselab.engine.decoding import generate
+from collapselab.engine.plain import PlainEngine
 from collapselab.evaluation import evaluate, plan
 from collapselab.models import load_model
 from collapselab.protocols import parse_protocol
 from collapselab.randomness import rng
-from collapselab.sampling import generate
 from collapselab.tokenization import BUILTIN
 from collapselab.verdicts import judge_sample
 
@@ -41,7 +42,7 @@ def test_the_card_of_nano_is_what_its_weights_score(text: str) -> None:
     loaded, written = load_model("builtin:nano"), card("nano")
     ids = loaded.tokenizer.encode(load_text(text).text)
     planned = plan(parse_protocol(written["protocol"]), ids, loaded.tokenizer, rng(0, "evaluation", 0))
-    loss = evaluate(loaded.model, planned, loaded.tokenizer.end_of_text_id)
+    loss = evaluate(PlainEngine(loaded.model), planned, loaded.tokenizer.end_of_text_id)
     assert loss.nll_nats == pytest.approx(written["held_out"][text]["nll_nats"], abs=1e-4)
     assert loss.bits_per_byte == pytest.approx(written["held_out"][text]["bits_per_byte"], abs=1e-4)
 
@@ -52,7 +53,9 @@ def test_a_shipped_model_has_its_size_and_is_healthy(name: str) -> None:
     loaded = load_model(f"builtin:{name}")
     assert loaded.num_parameters == card(name)["parameters"]
     noise = [rng(1, "sample", 0, i) for i in range(4)]
-    made = generate(loaded.model, [[0]] * 4, Sampling(top_k=None), noise, max_new_tokens=200, context=256)
+    engine = PlainEngine(loaded.model)
+    rule = Sampling(top_k=None)
+    made = generate(engine, [[0]] * 4, rule, noise, vocab_size=loaded.vocab_size, max_new_tokens=200, context=256)
     for ids in made.token_ids:
         verdict = judge_sample(ids, Collapse(), loaded.tokenizer.count_visible(ids))
         assert verdict.degenerate is False, (verdict.reasons, loaded.tokenizer.decode(ids))

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from collapselab.engine.plain import PlainEngine
 from collapselab.errors import InputError
 from collapselab.evaluation import evaluate, plan
 from collapselab.protocols import parse_protocol
@@ -19,7 +20,7 @@ TEXT = "It is a truth universally acknowledged, that a single man in possession 
 def loss_of(loaded, protocol: str, text: str = TEXT):
     ids = loaded.tokenizer.encode(text)
     planned = plan(parse_protocol(protocol), ids, loaded.tokenizer, rng(0, "evaluation", 0))
-    return evaluate(loaded.model, planned, loaded.tokenizer.end_of_text_id)
+    return evaluate(PlainEngine(loaded.model), planned, loaded.tokenizer.end_of_text_id)
 
 
 @pytest.mark.parametrize("protocol", ["windows[20,7]", "disjoint[64]", "disjoint[64]+eot", "sliding[64,16]"])

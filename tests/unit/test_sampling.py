@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -13,8 +11,7 @@ from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWa
 
 from collapselab.config import Sampling
 from collapselab.randomness import rng
-from collapselab.sampling import distribution, draw, generate
-from collapselab.testing import BYTE_VOCAB, tiny_model, uniform_model
+from collapselab.sampling import distribution, draw
 
 PLAIN = Sampling(temperature=1.0, top_k=None)
 LOGITS_BV = torch.log(torch.tensor([[0.4, 0.3, 0.2, 0.1]]))
@@ -79,54 +76,3 @@ def test_draws_follow_the_distribution() -> None:
 def test_noise_of_exactly_zero_never_draws_an_excluded_token() -> None:
     drawn = draw(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 1.0]]))
     assert drawn.tolist() == [1]
-
-
-def recompute(model, prompt: list[int], tokens: list[int], context: int) -> tuple[float, float]:
-    """Mean NLL and entropy, each token from a full forward pass over at most `context` tokens."""
-    nll, entropy, ids = [], [], list(prompt)
-    for token in tokens:
-        with torch.no_grad():
-            logp = model(torch.tensor([ids[-context:]])).logits[0, -1].log_softmax(-1)
-        nll.append(-logp[token].item())
-        entropy.append(-(logp.exp() * logp).sum().item())
-        ids.append(token)
-    return float(np.mean(nll)), float(np.mean(entropy))
-
-
-@pytest.mark.parametrize("context", [16, 64])
-def test_generation_equals_full_recomputation(context: int) -> None:
-    """In the cache (64) and past the context (16), where positions are numbered anew at every token."""
-    loaded = tiny_model(3, context=64)
-    made = generate(loaded.model, [[0, 5]], Sampling(top_k=20), noises(1), max_new_tokens=40, context=context)
-    ids, vocab, generator = [0, 5], BYTE_VOCAB, noises(1)[0]
-    for token in made.token_ids[0]:
-        with torch.no_grad():
-            logits_BV = loaded.model(torch.tensor([ids[-context:]])).logits[:, -1]
-        noise_BV = torch.from_numpy(generator.standard_exponential(vocab, dtype=np.float32))[None]
-        assert token == draw(distribution(logits_BV, Sampling(top_k=20)), noise_BV).item()
-        ids.append(token)
-    nll, entropy = recompute(loaded.model, [0, 5], made.token_ids[0], context)
-    assert made.nll_nats[0] == pytest.approx(nll, abs=1e-5)
-    assert made.entropy_nats[0] == pytest.approx(entropy, abs=1e-5)
-
-
-def test_a_sequence_does_not_depend_on_its_batch() -> None:
-    loaded, rule = tiny_model(3), Sampling()
-    batch = generate(loaded.model, [[0]] * 3, rule, noises(3), max_new_tokens=20, context=256)
-    single = generate(loaded.model, [[0]], rule, noises(3)[2:], max_new_tokens=20, context=256)
-    assert batch.token_ids[2] == single.token_ids[0]
-    assert batch.token_ids[0] != batch.token_ids[1]
-
-
-def test_uniform_model_has_entropy_ln_v() -> None:
-    made = generate(uniform_model().model, [[0]], Sampling(), noises(1), max_new_tokens=5, context=256)
-    assert made.entropy_nats[0] == pytest.approx(math.log(BYTE_VOCAB), abs=1e-5)
-    assert made.nll_nats[0] == pytest.approx(math.log(BYTE_VOCAB), abs=1e-5)
-
-
-def test_generation_stops_after_the_stop_token_and_keeps_it() -> None:
-    loaded, rule = tiny_model(3), Sampling(temperature=1.0, top_k=None)
-    free = generate(loaded.model, [[0]], rule, noises(1), max_new_tokens=30, context=256)
-    stop = free.token_ids[0][7]
-    cut = generate(loaded.model, [[0]], rule, noises(1), max_new_tokens=30, context=256, stop_token=stop)
-    assert cut.token_ids[0] == free.token_ids[0][: free.token_ids[0].index(stop) + 1]

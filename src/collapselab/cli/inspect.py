@@ -19,6 +19,7 @@ def evaluate(
     model: str,
     data: str,
     protocol: str = "disjoint[context]",
+    precision: Literal["float32", "bfloat16"] = "float32",
     device: Literal["cpu", "cuda"] = "cpu",
     data_dir: Path | None = None,
     json: bool = False,
@@ -29,6 +30,7 @@ def evaluate(
         model: builtin:NAME, smollm2-135m, a hub id, a folder or a GGUF file
         data: texts, with commas
         protocol: windows[n,k], disjoint[n] or sliding[n,s]; +eot scores each window's first token too
+        precision: bfloat16 is quicker, and within thousandths of a nat (docs/performance.md)
         device: where the model runs
         data_dir: where texts lie or are downloaded to (also COLLAPSELAB_DATA)
         json: print JSON
@@ -41,6 +43,7 @@ def evaluate(
     texts = {name.strip(): load_text(name.strip(), data_dir) for name in data.split(",") if name.strip()}
     if not texts:
         raise InputError(f"--data names no text, received {data!r}", "for example --data austen,moby-dick")
+    from collapselab.engine.choose import make_engines
     from collapselab.evaluation import evaluate as measure
     from collapselab.evaluation import plan
     from collapselab.models import load_model
@@ -49,18 +52,19 @@ def evaluate(
 
     loaded = load_model(model, device=device)
     resolved = fitting_protocol(protocol, loaded)
+    _, scorer = make_engines(loaded.model, "auto", write="float32", score=precision)
     rows: dict[str, dict[str, Any]] = {}
     for name, text in texts.items():
         ids = loaded.tokenizer.encode(text.text)
         loss = measure(
-            loaded.model,
+            scorer,
             plan(resolved, ids, loaded.tokenizer, rng(0, "evaluation", 0)),
             loaded.tokenizer.end_of_text_id,
         )
         derived = {n: getattr(loss, n) for n in ("perplexity", "bits_per_byte", "word_perplexity")}
         rows[name] = asdict(loss) | derived | {"text_sha256": text.sha256, "text_tokens": len(ids)}
     if json:
-        print(dumps({"model": model, "protocol": resolved.name, "texts": rows}, indent=1))  # noqa: T201
+        print(dumps({"model": model, "protocol": resolved.name, "precision": precision, "texts": rows}, indent=1))  # noqa: T201
         return
     table = _table("text", "nats/token", "s.e.", "perplexity", "bits/byte", "word perplexity", "tokens scored")
     for name, row in rows.items():

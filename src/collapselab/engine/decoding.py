@@ -1,0 +1,151 @@
+"""Generation: one loop for all engines, with noise keyed by position, and n-gram speculation that changes no token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from collapselab.config import Sampling
+from collapselab.engine.interface import Engine
+
+NGRAM = 4  # tokens that must have occurred before for what followed them to be guessed again
+MAX_GUESS = 15  # with the token before them they fill the 16 rows that cost little more than one
+NOISE_BLOCK = 16  # positions whose noise is drawn at a time
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a model wrote.
+
+    `token_ids`: a sequence each, without the prompt, with the end-of-text token if generation stopped there.
+    `nll_nats`, `entropy_nats`: a mean each, of -log p(token) and of the entropy of p (temperature 1, untruncated).
+    `num_passes`: forward passes taken; fewer than tokens where speculation paid.
+    """
+
+    token_ids: list[list[int]]
+    nll_nats: list[float]
+    entropy_nats: list[float]
+    num_passes: int
+
+
+def generate(
+    engine: Engine,
+    prompts: Sequence[Sequence[int]],
+    rule: Sampling,
+    noise: Sequence[np.random.Generator],
+    *,
+    vocab_size: int,
+    max_new_tokens: int,
+    context: int,
+    stop_token: int | None = None,
+    speculate: bool = True,
+) -> Generated:
+    """`max_new_tokens` tokens after each prompt.
+
+    Args:
+        engine: the model.
+        prompts: B token sequences of one length.
+        rule: from logits to the sampling distribution.
+        noise: a generator for each sequence; position i of a sequence uses the i-th block of V draws, so a sequence
+            depends neither on the others in its batch nor on how its logits are computed.
+        vocab_size: V.
+        max_new_tokens: length of each sequence.
+        context: positions the model sees. Up to it keys and values are cached; past it the oldest tokens fall out,
+            positions are numbered anew, and each token is a full forward pass.
+        stop_token: end a sequence after this token; `None` continues.
+        speculate: guess that what followed the last tokens before follows again, and check the guesses in one pass.
+            The tokens are those without it.
+
+    Reference: Leviathan 2023 (speculative decoding), Saxena 2023 (guesses from the prompt).
+    """
+    assert len(prompts) == len(noise) and len({len(p) for p in prompts}) == 1, (len(prompts), len(noise))
+    sequences = [_Sequence(list(p), len(p), g, vocab_size) for p, g in zip(prompts, noise, strict=True)]
+    longest_guess = max(1, (MAX_GUESS + 1) // len(prompts) - 1) if speculate and engine.is_ragged else 0
+    total, num_passes = len(prompts[0]) + max_new_tokens, 0
+    engine.begin(len(prompts), min(total, context))
+    while growing := [s for s in sequences if not s.is_ended and len(s.tokens) < total]:
+        cached = [s for s in growing if len(s.tokens) <= context]
+        if cached:
+            room = min(total - 1, context)
+            guesses = {id(s): s.guess(min(longest_guess, room - len(s.tokens))) for s in cached}
+            # Engines that are not ragged take all sequences in step; what an ended one writes is not kept.
+            reading = cached if engine.is_ragged else sequences
+            new = [[*s.tokens[s.num_read :], *guesses.get(id(s), [])] if s in reading else [] for s in sequences]
+            logits_RV = engine.read(new, [s.num_read for s in sequences], last_only=num_passes == 0)
+        else:
+            guesses, reading = {}, growing if engine.is_ragged else sequences
+            logits_RV = engine.reread([s.tokens[-context:] for s in reading])
+        counts = [1 + len(guesses.get(id(s), [])) for s in reading]
+        drawn = engine.draw(logits_RV, _joined([s.noise(n) for s, n in zip(reading, counts, strict=True)]), rule)
+        rows = iter(zip(drawn.tokens, drawn.nll_nats, drawn.entropy_nats, strict=True))
+        for s, count in zip(reading, counts, strict=True):
+            s.take([next(rows) for _ in range(count)], guesses.get(id(s), []), stop_token)
+        num_passes += 1
+    return Generated(
+        [s.tokens[s.num_prompt : s.num_prompt + len(s.nll)] for s in sequences],
+        [fmean(s.nll) for s in sequences],
+        [fmean(s.entropy) for s in sequences],
+        num_passes,
+    )
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+class _Sequence:
+    """One sequence as it is written."""
+
+    def __init__(self, prompt: list[int], num_prompt: int, generator: np.random.Generator, vocab_size: int) -> None:
+        self.tokens, self.num_prompt, self.num_read = prompt, num_prompt, 0
+        self.nll: list[float] = []
+        self.entropy: list[float] = []
+        self.is_ended = False
+        self._generator = generator
+        self._ring = torch.empty(2, NOISE_BLOCK, vocab_size)  # noise of two neighbouring blocks of positions
+        self._num_blocks = 0
+        self._followed_at: dict[tuple[int, ...], int] = {}  # by n-gram, where what followed it stands
+        self._guess_length = 1
+
+    def guess(self, longest: int) -> list[int]:
+        """What may come next: what followed the last tokens before, for as long as that has been right of late."""
+        start = self._followed_at.get(tuple(self.tokens[-NGRAM:])) if longest > 0 else None
+        if start is None:
+            return []
+        # A loop shorter than the guess is gone round again.
+        period = len(self.tokens) - start
+        return [self.tokens[start + i % period] for i in range(min(longest, self._guess_length))]
+
+    def noise(self, count: int) -> Tensor:
+        """Exp(1) noise (count, V) of the next positions."""
+        first = len(self.tokens) - self.num_prompt
+        last = first + count - 1
+        while self._num_blocks * NOISE_BLOCK <= last:
+            block = self._ring[self._num_blocks % 2]
+            self._generator.standard_exponential(dtype=np.float32, out=block.numpy())
+            self._num_blocks += 1
+        rows = self._ring.flatten(0, 1)
+        begin, end = first % len(rows), last % len(rows) + 1
+        return rows[begin:end] if begin < end else torch.cat([rows[begin:], rows[:end]])
+
+    def take(self, drawn: Sequence[tuple[int, float, float]], guess: Sequence[int], stop_token: int | None) -> None:
+        """Appends the drawn tokens as long as the guesses before them were right."""
+        num_right = 0
+        for i, (token, nll, entropy) in enumerate(drawn):
+            self._followed_at[tuple(self.tokens[-NGRAM:])] = len(self.tokens)
+            self.tokens.append(token)
+            if not self.is_ended:
+                self.nll.append(nll)
+                self.entropy.append(entropy)
+            self.is_ended |= token == stop_token
+            if self.is_ended or i == len(guess) or token != guess[i]:
+                break
+            num_right += 1
+        self.num_read = len(self.tokens) - 1
+        if guess:
+            self._guess_length = min(2 * len(guess), MAX_GUESS) if num_right == len(guess) else max(1, num_right)

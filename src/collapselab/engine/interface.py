@@ -1,0 +1,62 @@
+"""What an engine does: the interface that decoding and evaluation use, whatever runs below it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from collapselab.config import Sampling
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Tokens drawn, one a row, with -log p(token) and the entropy of p in nats (temperature 1, untruncated)."""
+
+    tokens: list[int]
+    nll_nats: list[float]
+    entropy_nats: list[float]
+
+
+class Engine(Protocol):
+    """One model, ready to write. It sees every change of the model's weights.
+
+    `is_ragged`: `read` takes token lists of different lengths and positions, and may go back; speculation needs both.
+    """
+
+    name: str
+    is_ragged: bool
+
+    def begin(self, num_sequences: int, length: int) -> None:
+        """Empties the cache and makes room for sequences of `length` tokens; picks up new weights."""
+        ...
+
+    def read(self, tokens: Sequence[Sequence[int]], starts: Sequence[int], *, last_only: bool = False) -> Tensor:
+        """Float32 logits (R, V) after each new token of each sequence in turn, or after each sequence's last only.
+
+        `starts[b]` is the position of the first of `tokens[b]`; the cache holds what comes before it. A ragged engine
+        forgets what came after it; for the others nothing may.
+        """
+        ...
+
+    def reread(self, tokens: Sequence[Sequence[int]]) -> Tensor:
+        """Float32 logits (B, V) after sequences of one length, with nothing before them; the cache is lost."""
+        ...
+
+    def draw(self, logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> Drawn:
+        """A token a row, by the rule and the row's Exp(1) noise (`sampling.draw`)."""
+        ...
+
+
+class Scorer(Protocol):
+    """One model, ready to be evaluated. It sees every change of the model's weights."""
+
+    name: str
+
+    def score(self, tokens_BT: Tensor, num_context: int) -> Tensor:
+        """-log p in nats (B, T - num_context), float32, of the tokens after the first `num_context`, on the CPU."""
+        ...

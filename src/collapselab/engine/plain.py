@@ -1,0 +1,77 @@
+"""The plain path: the `transformers` module as it is, for every causal language model. The others must equal it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import DynamicCache, PreTrainedModel
+
+from collapselab.config import Sampling
+from collapselab.engine.interface import Drawn
+from collapselab.sampling import distribution, draw
+
+ROWS_PER_CHUNK = 128  # of logits turned into losses at a time: 50,000 words make 26 MB
+
+
+class PlainEngine:
+    """Forward passes of the module with a growing cache. It writes and evaluates in float32 only.
+
+    (Autocast would round the weights to the nearest bfloat16, which hides what self-training does to them.)
+    """
+
+    name = "plain"
+    is_ragged = False
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model: Any = model
+        self._cache: Any = None
+
+    def begin(self, num_sequences: int, length: int) -> None:
+        self._cache = DynamicCache(config=self._model.config)
+
+    @torch.no_grad()
+    def read(self, tokens: Sequence[Sequence[int]], starts: Sequence[int], *, last_only: bool = False) -> Tensor:
+        assert set(starts) == {self._cache.get_seq_length()}, starts
+        tokens_BT = torch.tensor([list(t) for t in tokens], device=self._model.device)
+        kept = {"logits_to_keep": 1} if last_only else {}
+        logits_BTV = self._model(input_ids=tokens_BT, past_key_values=self._cache, use_cache=True, **kept).logits
+        return (logits_BTV[:, -1:] if last_only else logits_BTV).flatten(0, 1).float()
+
+    def reread(self, tokens: Sequence[Sequence[int]]) -> Tensor:
+        self.begin(len(tokens), len(tokens[0]))
+        return self.read(tokens, [0] * len(tokens), last_only=True)
+
+    def draw(self, logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> Drawn:
+        return draw_plainly(logits_RV, noise_RV, rule)
+
+    @torch.no_grad()
+    def score(self, tokens_BT: Tensor, num_context: int) -> Tensor:
+        logits_BTV = self._model(input_ids=tokens_BT.to(self._model.device), use_cache=False).logits
+        targets_BT = tokens_BT[:, num_context:].to(self._model.device)
+        return (
+            nll_of_logits(logits_BTV[:, num_context - 1 : -1].flatten(0, 1), targets_BT.flatten())
+            .view_as(targets_BT)
+            .cpu()
+        )
+
+
+def draw_plainly(logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> Drawn:
+    """The definition of a draw, in torch."""
+    logp_RV = logits_RV.log_softmax(-1)
+    tokens_R = draw(distribution(logits_RV, rule), noise_RV)
+    nll_R = -logp_RV.gather(-1, tokens_R[:, None])[:, 0]
+    entropy_R = -(logp_RV.exp() * logp_RV).sum(-1)
+    return Drawn(
+        cast(list[int], tokens_R.tolist()), cast(list[float], nll_R.tolist()), cast(list[float], entropy_R.tolist())
+    )
+
+
+def nll_of_logits(logits_RV: Tensor, targets_R: Tensor) -> Tensor:
+    """-log p of each target, (R,), in float32, a few rows at a time."""
+    chunks = [slice(begin, begin + ROWS_PER_CHUNK) for begin in range(0, len(targets_R), ROWS_PER_CHUNK)]
+    parts = [cross_entropy(logits_RV[c].float(), targets_R[c], reduction="none") for c in chunks]
+    return torch.cat(parts)

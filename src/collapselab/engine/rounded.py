@@ -1,0 +1,65 @@
+"""Training in bfloat16: matrices rounded at random, gradients in bfloat16, weights and optimiser state in float32."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from collapselab.engine.numerics import round_at_random
+
+
+class RoundedModel:
+    """A model whose forward pass reads bfloat16 copies of its matrices, made anew for every pass.
+
+    The gradients appear on the copies (`gradients`), half the size of float32 ones. Embeddings are looked up in
+    float32, so that the residual stream is; only the rows looked up get a gradient from that. Autocast alone would
+    round the weights to the nearest, convert every gradient, and fill a dense one for the embedding.
+    """
+
+    def __init__(self, model: PreTrainedModel, kernels: Any) -> None:
+        self._model: Any = model
+        self._kernels = kernels
+        self._embedding = cast(nn.Embedding, model.get_input_embeddings()).weight
+        lookups = [id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)]
+        head = cast(nn.Linear, model.get_output_embeddings())
+        self._copies = {
+            name: torch.empty_like(p, dtype=torch.bfloat16).requires_grad_()
+            for name, p in model.named_parameters()
+            if p.dim() == 2 and (id(p) not in lookups or p is head.weight)
+        }
+
+    def logits(self, tokens_BT: Tensor) -> Tensor:
+        """Logits (B, T, V) with their graph."""
+        parameters = dict(self._model.named_parameters())
+        with torch.no_grad():
+            for name, copy in self._copies.items():
+                copy.grad = None
+                self._round(parameters[name], copy)
+        self._tokens = tokens_BT.flatten()
+        self._looked_up = self._embedding.detach()[tokens_BT].requires_grad_()
+        arguments = {"inputs_embeds": self._looked_up, "use_cache": False}
+        with torch.autocast(tokens_BT.device.type, dtype=torch.bfloat16):
+            return torch.func.functional_call(self._model, self._copies, kwargs=arguments).logits
+
+    def gradients(self) -> dict[Tensor, Tensor]:
+        """The gradient of each parameter after the backward pass."""
+        found: dict[Tensor, Tensor] = {}
+        for name, p in self._model.named_parameters():
+            copy = self._copies.get(name)
+            gradient = p.grad if copy is None else copy.grad
+            if p is self._embedding and self._looked_up.grad is not None:
+                gradient = torch.zeros_like(p) if gradient is None else gradient
+                gradient.index_add_(0, self._tokens, self._looked_up.grad.flatten(0, 1).to(gradient.dtype))
+            if gradient is not None:
+                found[p] = gradient
+        return found
+
+    def _round(self, weight: Tensor, copy: Tensor) -> None:
+        if self._kernels is None or weight.device.type != "cpu":
+            copy.copy_(round_at_random(weight))
+        else:
+            threads = torch.get_num_threads()
+            self._kernels.round_weights(weight.data_ptr(), copy.data_ptr(), weight.numel(), threads)
