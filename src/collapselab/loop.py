@@ -70,6 +70,7 @@ def online_loop(
         values |= {
             "grad_norm": None if stats is None else stats.grad_norm,
             "update_norm": None if stats is None else stats.update_norm,
+            "relative_update_norm": None if stats is None else stats.relative_update_norm,
         }
         clock.lap("update")
         yield Record(step, values | clock.seconds, tuple(samples))

@@ -31,10 +31,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class StepStats:
-    """Of one update: the gradient's norm before clipping, and the norm of the change of the weights."""
+    """Of one update: norms of the gradient before clipping, of the weights' change, and of the weights before it."""
 
     grad_norm: float
     update_norm: float
+    weight_norm: float
+
+    @property
+    def relative_update_norm(self) -> float | None:
+        return self.update_norm / self.weight_norm if self.weight_norm else None
 
 
 def make_batch(
@@ -135,5 +140,5 @@ def _step(optimizer: torch.optim.Optimizer, gradients: Mapping[Tensor, Tensor], 
     optimizer.step()
     with torch.no_grad():
         changes = [p - old for p, old in zip(gradients, before, strict=True)]
-        update_norm = torch.nn.utils.get_total_norm(changes)
-    return StepStats(float(grad_norm), float(update_norm))
+        update_norm, weight_norm = (torch.nn.utils.get_total_norm(t) for t in (changes, before))
+    return StepStats(float(grad_norm), float(update_norm), float(weight_norm))

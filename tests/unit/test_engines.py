@@ -187,10 +187,13 @@ def test_the_kernels_step_is_that_of_adamw(native: None) -> None:
                 torch.nn.utils.clip_grad_norm_(ours.parameters(), torch.inf if clip is None else clip)
                 mine.step()
             else:
-                grad_norm, update_norm = adamw_step(library(), mine, {p: p.grad for p in ours.parameters()}, clip)
+                grad_norm, update_norm, weight_norm = adamw_step(
+                    library(), mine, {p: p.grad for p in ours.parameters()}, clip
+                )
                 changes = [(p - b).flatten() for p, b in zip(theirs.parameters(), before, strict=True)]
                 assert grad_norm == pytest.approx(norm.item(), rel=1e-5)
                 assert update_norm == pytest.approx(torch.cat(changes).norm().item(), rel=1e-5)
+                assert weight_norm == pytest.approx(torch.cat([b.flatten() for b in before]).norm().item(), rel=1e-5)
             theirs.zero_grad()
             for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
                 torch.testing.assert_close(a, b, atol=1e-6, rtol=0)

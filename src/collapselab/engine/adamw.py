@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Mapping
 from typing import Any, cast
@@ -21,8 +22,8 @@ def can_step(optimizer: torch.optim.Optimizer) -> bool:
 @torch.no_grad()
 def adamw_step(
     library: Any, optimizer: torch.optim.Optimizer, gradients: Mapping[Tensor, Tensor], clip: float | None
-) -> tuple[float, float]:
-    """Takes the step that `clip_grad_norm_` and `optimizer.step()` would; (norm of the gradient, norm of the change).
+) -> tuple[float, float, float]:
+    """Takes the step that `clip_grad_norm_` and `optimizer.step()` would; norms of gradient, change and weights before.
 
     Gradients are float32 or bfloat16. The optimiser's state is that of `torch.optim.AdamW`, whichever of the two took
     the steps before.
@@ -34,28 +35,27 @@ def adamw_step(
         squares.append(library.sum_of_squares(g.data_ptr(), g.dtype == torch.bfloat16, g.numel(), threads))
     grad_norm = math.sqrt(math.fsum(squares))
     scale = 1.0 if clip is None or not clip / (grad_norm + 1e-6) < 1 else clip / (grad_norm + 1e-6)
-    changes: list[float] = []
+    sums = (ctypes.c_double * 2)()
     for group, p in [(g, p) for g in optimizer.param_groups for p in g["params"] if p in gradients]:
         state, gradient = cast(dict[str, Any], optimizer.state[p]), gradients[p]
         if not state:
             state |= {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
         state["step"] += 1
-        changes.append(
-            library.adamw(
-                p.data_ptr(),
-                gradient.data_ptr(),
-                gradient.dtype == torch.bfloat16,
-                state["exp_avg"].data_ptr(),
-                state["exp_avg_sq"].data_ptr(),
-                p.numel(),
-                scale,
-                group["lr"],
-                *group["betas"],
-                group["eps"],
-                group["weight_decay"],
-                state["step"].item(),
-                threads,
-            )
+        library.adamw(
+            p.data_ptr(),
+            gradient.data_ptr(),
+            gradient.dtype == torch.bfloat16,
+            state["exp_avg"].data_ptr(),
+            state["exp_avg_sq"].data_ptr(),
+            p.numel(),
+            scale,
+            group["lr"],
+            *group["betas"],
+            group["eps"],
+            group["weight_decay"],
+            state["step"].item(),
+            sums,
+            threads,
         )
     torch.autograd.graph.increment_version(list(gradients))
-    return grad_norm, math.sqrt(math.fsum(changes))
+    return grad_norm, math.sqrt(sums[0]), math.sqrt(sums[1])

@@ -107,7 +107,7 @@ class _Sequence:
         self.entropy: list[float] = []
         self.is_ended = False
         self._generator = generator
-        self._ring = torch.empty(2, NOISE_BLOCK, vocab_size)  # noise of two neighbouring blocks of positions
+        self._ring = torch.empty(2 * NOISE_BLOCK, vocab_size)  # noise of two neighbouring blocks of positions
         self._num_blocks = 0
         self._followed_at: dict[tuple[int, ...], int] = {}  # by n-gram, where what followed it stands
         self._guess_length = 1
@@ -126,12 +126,12 @@ class _Sequence:
         first = len(self.tokens) - self.num_prompt
         last = first + count - 1
         while self._num_blocks * NOISE_BLOCK <= last:
-            block = self._ring[self._num_blocks % 2]
+            begin = self._num_blocks % 2 * NOISE_BLOCK
+            block = self._ring[begin : begin + NOISE_BLOCK]
             self._generator.standard_exponential(dtype=np.float32, out=block.numpy())
             self._num_blocks += 1
-        rows = self._ring.flatten(0, 1)
-        begin, end = first % len(rows), last % len(rows) + 1
-        return rows[begin:end] if begin < end else torch.cat([rows[begin:], rows[:end]])
+        begin, end = first % (2 * NOISE_BLOCK), last % (2 * NOISE_BLOCK) + 1
+        return self._ring[begin:end] if begin < end else torch.cat([self._ring[begin:], self._ring[:end]])
 
     def take(self, drawn: Sequence[tuple[int, float, float]], guess: Sequence[int], stop_token: int | None) -> None:
         """Appends the drawn tokens as long as the guesses before them were right."""

@@ -16,8 +16,8 @@ from collapselab.engine.interface import Drawn, Precision
 from collapselab.engine.library import CCache, CLayer, CLinear, CModel, CNorm
 from collapselab.engine.plain import PlainEngine, draw_plainly
 
-# Below this many weights a token takes some 100 µs, which a second thread shortens less than it disturbs other runs.
-ONE_THREAD_WEIGHTS = 3_000_000
+# Below this many weights a token takes some 50 µs, which a second thread would hardly shorten.
+ONE_THREAD_WEIGHTS = 1_000_000
 
 # Tokens read at a time: float32 products are made for few rows; bfloat16 ones should stay in the caches.
 ROWS_FLOAT32, ROWS_PACKED = 16, 1024

@@ -98,6 +98,25 @@ static void product(int num, const float *a, int64_t a_stride, const float *b, i
       for (int64_t k = i; k < width; k++) out[q * out_stride + k] += a[q * a_stride + n] * b[n * b_stride + k];
 }
 
+// Turns scores into exp(scale * (score - largest)) and returns their sum; from `count` to `padded_count`, a multiple of
+// LANES, they become 0. Whole vectors only: rests would take longer than all else.
+static float softmax(float *restrict s, int64_t count, int64_t padded_count, float scale) {
+  float lanes[LANES], largest = -INFINITY, total = 0;
+  for (int64_t i = count; i < padded_count; i++) s[i] = -INFINITY;
+  for (int j = 0; j < LANES; j++) lanes[j] = -INFINITY;
+  for (int64_t i = 0; i < padded_count; i += LANES)
+#pragma omp simd
+    for (int j = 0; j < LANES; j++) lanes[j] = s[i + j] > lanes[j] ? s[i + j] : lanes[j];
+  for (int j = 0; j < LANES; j++) largest = lanes[j] > largest ? lanes[j] : largest;
+  for (int j = 0; j < LANES; j++) lanes[j] = 0;
+  for (int64_t i = 0; i < padded(count, LANES); i += LANES)
+#pragma omp simd
+    for (int j = 0; j < LANES; j++) lanes[j] += s[i + j] = exp_f32((s[i + j] - largest) * scale);
+  for (int j = 0; j < LANES; j++) total += lanes[j];
+  memset(s + count, 0, (padded_count - count) * sizeof(float));
+  return total;
+}
+
 // Attention of `num` queries at successive positions, the first of which sees `count` positions. Keys [D, T] and
 // values [T, D] are read once for all of them; `scores` has room for QUERIES * T. Scores after a query are 0.
 static void attend(const float *queries, int64_t query_stride, int num, const float *keys, const float *values,
@@ -105,18 +124,7 @@ static void attend(const float *queries, int64_t query_stride, int num, const fl
   float scale = 1.0f / sqrtf((float)D), totals[QUERIES];
   int64_t longest = count + num - 1;
   product(num, queries, query_stride, keys, T, D, scores, T, padded(longest, LANES));
-  for (int q = 0; q < num; q++) {
-    float largest = -INFINITY, total = 0, *restrict s = scores + q * T;
-#pragma omp simd reduction(max : largest)
-    for (int64_t i = 0; i < count + q; i++) largest = s[i] > largest ? s[i] : largest;
-#pragma omp simd reduction(+ : total)
-    for (int64_t i = 0; i < count + q; i++) {
-      s[i] = exp_f32((s[i] - largest) * scale);
-      total += s[i];
-    }
-    memset(s + count + q, 0, (longest - count - q) * sizeof(float));
-    totals[q] = total;
-  }
+  for (int q = 0; q < num; q++) totals[q] = softmax(scores + q * T, count + q, padded(longest, LANES), scale);
   product(num, scores, T, values, D, longest, out, out_stride, D);
   for (int q = 0; q < num; q++)
     for (int64_t i = 0; i < D; i++) out[q * out_stride + i] /= totals[q];
