@@ -1,7 +1,7 @@
-"""Writes results/performance/DATE-rest.json: what `collapselab bench` does not time, each thing n times in turn.
+"""Writes results/performance/DATE-rest.json: what `collapselab bench` does not time, each thing five times in turn.
 
-python tools/performance.py speculation FOLDER …    collapsed models (checkpoints of runs): decoding with guesses and without
-python tools/performance.py records MODEL           share of a run that is metrics, records and files
+python tools/performance.py speculation FOLDER …    decoding with and without guesses, by collapsed models (checkpoints)
+python tools/performance.py records MODEL …         share of a run that is metrics, records and files
 python tools/performance.py checkpoints MODEL       steps with a checkpoint at each, and without
 python tools/performance.py sweep                   eight builtin runs by two workers, and one after the other
 python tools/performance.py start                   commands that only print

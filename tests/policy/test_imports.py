@@ -15,17 +15,21 @@ PACKAGE = Path(__file__).parents[2] / "src" / "collapselab"
 # From the bottom up; a module imports from its own layer and those below. A package stands for its modules.
 _LAYERS = """
 errors records randomness protocols config overrides presets rundir verdicts collapse metrics tokenization data \
-text_sources environment frames measure summary diagnose claim
-model_files models sampling testing
+text_sources environment frames measure summary diagnose claim statistics
+survival model_files models
+hazards comparisons
+evidence
+hypotheses
+sampling testing
 engine.interface engine.numerics engine.library engine.families
-engine.plain engine.adamw
+engine.plain engine.adamw engine.rounded
 engine.static engine.native
 engine.choose engine.decoding engine
 training evaluation checkpoint
 setup arms
 loop
 runner
-report
+sweep benchmarks report
 cli __main__
 """
 LAYERS = [line.split() for line in _LAYERS.strip().splitlines()]
@@ -34,7 +38,8 @@ LAZY_UPWARD: set[tuple[str, str]] = set()
 
 _TORCH_FREE = """
 collapselab errors config overrides presets verdicts collapse metrics records randomness protocols rundir frames
-tokenization data models measure summary environment diagnose report.figures cli
+tokenization data models measure summary environment diagnose statistics survival hazards comparisons evidence
+hypotheses sweep report cli
 """
 TORCH_FREE = _TORCH_FREE.split()
 

@@ -9,13 +9,16 @@ from collections.abc import Callable, Sequence
 import tyro
 from rich.console import Console
 
-from collapselab.cli import inspect, running
+from collapselab.cli import benching, inspect, reporting, running, sweeping
 from collapselab.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, CollapselabError, InputError, nearest
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": running.run_command,
+    "sweep": sweeping.sweep_command,
     "eval": inspect.evaluate,
     "diagnose": inspect.diagnose,
+    "report": reporting.report,
+    "bench": benching.bench,
     "models": inspect.models,
     "data": inspect.data,
     "presets": inspect.presets,
@@ -50,13 +53,16 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _call(name: str, rest: list[str]) -> None:
-    if name == "run":
+    if name in ("run", "sweep"):
         # The settings of a run are many and are checked in one place: the configuration.
         flags, settings = running.split_settings(rest)
         if {"-h", "--help"} & set(flags):
             print(running.settings_help())  # noqa: T201
-        options = tyro.cli(running.Options, prog="collapselab run", args=flags, config=(tyro.conf.FlagCreatePairsOff,))
-        running.run_command(options, settings)
+        config, prog = (tyro.conf.FlagCreatePairsOff,), f"collapselab {name}"
+        if name == "run":
+            running.run_command(tyro.cli(running.Options, prog=prog, args=flags, config=config), settings)
+        else:
+            sweeping.sweep_command(tyro.cli(sweeping.Options, prog=prog, args=flags, config=config), settings)
     else:
         tyro.cli(COMMANDS[name], prog=f"collapselab {name}", args=rest, config=(tyro.conf.FlagCreatePairsOff,))
 

@@ -62,7 +62,7 @@ class PlainEngine:
 def draw_plainly(logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> Drawn:
     """The definition of a draw, in torch."""
     logp_RV = logits_RV.log_softmax(-1)
-    tokens_R = draw(distribution(logits_RV, rule), noise_RV)
+    tokens_R = draw(distribution(logits_RV, rule), noise_RV.to(logits_RV.device))
     nll_R = -logp_RV.gather(-1, tokens_R[:, None])[:, 0]
     entropy_R = -(logp_RV.exp() * logp_RV).sum(-1)
     return Drawn(

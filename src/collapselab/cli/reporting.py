@@ -1,0 +1,103 @@
+"""`collapselab report`: one page about any runs, and on request every figure and table as files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+from rich.console import Console
+from rich.text import Text
+from tyro.conf import Positional, arg
+
+from collapselab.errors import InputError
+
+if TYPE_CHECKING:  # pandas takes a third of a second, which --help need not wait for
+    from collapselab.frames import Runs
+
+Frame = Any  # pandas has no complete types
+
+TITLE = "Collapse of self-trained language models"
+
+
+def report(
+    runs: Positional[tuple[Path, ...]],
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("report.html"),
+    figures: Path | None = None,
+    title: str = TITLE,
+) -> None:
+    """Writes one page about runs: verdicts, figures, an explorer of what was written at each step, tables, settings.
+
+    Args:
+        runs: run directories, and folders of them; finished, running or crashed
+        out: the page, a file that needs no network
+        figures: write each figure as SVG, PNG and PDF, and each table as CSV, Markdown and LaTeX, into this folder too
+        title: the page's title
+    """
+    if not runs:
+        raise InputError("report needs at least one run directory", "for example collapselab report runs/demo")
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder", f"name a file, for example {out / 'report.html'}")
+    loaded = load(runs)
+    from collapselab.report.page import write_page
+
+    console = Console(stderr=True, highlight=False)
+    page = write_page(loaded, out, title=title)
+    console.print(Text(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)"), soft_wrap=True)
+    if figures is not None:
+        from collapselab.report.files import write_files
+
+        paths = write_files(loaded, figures)
+        console.print(Text(f"figures and tables: {len(paths)} files in {figures}"), soft_wrap=True)
+
+
+def load(paths: Sequence[Path]) -> Runs:
+    """The frames of all runs in some directories; of several, runs are named by their path below the common folder.
+
+    Raises:
+        InputError: as `load_runs`.
+    """
+    from collapselab.frames import Runs, load_runs
+
+    if len(paths) == 1:
+        return load_runs(paths[0])
+    resolved = list(dict.fromkeys(path.resolve() for path in paths))
+    common = Path(os.path.commonpath([path.parent for path in resolved]))
+    parts: list[tuple[Frame, Frame, Frame]] = []
+    for path in resolved:
+        # A run may be given by itself and in its folder.
+        known = {str(name) for rows, _, _ in parts for name in rows["run"]}
+        parts.append(_named(load_runs(path), path, common, known))
+    runs, steps, samples = (_stacked(frames) for frames in zip(*parts, strict=True))
+    return Runs(runs, steps, samples)
+
+
+def _named(runs: Runs, path: Path, common: Path, known: set[str]) -> tuple[Frame, Frame, Frame]:
+    """The frames with runs under their paths, without those already known."""
+    from collapselab.rundir import RunDir
+
+    place, is_run = path.relative_to(common), RunDir(path).holds_a_run()
+
+    def named(frame: Frame) -> Frame:
+        frame = frame.assign(run=[str(place if is_run else place / name) for name in frame["run"]])
+        return frame[~frame["run"].isin(known)]
+
+    return named(runs.runs), named(runs.steps), named(runs.samples)
+
+
+def _stacked(frames: Sequence[Frame]) -> Frame:
+    """Frames below each other. Columns that only some have are unknown in the others, and keep their type."""
+    import pandas as pd
+
+    columns = [cast(list[str], frame.columns.tolist()) for frame in frames]
+    names = list(dict.fromkeys(name for part in columns for name in part))
+    kinds: dict[str, Any] = {
+        name: frame[name].dtype for frame, part in zip(frames, columns, strict=True) for name in part
+    }
+    nullable = {n: kind for n, kind in kinds.items() if isinstance(kind, pd.api.extensions.ExtensionDtype)}
+    rows: dict[str, list[Any]] = {
+        name: [value for frame in frames for value in (frame[name] if name in frame else [None] * len(frame))]
+        for name in names
+    }
+    return pd.DataFrame(rows, columns=pd.Index(names)).astype(nullable)

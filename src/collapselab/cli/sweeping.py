@@ -1,0 +1,185 @@
+"""`collapselab sweep`: many runs side by side, with an overview, a table of results, and a plan beforehand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from tyro.conf import Positional
+
+from collapselab.cli.overview import Overview, duration, told
+from collapselab.cli.text import one_line, stdout_console
+from collapselab.errors import InputError, Interrupted, RunFailed
+from collapselab.records import dumps
+from collapselab.sweep.estimate import Estimate, estimate
+from collapselab.sweep.grid import expand, rebase
+from collapselab.sweep.presets import load
+from collapselab.sweep.resources import Share, memory_gib, num_cores, share
+from collapselab.sweep.schedule import Task, carry_out, place
+from collapselab.sweep.watch import glance
+
+
+@dataclass(frozen=True)
+class Options:
+    """Carries out many runs: SWEEP or FILE.toml, then any base setting as --NAME VALUE (collapselab run --help)."""
+
+    sweep: Positional[str]
+    """learning-rates, sizes, or a TOML file with [sweep.grid], [sweep.zip] or [[sweep.list]]"""
+    out: Path | None = None
+    """the folder of the run directories; by default runs/<name of the sweep>"""
+    workers: int | None = None
+    """runs side by side; by default what cores and memory allow"""
+    retries: int = 1
+    """how often a failed run is tried again"""
+    dry_run: bool = False
+    """list the runs and the time they may take, and stop"""
+    data_dir: Path | None = None
+    """where texts lie or are downloaded to (also COLLAPSELAB_DATA)"""
+    json: bool = False
+    """print JSON instead of a table"""
+
+
+def sweep_command(options: Options, changes: dict[str, str]) -> None:
+    """Carries out many runs: every combination of the settings in a file, resumed where they were cut."""
+    _check(options)
+    tasks = place(expand(rebase(load(options.sweep), changes)), options.out or Path("runs") / Path(options.sweep).stem)
+    configs = [task.run.config for task in tasks if task.state != "done"] or [tasks[0].run.config]
+    shared = share(configs, options.workers, num_cores=num_cores(), memory_gib=memory_gib())
+    if options.dry_run:
+        _print_plan(tasks, shared, options)
+        return
+    stopped = _carry_out(tasks, shared, options, changes)
+    _print_results(tasks, options)
+    _raise_what_is_left(tasks, stopped=stopped)
+
+
+def _check(options: Options) -> None:
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"--workers must be at least 1, received {options.workers}", "leave it out to use all cores")
+    if options.retries < 0:
+        raise InputError(f"--retries must be at least 0, received {options.retries}", "0: a failed run stays failed")
+
+
+def _carry_out(tasks: Sequence[Task], shared: Share, options: Options, changes: dict[str, str]) -> bool:
+    from collapselab.sweep.local import LocalExecutor  # multiprocessing is needed only here
+
+    console = Console(stderr=True, highlight=False)
+    console.print(Text(f"collapselab: {_counts(tasks)}; {_shared(shared)}"))
+    with Overview(tasks, shared, console) as overview:
+        return carry_out(
+            tasks,
+            LocalExecutor(shared.num_workers, shared.num_threads),
+            retries=options.retries,
+            data_dir=options.data_dir,
+            asked_for={"sweep": options.sweep, "settings": changes, "command": sys.argv[1:]},
+            on_tick=overview.tick,
+        )
+
+
+def _counts(tasks: Sequence[Task]) -> str:
+    finished = sum(task.state == "done" for task in tasks)
+    return f"{len(tasks)} runs" + (f", {finished} finished before" if finished else "")
+
+
+def _shared(shared: Share) -> str:
+    workers = "1 worker" if shared.num_workers == 1 else f"{shared.num_workers} workers, each"
+    return f"{workers} with {shared.num_threads} thread{'s' if shared.num_threads > 1 else ''}"
+
+
+def _print_plan(tasks: Sequence[Task], shared: Share, options: Options) -> None:
+    seen = [glance(task.path) for task in tasks]
+    needed = estimate([(task.run.config, look) for task, look in zip(tasks, seen, strict=True)], shared)
+    if options.json:
+        rows = [_row(task) | {"at_most_s": run_s} for task, run_s in zip(tasks, needed.runs_s, strict=True)]
+        total = {"at_most_s": needed.most_s, "likely_s": needed.likely_s, "basis": needed.basis}
+        print(dumps({**asdict(shared), **total, "runs": rows}, indent=1))  # noqa: T201
+        return
+    some = "some " if needed.is_guess else ""
+    table = _table("run", "state", "at most")
+    for task, look, run_s in zip(tasks, seen, needed.runs_s, strict=True):
+        state = told(task, look) if task.state == "done" else "new" if look.step is None else f"begun, step {look.step}"
+        shown = "unknown" if run_s is None else "–" if task.state == "done" else some + duration(run_s)
+        name = task.run.name if task.path.name == task.run.name else f"{task.run.name}, in {task.path.name}"
+        table.add_row(Text(name), state, shown)
+    lines = [f"{_counts(tasks)}, in {tasks[0].path.parent}; {_shared(shared)}", *_times(needed, some)]
+    stdout_console().print(table, "", *(Text(line) for line in lines), sep="\n", soft_wrap=True)
+
+
+def _times(needed: Estimate, some: str) -> list[str]:
+    """The time of all runs, and how it was estimated."""
+    if needed.most_s == 0:
+        return []
+    most = "time: " + ("unknown" if needed.most_s is None else f"at most {some}{duration(needed.most_s)}")
+    if needed.likely_s is not None:
+        most += f", {some}{duration(needed.likely_s)} if the others end as early as the finished ones"
+    return [most, *(f"  {line}" for line in needed.basis)]
+
+
+def _print_results(tasks: Sequence[Task], options: Options) -> None:
+    if options.json:
+        print(dumps({"runs": [_row(task) for task in tasks]}, indent=1))  # noqa: T201
+        return
+    table = _table("run", "outcome", "onset", "total collapse", "last step", "loss at first", "at last", "on")
+    for task in tasks:
+        seen = glance(task.path)
+        if task.state != "done" or seen.summary is None:
+            table.add_row(Text(task.run.name), Text(told(task, seen)))
+            continue
+        summary, loss = seen.summary, seen.summary["losses"][0]
+        steps = [summary[name] for name in ("onset_step", "total_collapse_step", "last_step")]
+        losses = [loss["first"], loss["last"]]
+        cells = [summary["outcome"], *map(_step, steps), *map(_loss, losses), one_line(loss["text"])]
+        table.add_row(Text(task.run.name), *map(Text, cells))
+    stdout_console().print(table)
+
+
+def _row(task: Task) -> dict[str, object]:
+    """A run as a program reads it; unknown values are null."""
+    summary = glance(task.path).summary or {}
+    names = ("outcome", "state", "onset_step", "total_collapse_step", "last_step")
+    return {
+        "name": task.run.name,
+        "path": str(task.path),
+        "run_id": task.run.config.run_id,
+        "changes": dict(task.run.changes),
+        "status": task.state,
+        "attempts": task.num_attempts,
+        "message": task.message,
+        **{name: summary.get(name) for name in names},
+    }
+
+
+def _raise_what_is_left(tasks: Sequence[Task], *, stopped: bool) -> None:
+    """Ends the command with the exit code of what was not done."""
+    again = "repeat the command: finished runs are kept, the others go on from their last checkpoint"
+    failed = [task for task in tasks if task.state == "failed"]
+    undone = sum(task.state != "done" for task in tasks)
+    if stopped:
+        raise Interrupted(f"stopped with {undone} of {len(tasks)} runs not finished", again)
+    if failed:
+        told_first = [f"{task.run.name}: {one_line(task.message or 'unknown')}" for task in failed[:3]]
+        more = [f"and {len(failed) - 3} more"] if len(failed) > 3 else []
+        message = f"{len(failed)} of {len(tasks)} runs failed: " + "; ".join([*told_first, *more])
+        raise RunFailed(message, f"see {failed[0].log}; then {again}")
+    if undone:
+        raise Interrupted(f"{undone} of {len(tasks)} runs reached their wall time (stop.max_seconds)", again)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _step(step: int | None) -> str:
+    return "–" if step is None else str(step)
+
+
+def _loss(nats: float | None) -> str:
+    return "–" if nats is None else f"{nats:.3f}"

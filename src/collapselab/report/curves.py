@@ -1,0 +1,100 @@
+"""Curves over seeds: means with intervals of runs of different lengths, at as many points as a figure can show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from collapselab.statistics import LEVEL, Floats
+from collapselab.survival import Frame
+
+MAX_POINTS = 100
+CURVE_COLUMNS = ("step", "value", "low", "high", "n")
+MIN_LOSS_NATS = 0.01  # where intervals end: a loss is not negative, and a logarithmic axis has no 0
+
+Series = tuple[Floats, Floats]  # steps, ascending, and values, all known and finite
+
+
+def run_series(steps: Frame, name: str) -> dict[str, Series]:
+    """The known values of a column, by run; from the first one on that is not finite, a run has none."""
+    if name not in steps:
+        return {}
+    known = steps.loc[steps[name].notna(), ["run", "step", name]]
+    found: dict[str, Series] = {}
+    for run, rows in known.groupby("run", sort=False):
+        at, values = rows["step"].to_numpy(dtype=float), rows[name].to_numpy(dtype=float)
+        broken = np.flatnonzero(~np.isfinite(values))
+        end = int(broken[0]) if len(broken) else len(values)
+        if end:
+            found[str(run)] = (at[:end], values[:end])
+    return found
+
+
+def mean_curve(series: Sequence[Series], is_finished: Sequence[bool]) -> pd.DataFrame:
+    """The mean over runs against step, with a 95 % t-interval, until the first of the finished runs has ended.
+
+    Columns `step`, `value`, `low`, `high`, `n` (the runs at that step: unfinished ones count as far as they came; if
+    all are unfinished, the curve ends with the first of them). A curve of over 100 steps has about 100 points, each the
+    mean over the steps around it; values between two recorded steps are interpolated. One run has no interval: NaN.
+    """
+    ends = [at[-1] for at, _ in series]
+    last = int(min([end for end, finished in zip(ends, is_finished, strict=True) if finished] or ends))
+    grid, width = _grid(0, last)
+    values = np.array([_smoothed(at, y, grid, width) for at, y in series])
+    n = (~np.isnan(values)).sum(axis=0)
+    has_value = n > 0
+    values, grid, n = values[:, has_value], grid[has_value], n[has_value]
+    mean = np.nanmean(values, axis=0)
+    half_width = np.full(len(grid), np.nan)
+    several = n > 1
+    if several.any():
+        from scipy.special import stdtrit
+
+        deviation = np.nanstd(values[:, several], axis=0, ddof=1)
+        half_width[several] = stdtrit(n[several] - 1, (1 + LEVEL) / 2) * deviation / np.sqrt(n[several])
+    low = np.maximum(mean - half_width, np.minimum(mean, MIN_LOSS_NATS))
+    return pd.DataFrame(dict(zip(CURVE_COLUMNS, (grid, mean, low, mean + half_width, n), strict=True)))
+
+
+def tails(series: Mapping[str, Series], start: float) -> dict[str, pd.DataFrame]:
+    """What each run does from step `start` on: columns `step`, `value`, smoothed as the mean curves are."""
+    found: dict[str, pd.DataFrame] = {}
+    for run, (at, values) in series.items():
+        if at[-1] > start:
+            grid, width = _grid(int(start), int(at[-1]))
+            means = _smoothed(at, values, grid, width)
+            means[-1] = values[-1]  # where the mark of the run's end stands
+            found[run] = pd.DataFrame({"step": grid, "value": means})
+    return found
+
+
+def columns(frame: Frame) -> dict[str, list[float | None]]:
+    """The columns as lists for JSON, a third as long as rows; four digits are more than a figure shows."""
+    return {str(name): [_rounded(value) for value in frame[name]] for name in frame.columns}
+
+
+def _rounded(value: float) -> float | None:
+    if math.isnan(value):
+        return None
+    return int(value) if value == int(value) else round(float(value), 4)
+
+
+def _grid(first: int, last: int) -> tuple[NDArray[np.int_], int]:
+    """The steps of a curve's points, and how many steps one stands for."""
+    width = max(1, math.ceil(last / MAX_POINTS))
+    return np.unique(np.append(np.arange(first, last + 1, width), last)), width
+
+
+def _smoothed(at: Floats, values: Floats, grid: NDArray[np.int_], width: int) -> Floats:
+    """Means over `width` steps around each point of the grid, NaN outside the run."""
+    first, last = int(at[0]), int(at[-1])
+    dense = np.interp(np.arange(first, last + 1), at, values)
+    total = np.concatenate(([0.0], np.cumsum(dense)))
+    left = np.clip(grid - width // 2, first, last) - first
+    right = np.clip(grid + (width - 1) // 2, first, last) - first + 1
+    means = (total[right] - total[left]) / (right - left)
+    return np.where((grid >= first) & (grid <= last), means, np.nan)

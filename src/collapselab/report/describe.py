@@ -1,0 +1,118 @@
+"""A run in words: its label among others, its outcome, its settings, versions and machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pandas as pd
+
+from collapselab.frames import Runs
+from collapselab.overrides import settings
+
+ENVIRONMENT = "env."
+ALWAYS_IN_LABEL = ("model", "lr", "seed")
+NO_LABEL = ("checkpoint_every_s", "threads", "stop.max_seconds")  # how a run is carried out, not what it is
+# Control, direction and zero-width characters, and lone surrogates: they would reorder, hide or break the text around.
+_INVISIBLE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff"
+    r"\U000e0000-\U000e007f]"
+)
+
+
+@dataclass(frozen=True)
+class Common:
+    """Columns in two parts: those with one value for all runs, and those that differ, with a row a run."""
+
+    shared: list[tuple[str, str]]
+    names: list[str]
+    rows: list[list[str]]
+
+
+def visible(text: str) -> str:
+    """A text whose control, direction and zero-width characters, and lone surrogates, are spelled out.
+
+    Line ends and tabs stay.
+    """
+    return _INVISIBLE.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
+
+
+def shown(value: object) -> str:
+    """A setting or a figure as people read it; unknown is a dash."""
+    if isinstance(value, (list, tuple)):
+        return visible(" ".join(map(str, cast(Sequence[object], value))))
+    if value is None or bool(pd.isna(cast(Any, value))):
+        return "–"
+    if isinstance(value, str):
+        return visible(value) or "(empty)"
+    if isinstance(value, float):
+        text = f"{value:.3e}" if 0 < abs(value) < 1e-3 else f"{value:.4g}"
+        return re.sub(r"\.?0*e([+-])0*", r"e\1", text).replace("e+", "e")
+    return {True: "yes", False: "no"}[bool(value)] if isinstance(value, bool) else str(value)
+
+
+def labels(runs: Runs) -> list[str]:
+    """What tells the runs apart: model, learning rate, seed, and other settings that differ."""
+    frame = cast(Any, runs.runs)
+    names = [name for name in _settings_of(frame) if name not in NO_LABEL]
+    varying = [name for name in names if len({shown(value) for value in frame[name]}) > 1]
+    chosen = [name for name in names if name in varying or (len(frame) == 1 and name in ALWAYS_IN_LABEL)]
+    ranked = sorted(chosen, key=lambda name: (*ALWAYS_IN_LABEL, name).index(name))
+    rows = cast(list[dict[str, Any]], frame.to_dict("records"))
+    return [" · ".join(_labelled(name, row[name]) for name in ranked) or visible(str(row["run"])) for row in rows]
+
+
+def outcome(row: Mapping[str, Any]) -> str:
+    """What became of a run, in a few words; of an unfinished one, how far it has come."""
+    onset, total, diverged = (_step(row, name) for name in ("onset_step", "total_collapse_step", "diverged_step"))
+    kind = f" ({row['kind_at_end']})" if _known(row, "kind_at_end") else ""
+    last = _step(row, "last_step")
+    if not _known(row, "outcome"):
+        return str(row["status"]) if _known(row, "status") else "unfinished"
+    if row.get("state") == "diverged":
+        return f"diverged at step {diverged}"
+    if total is not None:
+        return f"total collapse at step {total}{kind}"
+    if onset is not None:
+        return f"onset at step {onset}{kind}, not total by step {last}"
+    return f"no collapse by step {last}" if last is not None else str(row["outcome"])
+
+
+def common_settings(runs: Runs) -> Common:
+    """The settings of all runs."""
+    return _parted(runs.runs, {name: name for name in _settings_of(runs.runs)})
+
+
+def common_environment(runs: Runs) -> Common:
+    """The versions and machines of all runs, from their `env.json`; nothing if the frames do not have them."""
+    names = [name for name in cast(list[str], runs.runs.columns.tolist()) if name.startswith(ENVIRONMENT)]
+    return _parted(runs.runs, {name: name.removeprefix(ENVIRONMENT) for name in names if name != "env.schema"})
+
+
+def _parted(frame: Any, titles: Mapping[str, str]) -> Common:
+    columns = {title: [shown(value) for value in frame[name]] for name, title in titles.items()}
+    shared = [(title, column[0]) for title, column in columns.items() if len(set(column)) == 1]
+    varying = {title: column for title, column in columns.items() if len(set(column)) > 1}
+    return Common(shared, list(varying), [list(row) for row in zip(*varying.values(), strict=True)])
+
+
+def _settings_of(frame: pd.DataFrame) -> list[str]:
+    named = ["lr" if name == "optim.lr" else name for name, _ in settings()]
+    return [name for name in named if name in frame]
+
+
+def _labelled(name: str, value: object) -> str:
+    text = shown(value)
+    if name == "model":
+        return text.removeprefix("builtin:")
+    return f"{name.rpartition('.')[2] if name == 'lr' else name} {text}"
+
+
+def _known(row: Mapping[str, Any], name: str) -> bool:
+    return not bool(pd.isna(row.get(name)))
+
+
+def _step(row: Mapping[str, Any], name: str) -> int | None:
+    return int(row[name]) if _known(row, name) else None

@@ -1,0 +1,174 @@
+"""What the page's explorer shows of a run, within a budget: its curves, and values and samples of some of its steps.
+
+A page of a hundred long runs cannot hold every sample. Curves keep evenly spaced steps; samples are kept at the first
+and the last step, at the events of the run, and between them as many as fit.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from collapselab.frames import Runs
+from collapselab.report.packing import columns_for_json, json_list, packed
+from collapselab.survival import Frame
+
+PAGE_CHARS = 5_500_000  # of packed runs in a page; figures and the code that draws them have the rest of 10 MB
+PAGE_CURVE_POINTS, MAX_CURVE_POINTS, MIN_CURVE_POINTS = 100_000, 1000, 100
+MAX_SAMPLE_CHARS = 20_000  # of one sample: beyond, nobody reads on, and one broken run would fill the page
+SAMPLES_A_ROLE = 2  # shown of a step with many samples
+EVENTS = ("onset_step", "total_collapse_step", "diverged_step", "recovered_step")
+CURVES = ("train_nll_nats", "seq_rep_4", "loop_share", "degenerate_share", "entropy_nats")
+_CHARS_TO_PACKED, _CHARS_A_ROW = 3, 200  # a first guess of how much JSON becomes a packed character, and is a row
+
+Columns = dict[str, NDArray[Any]]
+Sample = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ExplorerRun:
+    """One run as the page holds it, and how much of it that is."""
+
+    packed: str
+    last_step: int | None
+    num_steps: int
+    num_curve_points: int
+    num_steps_shown: int
+    num_sampled_steps: int
+
+
+@dataclass(frozen=True)
+class _Records:
+    """A run's steps in order, its drawn and its recorded columns, and its samples by step."""
+
+    steps: list[int]
+    curves: Columns
+    values: Columns
+    samples: dict[int, list[Sample]]
+    events: list[int]
+
+
+def explorer_runs(runs: Runs) -> Iterator[ExplorerRun]:
+    """The runs of a page, in the order of `runs.runs`, each within its share of the page."""
+    all_steps, all_samples = cast(Frame, runs.steps), cast(Frame, runs.samples)
+    num_runs = len(runs.runs)
+    curves, values = (columns_for_json(frame) for frame in (_curves(all_steps), _values(all_steps)))
+    rows_of, samples_of = (frame.groupby("run", sort=False).indices for frame in (all_steps, all_samples))
+    max_points = min(MAX_CURVE_POINTS, max(MIN_CURVE_POINTS, PAGE_CURVE_POINTS // num_runs))
+    no_rows = np.arange(0)
+    for row in cast(list[dict[str, Any]], runs.runs.to_dict("records")):
+        at = rows_of.get(row["run"], no_rows)
+        records = _Records(
+            steps=cast(list[int], curves["step"][at].tolist()),
+            curves=_known(curves, at),
+            values=_known(values, at),
+            samples=_samples_by_step(all_samples.iloc[samples_of.get(row["run"], no_rows)]),
+            events=[int(row[name]) for name in EVENTS if name in row and not pd.isna(row[name])],
+        )
+        yield _within(records, max_points, PAGE_CHARS // num_runs)
+
+
+def kept_steps(steps: Sequence[int], events: Sequence[int], at_most: int) -> list[int]:
+    """Some of the steps, in order: ends and events, then half of the rest evenly, half densest at the first event.
+
+    At most as many as asked for, but the ends and the events always. Steps are ascending; an event between two steps
+    stands for the later one.
+    """
+    if len(steps) <= at_most:
+        return list(steps)
+    last = len(steps) - 1
+    of_events = [min(bisect.bisect_left(steps, event), last) for event in sorted(events)]
+    kept = {0, last, *of_events}
+    num_even, num_near = (at_most - len(kept) + 1) // 2, (at_most - len(kept)) // 2
+    kept |= {round(i * last / (num_even + 1)) for i in range(1, num_even + 1)}
+    if num_near > 0:
+        center = of_events[0] if of_events else 0
+        by_distance = sorted(range(len(steps)), key=lambda i: (abs(i - center), i))
+        kept |= {by_distance[round(last ** (i / num_near))] for i in range(1, num_near + 1)}
+    return [steps[i] for i in sorted(kept)]
+
+
+def _within(records: _Records, max_points: int, max_chars: int) -> ExplorerRun:
+    """The run with as many of its samples as fit into so many packed characters."""
+    steps, samples = records.steps, records.samples
+    sampled = [step for step in steps if step in samples]  # others are of a run that was killed before their record
+    # Where there are probes, they are what is judged.
+    probed = [step for step in sampled if any(sample["role"] == "probe" for sample in samples[step])]
+    candidates = probed or sampled or steps
+    points = set(kept_steps(steps, records.events, max_points))
+
+    def pack(at_most: int) -> tuple[str, set[int]]:
+        kept = set(kept_steps(candidates, records.events, at_most))
+        return packed(_chosen(records, points | kept, kept)), kept
+
+    chars = sum(len(sample["text"]) for step in candidates for sample in samples.get(step, []))
+    at_most = max(1, _CHARS_TO_PACKED * max_chars // (_CHARS_A_ROW + chars // max(1, len(candidates))))
+    text, kept = pack(at_most)
+    if len(text) < 0.7 * max_chars and len(kept) < len(candidates):
+        at_most = at_most * max_chars // len(text)
+        text, kept = pack(at_most)
+    while len(text) > max_chars and at_most > 1:
+        at_most = max(1, int(min(at_most, len(kept)) * 0.9 * max_chars / len(text)))
+        text, kept = pack(at_most)
+    last_step = steps[-1] if steps else None
+    return ExplorerRun(text, last_step, len(steps), len(points | kept), len(kept), len(sampled))
+
+
+def _chosen(records: _Records, drawn: set[int], kept: set[int]) -> dict[str, Any]:
+    points, stops = ([i for i, step in enumerate(records.steps) if step in some] for some in (drawn, kept))
+    values = [json_list(column[stops]) for column in records.values.values()]
+    return {
+        "curves": {name: json_list(column[points]) for name, column in records.curves.items()},
+        "names": list(records.values),
+        "stops": [
+            {
+                "step": records.steps[i],
+                "values": [column[place] for column in values],
+                "samples": records.samples.get(records.steps[i], []),
+            }
+            for place, i in enumerate(stops)
+        ],
+    }
+
+
+def _samples_by_step(samples: Frame) -> dict[int, list[Sample]]:
+    """The first samples of each role, by step; a very long one is cut, and says by how much."""
+    found: dict[int, list[Sample]] = {}
+    rows = zip(*(samples[name].tolist() for name in ("step", "role", "text")), strict=True)
+    for (step, role), group in groupby(rows, key=lambda row: (row[0], row[1])):
+        texts = [str(text) for _, _, text in group]
+        for text in texts[:SAMPLES_A_ROLE]:
+            sample: Sample = {"role": role, "text": text[:MAX_SAMPLE_CHARS]}
+            sample |= {"cut": len(text) - MAX_SAMPLE_CHARS} if len(text) > MAX_SAMPLE_CHARS else {}
+            sample |= {"of": len(texts)} if len(texts) > 1 else {}
+            found.setdefault(int(step), []).append(sample)
+    return found
+
+
+def _curves(steps: Frame) -> Frame:
+    """The columns that are drawn."""
+    if {"loop_span", "num_tokens"} <= set(steps.columns):
+        span, length = (cast(Frame, pd.to_numeric(steps[name])).astype(float) for name in ("loop_span", "num_tokens"))
+        steps = steps.assign(loop_share=span / length.where(length > 0))
+    texts = [name for name in cast(list[str], steps.columns.tolist()) if name.startswith("val_nll_nats[")]
+    return steps[["step", *(name for name in (*CURVES, *texts) if name in steps)]]
+
+
+def _values(steps: Frame) -> Frame:
+    """The recorded values that a reader of a sample may want: not the times, and each loss once."""
+    others = ("run", "step", "val_nll_nats", "val_nll_se", "full_nll_nats", "full_nll_se")
+    names = cast(list[str], steps.columns.tolist())
+    return steps[[name for name in names if name not in others and not name.startswith("seconds_")]]
+
+
+def _known(columns: Columns, rows: NDArray[np.intp]) -> Columns:
+    """The rows of one run, without the columns that it knows nothing of."""
+    parts = {name: column[rows] for name, column in columns.items()}
+    return {name: part for name, part in parts.items() if not bool(pd.isna(part).all())}

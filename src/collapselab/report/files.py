@@ -1,0 +1,34 @@
+"""Every figure and table of some runs as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from collapselab.frames import Runs
+from collapselab.report.catalogue import FIGURES
+from collapselab.report.table_files import save_table
+from collapselab.report.tables import TABLES
+from collapselab.report.theme import save_figure
+from collapselab.rundir import disk_errors
+
+FIGURE_FORMATS = ("svg", "png", "pdf")
+
+
+def write_files(runs: Runs, folder: Path) -> list[Path]:
+    """Writes each figure as SVG, PNG and PDF, each table as CSV, Markdown and LaTeX, by its key; returns the paths.
+
+    Figures and tables that these runs have nothing for are left out.
+
+    Raises:
+        RunFailed: a file cannot be written.
+    """
+    paths: list[Path] = []
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for figure in FIGURES.values():
+            chart = figure.draw(runs)
+            paths += [] if chart is None else save_figure(chart, folder, figure.key, FIGURE_FORMATS)
+        for table in TABLES.values():
+            frame = table.build(runs)
+            paths += [] if frame is None else save_table(frame, folder, table.key, table.title)
+    return paths

@@ -1,0 +1,143 @@
+"""Runs in arms: what tells them apart, in which words, and which run is shown where only one can be."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence, Set
+from pathlib import PurePath
+from typing import Any, cast
+
+import pandas as pd
+
+from collapselab.comparisons import LOOKING, condition, num_parameters
+from collapselab.frames import Runs
+from collapselab.overrides import settings
+from collapselab.report.theme import short
+from collapselab.survival import Frame, onset_times
+
+NO_ARM = ("seed", "threads", "checkpoint_every_s", *LOOKING)
+FIRST = ("model", "train.source", "lr")  # what arms are told apart by, where it suffices
+SOURCES = {"own": "own text", "real": "real text", "other": "another model's text", "shuffled": "own text, shuffled"}
+ENDINGS = {"collapsed": "total collapse", "diverged": "diverged", "budget": "steps used up"}
+UNFINISHED = "unfinished"
+PAPER_LR = 2e-5
+_tables: dict[int, Frame] = {}
+
+
+def run_table(runs: Runs) -> Frame:
+    """`make_run_table`, made once for each `Runs`: every figure and every table begins with it."""
+    if id(runs) not in _tables:
+        _tables[id(runs)] = make_run_table(runs)
+        weakref.finalize(runs, _tables.pop, id(runs), None)
+    return _tables[id(runs)]
+
+
+def make_run_table(runs: Runs) -> Frame:
+    """The rows of `runs.runs` with at least one step, with what the figures and tables over many runs are made from.
+
+    Further columns: `duration` and `is_event` of `survival.onset_times`; `size`, the model's number of parameters (NaN:
+    unknown), and `model_label`; `arm`, equal where only the seed differs, or what does not touch training; `rest`, the
+    same without model and learning rate; `arm_label` and `rest_label`, in words, what tells them apart; `ending`;
+    `last_step`, from the records.
+    """
+    steps, every, onsets = (
+        cast(Frame, runs.steps),
+        cast(Frame, runs.runs),
+        cast(Frame, onset_times(runs).set_index("run")),
+    )
+    last = steps.groupby("run")["step"].max()
+    frame = every[every["run"].isin(last.index)].reset_index(drop=True)
+    sizes = num_parameters(frame)
+    labels = _model_labels(dict(zip(frame["model"].astype(str), sizes, strict=True)))
+    names = ["lr" if name == "optim.lr" else name for name, _ in settings()]
+    names = [name for name in names if name in frame and not name.startswith(NO_ARM)]
+    outcome = frame["outcome"].astype(object).where(frame["outcome"].notna(), UNFINISHED)
+    return frame.assign(
+        duration=frame["run"].map(onsets["duration"]),
+        is_event=frame["run"].map(onsets["is_event"]).astype(bool),
+        lr=frame["lr"].astype(float),
+        size=sizes,
+        model_label=frame["model"].map(labels),
+        arm=condition(frame, LOOKING),
+        rest=condition(frame, (*LOOKING, "model", "lr")),
+        arm_label=_labels(frame, names, labels),
+        rest_label=_labels(frame, [name for name in names if name not in ("model", "lr")], labels),
+        ending=outcome.replace(ENDINGS),
+        last_step=frame["run"].map(last).astype(int),
+    )
+
+
+def main_runs(table: Frame) -> Frame:
+    """The runs on their own text that differ in model, learning rate and seed only: of several such sets the largest.
+
+    From small to large models and learning rates.
+    """
+    own = table[table["train.source"] == "own"]
+    if own.empty:
+        return own
+    largest = own[own["rest"] == own["rest"].value_counts(sort=False).idxmax()]
+    return largest.sort_values(["size", "model_label", "lr", "seed"], kind="stable")
+
+
+def shown_run(table: Frame, sampled: Set[str]) -> str | None:
+    """The run that is shown where only one can be; `None` if there is none.
+
+    One with samples, if any has them; among these one that reached total collapse, before one with an onset, before any
+    other; among these one at the learning rate of the paper's Table 1, 2e-5; among these the one whose last step is the
+    median.
+
+    Args:
+        table: the runs to choose from, for example `main_runs`.
+        sampled: the names of runs with samples.
+    """
+    if table.empty:
+        return None
+    is_sampled = table["run"].isin(sampled)
+    table = table[is_sampled] if is_sampled.any() else table
+    rank = 2 * (table["ending"] == ENDINGS["collapsed"]) + table["is_event"].astype(int)
+    best = table[rank == rank.max()]
+    if (best["lr"] == PAPER_LR).any():
+        best = best[best["lr"] == PAPER_LR]
+    ordered = best.sort_values("last_step", kind="stable")
+    return str(ordered["run"].iloc[(len(ordered) - 1) // 2])
+
+
+def count(number: float) -> str:
+    """A number of parameters as people say it: 0.56 M, 124 M, 1.6 B."""
+    value, unit = (number / 1e9, "B") if number >= 1e9 else (number / 1e6, "M")
+    return f"{value:.{3 if value >= 100 else 2}g} {unit}"
+
+
+def _labels(frame: Frame, names: Sequence[str], models: Mapping[str, str]) -> list[str]:
+    """In words, the settings that tell the rows apart, as few as suffice."""
+    values = frame.reindex(columns=list(names)).astype(str)
+    chosen: list[str] = []
+    num_groups = 1
+    for name in sorted(names, key=lambda name: (*FIRST, name).index(name)):
+        num_now = len(values[[*chosen, name]].drop_duplicates())
+        if num_now > num_groups:
+            chosen, num_groups = [*chosen, name], num_now
+    columns = [[_words(name, value, models) for value in frame[name]] for name in chosen]
+    return [", ".join(column[i] for column in columns) for i in range(len(frame))]
+
+
+def _words(name: str, value: Any, models: Mapping[str, str]) -> str:
+    match name:
+        case "model":
+            return models[value]
+        case "lr":
+            return f"learning rate {short(value)}"
+        case "train.source":
+            return SOURCES[value]
+        case _:
+            return f"{name} {short(value) if isinstance(value, float) else value}"
+
+
+def _model_labels(sizes: Mapping[str, float]) -> dict[str, str]:
+    """Short names, with the number of parameters where it is known; a folder's last part, where that is enough."""
+    names = {model: PurePath(model.removeprefix("builtin:")).name or model for model in sizes}
+    if len(set(names.values())) < len(sizes):
+        names = {model: model for model in sizes}
+    return {
+        model: names[model] if pd.isna(size) else f"{names[model]} ({count(size)})" for model, size in sizes.items()
+    }

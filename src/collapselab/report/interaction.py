@@ -1,0 +1,141 @@
+"""What a reader can do with a figure on the page: zoom along the x axis, switch curves off and on, logarithmic axes.
+
+Charts are drawn without any of it; here it is put into their Vega-Lite. So files stay plain, and one rule serves all:
+every curve with a colour in a legend can be switched, every panel with an x axis of numbers can be zoomed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+FADED = 0.1  # of the opacity of what is switched off
+LISTS = ("vconcat", "hconcat", "concat", "layer")
+
+Spec = dict[str, Any]
+
+
+def interactive(vega_lite: Spec) -> Spec:
+    """The specification with what a reader can do. Changed in place.
+
+    * Drag moves a panel along its x axis, the wheel with the shift key zooms (the bare wheel scrolls the page), a
+      double click resets. Panels of one figure move together.
+    * A click on a legend's entry shows that curve alone, with the shift key it adds to those shown; a click beside the
+      legend's entries shows all.
+    * `usermeta.log_scales` lists JSON pointers to the scales that make sense as logarithms too: those of y axes whose
+      type is written out as linear. Put `{"type": "log"}` in their place for that variant.
+    """
+    panels = list(_panels(vega_lite))
+    params: list[Spec] = []
+    zoomed = [unit for panel in panels if (unit := _first_with_x(panel)) is not None]
+    for unit in (unit for panel in panels if _first_with_x(panel) is not None for unit in _units(panel)):
+        # Words and the rules that lead to them stand above their panel.
+        if "value" not in unit["encoding"].get("y", {}):
+            unit["mark"]["clip"] = True
+    if zoomed:
+        select = {"type": "interval", "encodings": ["x"], "zoom": "wheel![event.shiftKey]"}
+        params.append({"name": "zoom", "select": select, "bind": "scales", "views": _named(zoomed)})
+    is_independent = vega_lite.get("resolve", {}).get("scale", {}).get("color") == "independent"
+    for i, group in enumerate([[panel] for panel in panels] if is_independent else [panels]):
+        params += _toggle(i, [unit for panel in group for unit in _units(panel) if _legend_field(unit) is not None])
+    vega_lite["params"] = [*vega_lite.get("params", []), *params]
+    vega_lite["usermeta"] = {"log_scales": list(_linear_scales(vega_lite, ""))}
+    return vega_lite
+
+
+def without_invisible(node: Any) -> Any:
+    """A specification without marks of opacity 0: they carry tooltips only, and would swell a file."""
+    if isinstance(node, list):
+        return [without_invisible(part) for part in cast(list[Any], node) if not _is_invisible(part)]
+    if isinstance(node, dict):
+        return {key: part if key == "datasets" else without_invisible(part) for key, part in cast(Spec, node).items()}
+    return node
+
+
+def _panels(spec: Spec) -> Iterator[Spec]:
+    """The parts with axes of their own: units, or layers of units."""
+    inner = [part for name in LISTS[:3] for part in spec.get(name, [])]
+    if inner:
+        for part in inner:
+            yield from _panels(part)
+    else:
+        yield spec
+
+
+def _units(panel: Spec) -> Iterator[Spec]:
+    if "layer" not in panel:
+        yield panel
+    for part in panel.get("layer", []):
+        yield from _units(part)
+
+
+def _first_with_x(panel: Spec) -> Spec | None:
+    def is_zoomable(unit: Spec) -> bool:
+        x = unit.get("encoding", {}).get("x", {})
+        return x.get("type") == "quantitative" and "axis" in x and x["axis"] is not None
+
+    return next((unit for unit in _units(panel) if is_zoomable(unit)), None)
+
+
+def _named(units: list[Spec]) -> list[str]:
+    """The names of units, given where there are none: a selection says by name where it lives."""
+    for i, unit in enumerate(units):
+        unit.setdefault("name", f"panel_{i}")
+    return [unit["name"] for unit in units]
+
+
+def _toggle(number: int, units: list[Spec]) -> list[Spec]:
+    """A selection bound to the legend of these units, which fade where it leaves them out."""
+    if not units:
+        return []
+    fields = {_legend_field(unit) for unit in units}
+    assert len(fields) == 1, f"curves of one legend are told apart by one field, not {fields}"
+    # Vega-Lite tells legends apart by their field: two of one field would be switched together.
+    name, field = f"shown_{number}", f"legend_{number}"
+    for unit in units:
+        source = _legend_field(unit)
+        unit["transform"] = [*unit.get("transform", []), {"calculate": f"datum[{source!r}]", "as": field}]
+        for channel in unit["encoding"].values():
+            if "scale" in channel and channel.get("field") == source and channel.get("legend") is not None:
+                channel["field"] = field
+        _fade(unit, name)
+    units[0].setdefault("name", name + "_view")
+    select = {"type": "point", "fields": [field], "toggle": "event.shiftKey"}
+    return [{"name": name, "select": select, "bind": "legend", "views": [units[0]["name"]]}]
+
+
+def _fade(unit: Spec, selection: str) -> None:
+    """Makes a unit faint where it is not selected, and one that only carries tooltips too small to be found."""
+    channel, base, faded = "opacity", unit["mark"].get("opacity", 1), FADED
+    if _is_invisible(unit):
+        channel, base, faded = "size", unit["mark"]["size"], 0
+    shown = {"condition": {"param": selection, "value": base, "empty": True}, "value": base * faded}
+    unit["encoding"].setdefault(channel, shown)
+
+
+def _legend_field(unit: Spec) -> str | None:
+    color = unit.get("encoding", {}).get("color", {})
+    return color.get("field") if color.get("type") in ("nominal", "ordinal") else None
+
+
+def _is_invisible(node: Any) -> bool:
+    mark = cast(Spec, node).get("mark") if isinstance(node, dict) else None
+    return isinstance(mark, dict) and cast(Spec, mark).get("opacity") == 0
+
+
+def _linear_scales(node: Any, pointer: str) -> Iterator[str]:
+    if isinstance(node, list):
+        for i, item in enumerate(cast(list[object], node)):
+            yield from _linear_scales(item, f"{pointer}/{i}")
+    if not isinstance(node, dict):
+        return
+    for name, part in cast(Spec, node).items():
+        if name == "y" and isinstance(part, dict) and _type_of_scale(cast(Spec, part)) == "linear":
+            yield f"{pointer}/y/scale"
+        elif name != "datasets":
+            yield from _linear_scales(part, f"{pointer}/{name}")
+
+
+def _type_of_scale(channel: Spec) -> object:
+    scale = channel.get("scale")
+    return cast(Spec, scale).get("type") if isinstance(scale, dict) else None

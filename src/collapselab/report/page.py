@@ -1,0 +1,184 @@
+"""The report: one HTML file that needs no network, in which nothing a model wrote can become markup or script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+
+from collapselab.frames import Runs
+from collapselab.report import page_parts
+from collapselab.report.definitions import definitions
+from collapselab.report.describe import labels, outcome, visible
+from collapselab.report.explorer import EVENTS, ExplorerRun, explorer_runs
+from collapselab.report.packing import packed, script_json
+from collapselab.report.page_parts import Printed
+from collapselab.rundir import disk_errors
+from collapselab.survival import Frame
+
+SCRIPTS = ("common.js", "tables.js", "sample.js", "chart.js", "explorer.js", "figures.js", "main.js")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A figure of the page: words, and its Vega-Lite, packed."""
+
+    key: str
+    title: str
+    caption: str
+    packed: str
+
+
+def write_page(runs: Runs, out: Path, *, title: str = "Collapse of self-trained language models") -> Path:
+    """Writes the report of one run or of many, finished or not, as one HTML file; returns its path.
+
+    The page loads nothing: figures, samples and all code are inside. Its content security policy allows its own
+    scripts, by their hashes, and no request. What it holds of long runs is bounded (`explorer`).
+
+    Raises:
+        RunFailed: the file cannot be written.
+    """
+    explored = list(explorer_runs(runs))
+    figures = list(_figures(runs))
+    script = "(() => {\n" + "".join(map(_template_file, SCRIPTS)) + "})();\n"
+    library, css = _library() if figures else "", _template_file("page.css")
+    html = _render(
+        {"css": css, "script": script, "library": library, "metadata": script_json(_metadata(runs, explored))},
+        [run.packed for run in explored],
+        policy=_policy([script, library] if library else [script], css),
+        title=title,
+        version=version("collapselab"),
+        summary=page_parts.summary(runs),
+        thinned=_thinned(explored),
+        overview=page_parts.overview(runs),
+        hypotheses=page_parts.hypotheses(runs),
+        figures=figures,
+        tables=list(_tables(runs)),
+        settings=page_parts.setting_parts(runs),
+        names=cast(list[str], runs.runs["run"].tolist()),
+        definitions=[(_definition_id(name), name, meaning) for name, meaning in definitions().items()],
+    )
+    with disk_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(html, encoding="utf-8", newline="\n")
+    return out
+
+
+def _render(code: dict[str, str], packed_runs: list[str], **words: object) -> str:
+    """The page: code and packed runs go in as they are, every other text is made visible and escaped."""
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        finalize=_finalized,
+    )
+    template = environment.from_string(_template_file("page.html.j2"))
+    as_it_is = {name: Markup(text) for name, text in code.items()}
+    return template.render(**as_it_is, runs=[Markup(text) for text in packed_runs], **words)
+
+
+def _finalized(value: object) -> object:
+    return visible(value) if type(value) is str else value  # what is already markup is a subclass
+
+
+def _template_file(name: str) -> str:
+    return (files("collapselab.report") / "template" / name).read_text(encoding="utf-8")
+
+
+def _library() -> str:
+    """Vega, Vega-Lite and vega-embed as one script."""
+    import vl_convert
+
+    # Its stub asks for a snippet; without one, the names of the libraries become global.
+    library = str(cast(Any, vl_convert).javascript_bundle())
+    # In a script element these would end it, or hide what follows.
+    assert not re.search(r"</script|<!--", library, re.IGNORECASE), "the bundle cannot stand in a page"
+    return library
+
+
+def _policy(scripts: Sequence[str], css: str) -> str:
+    """What the page may do: run its own scripts, by their hashes. No request, no code or markup made from text."""
+    allowed = " ".join(map(_source, scripts))
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src {_source(css)}; base-uri 'none'; form-action 'none'; "
+        "require-trusted-types-for 'script'; trusted-types default"
+    )
+
+
+def _source(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _metadata(runs: Runs, explored: Sequence[ExplorerRun]) -> dict[str, Any]:
+    """What the scripts know of all runs at once; the rest of a run is unpacked when it is chosen."""
+    rows = cast(list[dict[str, Any]], runs.runs.to_dict("records"))
+    columns = cast(list[str], runs.steps.columns.tolist())
+    return {
+        "texts": [m[1] for name in columns if (m := re.fullmatch(r"val_nll_nats\[(.*)\]", name, re.DOTALL))],
+        "defined": {name.partition("[")[0]: _definition_id(name) for name in definitions()},
+        "runs": [
+            {
+                "name": visible(str(row["run"])),
+                "label": label,
+                "outcome": outcome(row),
+                "events": {name: int(row[name]) for name in EVENTS if name in row and not pd.isna(row[name])},
+                "last_step": run.last_step,
+                "num_sampled_steps": run.num_sampled_steps,
+                "num_steps_shown": run.num_steps_shown,
+            }
+            for row, label, run in zip(rows, labels(runs), explored, strict=True)
+        ],
+    }
+
+
+def _thinned(explored: Sequence[ExplorerRun]) -> str:
+    """What was left out of the page, if anything was."""
+    shown_steps = sum(run.num_steps_shown for run in explored if run.num_sampled_steps)
+    sampled, points, steps = (
+        sum(getattr(run, n) for run in explored) for n in ("num_sampled_steps", "num_curve_points", "num_steps")
+    )
+    parts = [f"samples of {shown_steps:,} of {sampled:,} steps"] if shown_steps < sampled else []
+    parts += [f"curves with {points:,} of {steps:,} points"] if points < steps else []
+    if not parts:
+        return ""
+    kept = " and ".join(parts)
+    return f"To stay small, this page has {kept}; each run's first and last step and its events are among them."
+
+
+def _definition_id(name: str) -> str:
+    return "def-" + re.sub(r"\W+", "-", name.partition("[")[0])
+
+
+def _figures(runs: Runs) -> Iterator[Embedded]:
+    """The figures that these runs have something to draw for."""
+    from collapselab.report.catalogue import FIGURES
+    from collapselab.report.theme import specification
+
+    for figure in FIGURES.values():
+        chart = figure.draw(runs)
+        if chart is not None:
+            yield Embedded(figure.key, figure.title, figure.caption(runs), packed(specification(chart)))
+
+
+def _tables(runs: Runs) -> Iterator[Printed]:
+    """The tables that these runs have something for; the hypotheses stand in the overview."""
+    from collapselab.report.table_files import readable
+    from collapselab.report.tables import TABLES
+
+    for table in TABLES.values():
+        frame = cast(Frame, None if table.key == "hypotheses" else table.build(runs))
+        if frame is not None and len(frame):
+            columns = [[readable(cell) for cell in frame[name].astype(object)] for name in frame.columns]
+            rows = [list(row) for row in zip(*columns, strict=True)]
+            yield Printed(table.title, [str(name) for name in frame.columns], rows)

@@ -1,0 +1,107 @@
+"""The parts of a report that are plain words and tables: summary, runs, hypotheses, settings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import pandas as pd
+
+from collapselab.frames import Runs
+from collapselab.report.describe import Common, common_environment, common_settings, labels, outcome, shown
+from collapselab.survival import Frame
+
+if TYPE_CHECKING:  # lifelines and scipy take a second, which only pages of several runs need
+    from collapselab.hypotheses import Hypothesis
+
+OVERVIEW = {
+    "kind_at_end": "kind",
+    "onset_step": "onset",
+    "total_collapse_step": "total collapse",
+    "last_step": "last step",
+    "run": "directory",
+}
+VERDICT_STYLES = {"holds": "holds", "does not hold": "fails", "undecided": "undecided"}
+COUNTED = {"model": "model", "lr": "learning rate", "seed": "seed"}
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A table of the page, every cell as text."""
+
+    title: str
+    names: list[str]
+    rows: list[list[str]]
+
+
+def summary(runs: Runs) -> str:
+    """How many runs of what, and what became of them."""
+    frame = cast(Frame, runs.runs)
+    if len(frame) == 1:
+        return f"{labels(runs)[0]}: {outcome(frame.iloc[0].to_dict())}."
+    of_what = ", ".join(_counted(frame[name].nunique(), words) for name, words in COUNTED.items())
+    fates = Counter(_fate(row) for row in cast(list[dict[str, Any]], frame.to_dict("records")))
+    became = ", ".join(f"{fate} in {count}" for fate, count in fates.most_common())
+    return f"{_counted(len(frame), 'run')} of {of_what}: {became}."
+
+
+def overview(runs: Runs) -> Printed:
+    """A row a run: its label, what became of it, and when."""
+    frame = cast(Frame, runs.runs)
+    last = frame["run"].map(cast(Frame, runs.steps).groupby("run")["step"].max())
+    rows = cast(list[dict[str, Any]], frame.assign(last_step=last).to_dict("records"))
+    cells = [
+        [label, _fate(row), *(shown(row.get(name)) for name in OVERVIEW)]
+        for label, row in zip(labels(runs), rows, strict=True)
+    ]
+    return Printed("Runs", ["run", "outcome", *OVERVIEW.values()], cells)
+
+
+def hypotheses(runs: Runs) -> list[dict[str, str]]:
+    """The hypotheses in words; none for a single run, of which they say nothing."""
+    if len(runs.runs) < 2:
+        return []
+    from collapselab.hypotheses import judge
+
+    return [_hypothesis(one) for one in judge(runs)]
+
+
+def setting_parts(runs: Runs) -> list[tuple[str, Common]]:
+    """Settings, and versions and machines: what the runs share, and what differs."""
+    return [("Settings", common_settings(runs)), ("Versions and machines", common_environment(runs))]
+
+
+def _hypothesis(one: Hypothesis) -> dict[str, str]:
+    interval = "" if one.low is None or one.high is None else f" ({_figures(one.low, 3)} to {_figures(one.high, 3)})"
+    return {
+        "key": one.key,
+        "claim": one.claim,
+        "verdict": one.verdict,
+        "style": VERDICT_STYLES[one.verdict],
+        "effect": _figures(one.effect, 3) + interval,
+        "effect_name": one.effect_name,
+        "p_adjusted": _figures(one.p_adjusted, 2),
+        "test": one.test,
+        "counts": f"{one.num_runs}, {one.num_seeds}",
+        "note": one.note,
+    }
+
+
+def _fate(row: Mapping[str, Any]) -> str:
+    if pd.isna(row["outcome"]):
+        return "unfinished" if pd.isna(row["status"]) else str(row["status"])
+    if row.get("state") == "diverged":
+        return "diverged"
+    if not pd.isna(row["total_collapse_step"]):
+        return "total collapse"
+    return "onset only" if not pd.isna(row["onset_step"]) else "no collapse"
+
+
+def _figures(value: float | None, digits: int) -> str:
+    return shown(None if value is None else float(f"{value:.{digits}g}"))
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"

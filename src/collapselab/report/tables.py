@@ -1,0 +1,255 @@
+"""Every table of a report, by its key: what it is called, and how it is made from any runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from collapselab.comparisons import distinct
+from collapselab.frames import Runs
+from collapselab.overrides import settings
+from collapselab.report.barcode import judged_samples
+from collapselab.report.curves import run_series
+from collapselab.report.groups import SOURCES, run_table
+from collapselab.report.plans import one_run
+from collapselab.report.sensitivity import judged_runs, onset_with, variations
+from collapselab.report.table_files import readable
+from collapselab.report.theme import short
+from collapselab.survival import Frame, median_onset, restricted_mean
+
+PAPER_STEPS = (0, 50, 100)  # and the last one: the samples of the paper's Table 1
+SAMPLE_CHARS = 400
+MAX_ARMS = 6  # side by side in the table of settings
+STEPS = {
+    "onset (step)": "onset_step",
+    "total collapse (step)": "total_collapse_step",
+    "diverged (step)": "diverged_step",
+    "last step": "last_step",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of any runs: `build` returns `None` where the runs do not have what it needs.
+
+    The columns of the frame are its headings. Unknown cells are `None` or NaN; text is as it was written, so that
+    whoever prints it must escape it (`table_files`).
+    """
+
+    key: str
+    title: str
+    build: Callable[[Runs], pd.DataFrame | None]
+
+
+def sample_texts(runs: Runs) -> pd.DataFrame | None:
+    """The beginnings of what one run wrote at steps 0, 50, 100 and at its last one; the paper's Table 1.
+
+    The run is the one that the anatomy and the barcode show. Of a step that was not recorded, the one before it.
+    """
+    row = one_run(runs)
+    if row is None:
+        return None
+    samples, steps = cast(Frame, runs.samples), cast(Frame, runs.steps)
+    judged = judged_samples(samples[samples["run"] == row["run"]], row).set_index("step")
+    if judged.empty:
+        return None
+    steps = steps[steps["run"] == row["run"]].set_index("step")
+    last = int(judged.index.max())
+    wanted = [int(judged.index[judged.index <= step].max()) for step in (*PAPER_STEPS, last) if step <= last]
+    label = f"{row['model']}, learning rate {short(row['lr'])}, seed {row['seed']}"
+    return pd.DataFrame(
+        {
+            "run": label,
+            "step": step,
+            "training loss (nats per token)": _cell(steps, step, "train_nll_nats"),
+            "degenerate": _cell(steps, step, "kind") or _yes_or_no(_cell(steps, step, "degenerate")),
+            "text": _cut(str(judged.loc[step, "text"])),
+        }
+        for step in dict.fromkeys(wanted)
+    )
+
+
+def resolved_settings(runs: Runs) -> pd.DataFrame | None:
+    """Every setting, as resolved; the paper's Table 2.
+
+    Arms that differ in more than model, learning rate and what does not touch training stand side by side, if they are
+    few. Where runs of one column differ, all their values are listed.
+    """
+    table = run_table(runs)
+    if table.empty:
+        return None
+    names = ["lr" if name == "optim.lr" else name for name, _ in settings()]
+    names = [name for name in names if name in table]
+    arms = {label or "all runs": rows for label, rows in table.groupby("rest_label", sort=False)}
+    arms = arms if len(arms) <= MAX_ARMS else {"all runs": table}
+    columns = {label: [_listed(rows[name]) for name in names] for label, rows in arms.items()}
+    return pd.DataFrame({"setting": ["optim.lr" if name == "lr" else name for name in names], **columns})
+
+
+def all_runs(runs: Runs) -> pd.DataFrame | None:
+    """A row a run: what it was, how it ended and when, and its losses at the first and the last step."""
+    table = run_table(runs)
+    if table.empty:
+        return None
+    texts = list(dict.fromkeys(text for data in table["data"] for text in str(data).split(",")))
+    losses = {
+        "training loss": "train_nll_nats",
+        **{f"validation loss, {text}": f"val_nll_nats[{text}]" for text in texts},
+    }
+    columns: dict[str, Sequence[object]] = {
+        "run": table["run"].tolist(),
+        "model": table["model"].tolist(),
+        "trained on": table["train.source"].map(SOURCES).tolist(),
+        "learning rate": table["lr"].tolist(),
+        "seed": table["seed"].tolist(),
+        "ended by": table["ending"].tolist(),
+    }
+    columns |= {words: table[name].astype(object).tolist() for words, name in STEPS.items() if name in table}
+    columns |= {"kind at the end": table["kind_at_end"].tolist()} if "kind_at_end" in table else {}
+    for words, name in losses.items():
+        series = run_series(runs.steps, name)
+        for end, index in (("first", 0), ("last", -1)):
+            columns[f"{words}, {end}"] = [
+                float(series[run][1][index]) if run in series else None for run in table["run"]
+            ]
+    return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
+
+
+def onset_by_arm(runs: Runs) -> pd.DataFrame | None:
+    """A row an arm: runs, onsets and censored runs, the median onset and the restricted mean with its interval.
+
+    An arm is a group of runs that differ in the seed only, or in what does not touch training. The mean is restricted
+    to the steps up to where the first run used up its own (`_horizon`), so that arms can be compared.
+    """
+    table = run_table(runs)
+    known = table[table["run"].isin(distinct(table)["run"])]
+    if known.empty:
+        return None
+    horizon = _horizon(known)
+    rows = [
+        _arm_row(arm, horizon)
+        for _, arm in known.sort_values(["size", "model_label", "lr"], kind="stable").groupby("arm", sort=False)
+    ]
+    return pd.DataFrame(rows)
+
+
+def hypotheses(runs: Runs) -> pd.DataFrame | None:
+    """A row a hypothesis: claim, verdict, effect with interval, p-value adjusted by Holm's method, and the test."""
+    if len(run_table(runs)) < 2:
+        return None
+    from collapselab.hypotheses import judge
+
+    return pd.DataFrame(
+        {
+            "hypothesis": found.key,
+            "claim": found.claim,
+            "verdict": found.verdict,
+            "effect": found.effect_name,
+            "estimate": found.effect,
+            "95 % low": found.low,
+            "95 % high": found.high,
+            "p (Holm)": found.p_adjusted,
+            "runs": found.num_runs,
+            "seeds": found.num_seeds,
+            "test": found.test,
+            "note": found.note,
+        }
+        for found in judge(runs)
+    )
+
+
+def threshold_sensitivity(runs: Runs) -> pd.DataFrame | None:
+    """How onset moves when a threshold of collapse moves: a row a change, the first one without any.
+
+    Of the own-text runs whose every step is recorded. A run stops at total collapse by its own thresholds, so with
+    stricter ones an onset may lie beyond its end: it is lost.
+    """
+    judged = judged_runs(runs)
+    if not judged:
+        return None
+    recorded = [onset_with(run, run.rules) for run in judged]
+    rows = [{"setting": "as recorded", "change": "none", **_moves(recorded, recorded)}]
+    for variation in variations():
+        moved = [onset_with(run, variation.apply(run.rules)) for run in judged]
+        rows.append({"setting": variation.setting, "change": variation.change, **_moves(recorded, moved)})
+    return pd.DataFrame(rows)
+
+
+def _moves(recorded: Sequence[int | None], moved: Sequence[int | None]) -> dict[str, object]:
+    pairs = list(zip(recorded, moved, strict=True))
+    shifts = [new - old for old, new in pairs if old is not None and new is not None]
+    return {
+        "runs": len(pairs),
+        "onsets": sum(new is not None for _, new in pairs),
+        "earlier": sum(shift < 0 for shift in shifts),
+        "unchanged": sum(old == new for old, new in pairs),
+        "later": sum(shift > 0 for shift in shifts),
+        "new": sum(old is None and new is not None for old, new in pairs),
+        "lost": sum(old is not None and new is None for old, new in pairs),
+        "median shift (steps)": float(np.median(shifts)) if shifts else None,
+        "largest shift (steps)": max(shifts, key=abs) if shifts else None,
+    }
+
+
+def _arm_row(arm: Frame, horizon: float) -> dict[str, object]:
+    durations, events = arm["duration"].to_numpy(), arm["is_event"].to_numpy()
+    mean = restricted_mean(durations, events, horizon)
+    num_onsets = int(events.sum())
+    first = arm.iloc[0]
+    return {
+        "model": first["model_label"],
+        "learning rate": float(first["lr"]),
+        "arm": first["rest_label"] or SOURCES[first["train.source"]],
+        "runs": len(arm),
+        "seeds": int(arm["seed"].nunique()),
+        "onsets": num_onsets,
+        "censored": len(arm) - num_onsets,
+        "median onset (step)": median_onset(durations, events).estimate,
+        f"mean onset up to step {horizon:.0f}": mean.estimate,
+        "95 % low": mean.low,
+        "95 % high": mean.high,
+    }
+
+
+def _horizon(known: Frame) -> float:
+    """The step up to which arms are compared: where the first run used up its steps; the last onset if none did."""
+    used_up = known.loc[(known["ending"] == "steps used up") & ~known["is_event"], "duration"]
+    return float(used_up.min()) if len(used_up) else float(known["duration"].max())
+
+
+def _cell(steps: Frame, step: int, name: str) -> Any:
+    if name not in steps or step not in steps.index:
+        return None
+    value = steps.loc[step, name]
+    return None if bool(pd.isna(value)) else value
+
+
+def _yes_or_no(value: Any) -> str | None:
+    return None if value is None else ("yes" if value else "no")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SAMPLE_CHARS else text[:SAMPLE_CHARS] + " …"
+
+
+def _listed(values: Frame) -> str:
+    """The values that occur: numbers in order of size."""
+    found = {readable(value) or "(empty)": value for value in values.tolist()}
+    is_numeric = all(isinstance(value, (int, float)) and not math.isnan(value) for value in found.values())
+    return ", ".join(sorted(found, key=lambda words: found[words]) if is_numeric else found)
+
+
+_TABLES = (
+    Table("table-1", "Table 1: samples of one run at steps 0, 50, 100 and the last", sample_texts),
+    Table("table-2", "Table 2: settings, as resolved", resolved_settings),
+    Table("runs", "Runs (losses in nats per token)", all_runs),
+    Table("onset", "Onset of collapse by arm", onset_by_arm),
+    Table("hypotheses", "Hypotheses", hypotheses),
+    Table("sensitivity", "How onset moves when a threshold of collapse moves", threshold_sensitivity),
+)
+TABLES: dict[str, Table] = {table.key: table for table in _TABLES}

@@ -1,0 +1,214 @@
+// The figures: Vega-Lite drawn in the page, with controls for those who do not click into pictures.
+// Expressions run in Vega's interpreter (`ast`), so that the page needs no right to make code from text.
+
+const TABLE_ROWS = 200; // of a figure's data, evenly chosen, read as a table
+const AXES_PX = 90; // about the width of what is no plot
+const MIN_FACTOR = 0.25; // narrower plots are not readable
+const figures = new Map();
+
+function startFigures() {
+  const nodes = [...document.querySelectorAll("figure[data-figure]")];
+  if (!nodes.length) return;
+  // Vega empties an element by way of innerHTML; that, and nothing else, is let through.
+  window.trustedTypes?.createPolicy("default", { createHTML: (text) => (text === "" ? text : null) });
+  const observer = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) startFigure(entry.target);
+  }, { rootMargin: "300px" });
+  for (const node of nodes) observer.observe(node);
+  whenIdle(nodes);
+  window.addEventListener("resize", () => {
+    clearTimeout(startFigures.timer);
+    startFigures.timer = setTimeout(() => figures.forEach(fitFigure), 200);
+  });
+}
+
+// Figures that nobody has scrolled to are drawn while there is nothing else to do: for print, and for search.
+function whenIdle(nodes) {
+  const idle = window.requestIdleCallback ?? ((callback) => setTimeout(callback, 200));
+  idle(async () => {
+    for (const node of nodes) if (!figures.has(node)) return await startFigure(node), whenIdle(nodes);
+  });
+}
+
+async function startFigure(node) {
+  if (figures.has(node)) return;
+  const figure = { node, box: node.querySelector(".vega > div"), view: null, isLog: false, width: 0 };
+  figures.set(node, figure);
+  figure.spec = await unpack(`data-${node.dataset.figure}`);
+  await drawFigure(figure);
+  addControls(figure);
+  addTable(figure);
+}
+
+// Draws a figure in the width there is. Each attempt costs a tenth of a second and more, so the first is a good guess.
+async function drawFigure(figure) {
+  figure.width = figure.box.clientWidth;
+  const plots = plotWidth(figure.spec);
+  let factor = hasAxes(figure.spec) ? Math.min(1, (figure.width - AXES_PX) / plots) : 0; // a drawing keeps its size
+  for (let attempt = 0; attempt < 3; attempt++) {
+    figure.view?.finalize();
+    const options = { mode: "vega-lite", ast: true, actions: false, defaultStyle: false, logLevel: 1, renderer: "svg", tooltip: showTooltip };
+    const { view, vgSpec } = await vegaEmbed(figure.box, variant(figure, factor), options);
+    figure.view = view;
+    figure.xScale = vgSpec.scales?.find(({ name }) => /(^|_)x$/.test(name))?.name;
+    const width = figure.box.querySelector("svg").getBoundingClientRect().width;
+    if (width <= figure.width || factor <= MIN_FACTOR) break; // the figure fits, or scrolls
+    // What is no plot (axes, gaps, margins) keeps its width.
+    factor = Math.max(MIN_FACTOR, factor - (width - figure.width + 2) / plots);
+  }
+  figure.node.dataset.drawn = figure.isLog ? "log" : "linear";
+}
+
+function fitFigure(figure) {
+  if (figure.view && Math.abs(figure.box.clientWidth - figure.width) > 8) drawFigure(figure).then(() => addControls(figure));
+}
+
+// The specification as it is to be drawn now: narrower plots, logarithmic axes.
+function variant(figure, factor) {
+  const spec = structuredClone(figure.spec);
+  if (figure.isLog) for (const pointer of spec.usermeta.log_scales) put(spec, pointer, { type: "log" });
+  return spec;
+}
+
+function put(spec, pointer, value) {
+  const keys = pointer.split("/").slice(1);
+  const last = keys.pop();
+  keys.reduce((node, key) => node[key], spec)[last] = value;
+}
+
+const inner = (spec) => ["hconcat", "vconcat", "concat", "layer"].flatMap((name) => spec[name] ?? []).concat(spec.spec ?? []);
+
+function plotWidth(spec) {
+  const own = typeof spec.width === "number" ? spec.width : 0;
+  const widths = inner(spec).map(plotWidth);
+  const columns = spec.concat && spec.columns ? spec.columns : spec.hconcat || spec.concat ? widths.length : 1;
+  const rows = widths.map((_, i) => widths.slice(i, i + columns).reduce((a, b) => a + b, 0));
+  return Math.max(own, 0, ...rows.filter((_, i) => i % columns === 0));
+}
+
+function shrink(spec, factor) {
+  if (typeof spec.width === "number") spec.width = Math.round(spec.width * factor);
+  if (factor < 0.7) for (const channel of Object.values(spec.encoding ?? {})) if (channel.legend) channel.legend.columns = 1;
+  inner(spec).forEach((part) => shrink(part, factor));
+}
+
+const legends = (figure) => (figure.spec.params ?? []).filter((param) => param.bind === "legend");
+
+function addControls(figure) {
+  const box = figure.node.querySelector(".controls");
+  const parts = legends(figure).map((param) => switches(figure, param));
+  if (figure.spec.usermeta?.log_scales?.length) parts.push(logSwitch(figure));
+  if ((figure.spec.params ?? []).some((param) => param.name === "zoom") && figure.xScale) parts.push(zoomButtons(figure));
+  box.querySelector("div").replaceChildren(...parts);
+  box.hidden = !parts.length;
+}
+
+// A box for each curve of a legend; it and the legend set the same selection.
+function switches(figure, param) {
+  const field = param.select.fields[0];
+  const store = `${param.name}_store`;
+  const values = legendValues(figure.spec, field, param.name);
+  const inputs = values.map((value) => {
+    const input = create("input", { type: "checkbox", value });
+    input.checked = true;
+    input.addEventListener("change", () => {
+      const wanted = values.filter((_, i) => inputs[i].checked);
+      // No tuple means "all", so "none" is a value that no curve has.
+      const chosen = wanted.length === values.length ? [] : wanted.length ? wanted : [null];
+      const fields = [{ field, channel: "color", type: "E" }];
+      figure.view.data(store, chosen.map((one) => ({ unit: "", fields, values: [one] }))).runAsync();
+    });
+    return input;
+  });
+  figure.view.addDataListener(store, (_, tuples) => {
+    const chosen = new Set(tuples.map((tuple) => tuple.values[0]));
+    inputs.forEach((input, i) => (input.checked = !chosen.size || chosen.has(values[i])));
+  });
+  const labels = inputs.map((input, i) => create("label", {}, input, visible(String(values[i]))));
+  return create("div", { role: "group", "aria-label": "curves" }, ...labels);
+}
+
+// The entries of the legend that a selection is bound to: the domain written out, or the values in the data.
+function legendValues(spec, field, name) {
+  const units = (part) => [part, ...inner(part).flatMap(units)];
+  const bound = units(spec).filter((unit) => unit.encoding?.color?.field === field && JSON.stringify(unit).includes(`"${name}"`));
+  const domain = bound.map((unit) => unit.encoding.color.scale?.domain).find(Array.isArray);
+  const rows = Object.values(spec.datasets ?? {}).flat();
+  return domain ?? [...new Set(rows.map((row) => row[field]).filter((value) => value !== undefined))];
+}
+
+function logSwitch(figure) {
+  const input = create("input", { type: "checkbox" });
+  input.checked = figure.isLog;
+  input.addEventListener("change", async () => {
+    figure.isLog = input.checked;
+    await drawFigure(figure);
+    addControls(figure);
+    figure.node.querySelector(".controls input[data-log]").focus();
+  });
+  input.dataset.log = "";
+  return create("label", {}, input, "logarithmic axis");
+}
+
+// Zooming and moving along the x axis, for those without a wheel. All panels of a figure share the selection `zoom`.
+function zoomButtons(figure) {
+  const { view } = figure;
+  const signals = Object.keys(view.getState({ data: () => false, signals: () => true }).signals);
+  const extents = signals.filter((name) => name.startsWith("zoom_") && !/^zoom_(tuple|x|y|translate|zoom|modify|toggle)/.test(name));
+  const change = (shift, factor) => () => {
+    const scale = view.scale(figure.xScale);
+    const [forth, back] = scale.type === "log" ? [Math.log, Math.exp] : [Number, Number];
+    for (const name of extents) {
+      const [low, high] = (view.signal(name) ?? scale.domain()).map(forth);
+      const [middle, half] = [(low + high) / 2 + shift * (high - low), ((high - low) / 2) * factor];
+      view.signal(name, [middle - half, middle + half].map(back));
+    }
+    view.runAsync();
+  };
+  const reset = () => {
+    for (const name of extents) view.signal(name, null);
+    view.runAsync();
+  };
+  const acts = { "zoom in": change(0, 0.5), "zoom out": change(0, 2), left: change(-0.25, 1), right: change(0.25, 1), reset };
+  const buttons = Object.entries(acts).map(([words, act]) => {
+    const node = create("button", { type: "button" }, words);
+    node.addEventListener("click", act);
+    return node;
+  });
+  return create("div", { role: "group", "aria-label": "zoom" }, ...buttons);
+}
+
+// A figure without axes is a drawing: its data are places on paper.
+function hasAxes(spec) {
+  const { x, y } = spec.encoding ?? {};
+  return [x, y].some((channel) => channel?.field && channel.axis !== null) || inner(spec).some(hasAxes);
+}
+
+function addTable(figure) {
+  const details = figure.node.querySelector(".data");
+  details.hidden = !hasAxes(figure.spec);
+  details.addEventListener("toggle", () => {
+    if (!details.open || details.querySelector("table")) return;
+    const sets = Object.values(figure.spec.datasets ?? {}).concat([figure.spec.data?.values ?? []]);
+    const rows = sets.reduce((a, b) => (b.length > a.length ? b : a), []);
+    const every = Math.max(1, Math.ceil(rows.length / TABLE_ROWS));
+    const names = [...new Set(rows.slice(0, 50).flatMap(Object.keys))];
+    const cells = (tag, values) => create("tr", {}, ...values.map((value) => create(tag, {}, value)));
+    const body = rows.filter((_, i) => i % every === 0).map((row) => cells("td", names.map((name) => shown(row[name]))));
+    const words = every > 1 ? `Every ${every}th of ${rows.length.toLocaleString("en-US")} rows.` : `${rows.length} rows.`;
+    const table = create("table", {}, create("thead", {}, cells("th", names.map(visible))), create("tbody", {}, ...body));
+    details.append(create("p", { class: "note" }, words), create("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "data" }, table));
+  });
+}
+
+function showTooltip(_, event, __, value) {
+  const box = document.getElementById("tooltip");
+  box.hidden = value === null || value === undefined || value === "";
+  if (box.hidden) return;
+  const rows = typeof value === "object" ? Object.entries(value) : [["", value]];
+  box.replaceChildren(...rows.map(([name, text]) => create("div", {}, name.trim() ? `${visible(name)}: ` : "", create("b", {}, visible(String(text))))));
+  const { width, height } = box.getBoundingClientRect();
+  const [x, y] = [Math.min(event.clientX + 14, innerWidth - width - 8), event.clientY - height - 12];
+  box.style.left = `${Math.max(8, x)}px`;
+  box.style.top = `${y > 8 ? y : event.clientY + 18}px`;
+}

@@ -1,0 +1,26 @@
+// Tables that can be sorted by a click on a column's title: numbers by size, words by the alphabet, unknown ones last.
+
+function makeSortable(table) {
+  const titles = [...table.tHead.rows[0].cells];
+  titles.forEach((cell, column) => {
+    const button = create("button", { type: "button", class: "sort" }, ...cell.childNodes);
+    button.addEventListener("click", () => {
+      const isDown = cell.getAttribute("aria-sort") === "ascending";
+      titles.forEach((title) => title.removeAttribute("aria-sort"));
+      cell.setAttribute("aria-sort", isDown ? "descending" : "ascending");
+      sortRows(table.tBodies[0], column, isDown ? -1 : 1);
+    });
+    cell.append(button);
+  });
+}
+
+function sortRows(body, column, direction) {
+  const read = (row) => row.cells[column].textContent.trim();
+  const compare = (a, b) => {
+    if (a === b) return 0;
+    if (a === "–" || b === "–") return a === "–" ? 1 : -1;
+    const [x, y] = [Number(a), Number(b)];
+    return direction * (Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b, "en", { numeric: true }) : x - y);
+  };
+  body.append(...[...body.rows].sort((a, b) => compare(read(a), read(b))));
+}

@@ -1,0 +1,125 @@
+"""How long the runs of a sweep will take at most, and how that is known."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from collapselab.config import RunConfig
+from collapselab.protocols import parse_protocol
+from collapselab.sweep.resources import Share, num_parameters
+from collapselab.sweep.watch import Glance
+
+# The guess for a model without timings: plain transformers on server cores of 2023, by order of magnitude.
+SECONDS_PER_TOKEN = 1e-3  # overhead of one written token
+BYTES_PER_S = 10e9  # the weights are read once a written token
+FLOPS_PER_THREAD = 100e9  # 2 operations a parameter and evaluated token, 6 a trained one
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Times in seconds, without loading; None: unknown.
+
+    `runs_s` is what each run takes to its last allowed step, in order, `most_s` all of them on the workers. `likely_s`
+    is that time if the runs end as early, on average, as the finished ones. `basis` says how each was made, `is_guess`
+    that one was guessed from a model's size.
+    """
+
+    runs_s: tuple[float | None, ...]
+    most_s: float | None
+    likely_s: float | None
+    basis: tuple[str, ...]
+    is_guess: bool
+
+
+def estimate(runs: Sequence[tuple[RunConfig, Glance]], share: Share) -> Estimate:
+    """The time that runs still need, given how far each is.
+
+    Seconds per step come from the records of runs with the same model and the same work a step, among those given. For
+    other models they are guessed from the number of parameters and tokens, without evaluations of the whole text; or
+    they are unknown.
+    """
+    due = [(config, seen) for config, seen in runs if not seen.is_finished]
+    known = _timings(runs)
+    pace = {work: fmean(timings) for work, timings in known.items()}
+    is_guess = False
+    basis = [_told(work, len(known[work])) for work in known if work in {_work(config) for config, _ in due}]
+    for config in {_work(config): config for config, _ in due if _work(config) not in pace}.values():
+        guess, sentence = _guess(config, share)
+        basis.append(sentence)
+        if guess is not None:
+            pace[_work(config)] = guess
+            is_guess = True
+    last = {_work(config): _mean_last_step(runs, _work(config)) for config, _ in due}
+    most = [_remaining_s(config, seen, pace, config.stop.max_steps) for config, seen in runs]
+    likely = [_remaining_s(config, seen, pace, last.get(_work(config))) for config, seen in runs]
+    return Estimate(tuple(most), _together_s(most, share), _together_s(likely, share), tuple(basis), is_guess)
+
+
+def _work(config: RunConfig) -> tuple[object, ...]:
+    """What decides the time of a step."""
+    generate, evaluation = config.generate, config.eval
+    writer = (config.train.source, config.train.other_model, config.train.steps_per_sequence)
+    texts = (len(config.data), evaluation.protocol, evaluation.every, evaluation.full_every)
+    return (config.model, generate.max_new_tokens, generate.batch_size, generate.context_mode, *writer, *texts)
+
+
+def _timings(runs: Iterable[tuple[RunConfig, Glance]]) -> Mapping[tuple[object, ...], list[float]]:
+    timings: dict[tuple[object, ...], list[float]] = defaultdict(list)
+    for config, seen in runs:
+        if seen.seconds_per_step is not None:
+            timings[_work(config)].append(seen.seconds_per_step)
+    return timings
+
+
+def _told(work: tuple[object, ...], num_runs: int) -> str:
+    return f"{work[0]}: as measured in {num_runs} {'run' if num_runs == 1 else 'runs'} here with the same work a step"
+
+
+def _mean_last_step(runs: Iterable[tuple[RunConfig, Glance]], work: tuple[object, ...]) -> float | None:
+    last = [seen.step for config, seen in runs if seen.is_finished and seen.step is not None and _work(config) == work]
+    return fmean(last) if last else None
+
+
+def _remaining_s(
+    config: RunConfig, seen: Glance, pace: Mapping[tuple[object, ...], float], last_step: float | None
+) -> float | None:
+    if seen.is_finished:
+        return 0.0
+    if last_step is None or _work(config) not in pace:
+        return None
+    num_done = 0 if seen.step is None else seen.step + 1
+    return max(0.0, last_step + 1 - num_done) * (seen.seconds_per_step or pace[_work(config)])
+
+
+def _together_s(runs_s: Sequence[float | None], share: Share) -> float | None:
+    """The time of all, if each worker takes the next run as soon as it is free."""
+    free_at_s = [0.0] * share.num_workers
+    for run_s in runs_s:
+        if run_s is None:
+            return None
+        heapq.heapreplace(free_at_s, free_at_s[0] + run_s)
+    return max(free_at_s)
+
+
+def _guess(config: RunConfig, share: Share) -> tuple[float | None, str]:
+    """Seconds a step from size and tokens, and the sentence that says so."""
+    parameters, protocol = num_parameters(config.model), parse_protocol(config.eval.protocol.replace("context", "1024"))
+    if parameters is None:
+        return None, f"{config.model}: unknown, no run of it here and its size is not known"
+    if protocol.kind != "windows" or protocol.argument is None:
+        return None, f"{config.model}: unknown, no run of it here and {protocol.kind} depends on the text's length"
+    written = config.generate.max_new_tokens * config.generate.batch_size
+    if config.collapse.source == "probe":
+        written += config.collapse.probe_samples * config.collapse.probe_tokens // config.collapse.probe_every
+    evaluated = protocol.n * protocol.argument * len(config.data) // config.eval.every
+    trained = config.generate.max_new_tokens * config.generate.batch_size * config.train.steps_per_sequence
+    arithmetic_s = parameters * (2 * evaluated + 6 * trained) / (FLOPS_PER_THREAD * share.num_threads)
+    seconds = written * (SECONDS_PER_TOKEN + 4 * parameters / BYTES_PER_S) + arithmetic_s
+    return seconds, (
+        f"{config.model}: guessed as {seconds:#.2g} s a step from {parameters:,} parameters and {written:,} tokens "
+        f"written, {trained:,} trained on, {evaluated:,} evaluated; several times too high or too low, maybe"
+    )

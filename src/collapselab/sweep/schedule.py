@@ -1,0 +1,205 @@
+"""Carries out the runs of a sweep: which are due, which are done, which are tried again; all state is on the disk."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+from collapselab.claim import check_claim
+from collapselab.errors import EXIT_DONE, EXIT_INTERRUPTED, InputError
+from collapselab.rundir import RunDir, read_json
+from collapselab.sweep.executor import Attempt, Executor, Job
+from collapselab.sweep.grid import PlannedRun
+from collapselab.sweep.watch import glance, holder
+
+POLL_S = 0.1
+LOG_TAIL_BYTES = 8192
+State = Literal["waiting", "running", "elsewhere", "done", "failed", "interrupted"]
+
+
+@dataclass
+class Task:
+    """One run of a sweep and how far it is.
+
+    `elsewhere`: another process has its directory; it is waited for. `interrupted`: it can be resumed. `num_attempts`
+    counts those of this sweep, so a task done without one was finished before. `message` says why it failed, or where
+    it goes on.
+    """
+
+    run: PlannedRun
+    path: Path
+    state: State = "waiting"
+    num_attempts: int = 0
+    message: str | None = None
+
+    @property
+    def log(self) -> Path:
+        """What the run's processes print; not in its directory, which a process may fail to make."""
+        return self.path.parent / "logs" / f"{self.path.name}.txt"
+
+
+def place(planned: Sequence[PlannedRun], out: Path) -> list[Task]:
+    """A task for each run, with its directory below `out`; finished runs are done.
+
+    A run that is there already is known by its configuration's hash, whatever its directory is called.
+
+    Raises:
+        InputError: a directory of that name holds something else.
+    """
+    configs = [path for path in sorted(out.glob("*/config.json")) if RunDir(path.parent).holds_a_run()]
+    there = {read_json(path)["run_id"]: path.parent for path in configs}
+    tasks = [Task(run, there.get(run.config.run_id, out / run.name)) for run in planned]
+    for task in tasks:
+        if task.path.exists():
+            _check_claim(task)
+        if glance(task.path).is_finished:
+            task.state = "done"
+    return tasks
+
+
+def _check_claim(task: Task) -> None:
+    try:
+        check_claim(RunDir(task.path), task.run.config, resume=True, fresh=False)
+    except InputError as error:
+        raise InputError(error.message, "choose another folder with --out, or keep the sweep's base settings") from None
+
+
+def carry_out(
+    tasks: Sequence[Task],
+    executor: Executor,
+    *,
+    retries: int = 1,
+    data_dir: Path | None = None,
+    asked_for: Mapping[str, object] | None = None,
+    on_tick: Callable[[], None] = lambda: None,
+) -> bool:
+    """Carries out the tasks that are not done, and keeps their states; returns whether it was told to stop.
+
+    A run that fails (or whose process is killed) is tried again from its last checkpoint after the others, `retries`
+    times. Ctrl-C and SIGTERM let every run write a checkpoint; a second Ctrl-C does not wait for that. `on_tick` is
+    called about ten times a second.
+    """
+    queue = deque(task for task in tasks if task.state != "done")
+    going: list[tuple[Task, Attempt]] = []
+    _make_log_folders(queue)
+    with _interruptions() as stopped:
+        try:
+            while not stopped.is_set() and (going or queue):
+                _collect(going, queue, retries, stopping=False)
+                on_tick()  # in between, so that a failure is seen before its next attempt
+                _fill(going, queue, executor, data_dir, asked_for or {})
+                stopped.wait(POLL_S if going or queue else 0)
+            _interrupt(going)
+            while going:
+                _collect(going, queue, retries, stopping=True)
+                on_tick()
+                time.sleep(POLL_S if going else 0)
+            on_tick()
+        except KeyboardInterrupt:  # the second one
+            for task, attempt in going:
+                attempt.kill()
+                task.state = "interrupted"
+        except BaseException:
+            _interrupt(going)
+            raise
+    return stopped.is_set()
+
+
+def _make_log_folders(tasks: Iterable[Task]) -> None:
+    for folder in {task.log.parent for task in tasks}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot make the folder {folder}: {error.strerror}", "choose another folder with --out"
+            ) from None
+
+
+def _interrupt(going: Sequence[tuple[Task, Attempt]]) -> None:
+    for _, attempt in going:
+        attempt.interrupt()
+
+
+def _fill(
+    going: list[tuple[Task, Attempt]],
+    queue: deque[Task],
+    executor: Executor,
+    data_dir: Path | None,
+    asked_for: Mapping[str, object],
+) -> None:
+    """Starts as many waiting runs as there are free workers, in order; runs of other processes are passed over."""
+    for task in tuple(queue):
+        if len(going) >= executor.num_workers:
+            break
+        task.message = holder(task.path)
+        task.state = "waiting" if task.message is None else "elsewhere"
+        if task.state == "elsewhere":
+            continue
+        queue.remove(task)
+        if glance(task.path).is_finished:  # by another sweep, meanwhile
+            task.state = "done"
+            continue
+        asked = {**asked_for, "name": task.run.name, "changes": dict(task.run.changes)}
+        task.state, task.num_attempts = "running", task.num_attempts + 1
+        going.append((task, executor.start(Job(task.run.config, task.path, task.log, data_dir, asked))))
+
+
+def _collect(going: list[tuple[Task, Attempt]], queue: deque[Task], retries: int, *, stopping: bool) -> None:
+    """Notes the attempts that have ended."""
+    for pair in tuple(going):
+        task, attempt = pair
+        code = attempt.exit_code()
+        if code is None:
+            continue
+        going.remove(pair)
+        if code == EXIT_DONE:
+            task.state, task.message = "done", None
+        elif stopping or code == EXIT_INTERRUPTED:
+            task.state, task.message = "interrupted", None
+        elif (other := holder(task.path)) is not None:
+            # Another sweep was quicker, or the process lives on without its parent: it has the directory, so wait.
+            task.state, task.message, task.num_attempts = "elsewhere", other, task.num_attempts - 1
+            queue.append(task)
+        else:
+            task.state, task.message = "failed", _reason(code, task.log)
+            if task.num_attempts <= retries:
+                queue.append(task)
+
+
+def _reason(code: int, log: Path) -> str:
+    """Why an attempt failed: the signal that killed it, or the last error in its log."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    lines = log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").splitlines() if log.exists() else []
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return errors[-1] if errors else f"ended with exit code {code}"
+
+
+@contextmanager
+def _interruptions() -> Generator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C raises `KeyboardInterrupt` at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event  # signals reach the main thread only
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if event.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        event.set()
+
+    former = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

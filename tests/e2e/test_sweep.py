@@ -1,0 +1,284 @@
+"""Sweeps in real processes: killed, interrupted and failing ones end with the records of an undisturbed sweep."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from collapselab.cli import main
+from collapselab.rundir import read_json, read_lines
+
+TIMEOUT_S = 120.0
+NUM_STEPS = 12
+SETTINGS = """
+preset = "demo"
+model = "builtin:nano"
+checkpoint_every_s = 0.0
+generate.max_new_tokens = 16
+eval.protocol = "windows[20,2]"
+eval.full_every = 0
+stop.on_divergence = false
+"""
+EIGHT = "[sweep.grid]\noptim.lr = [1e-4, 2e-4, 3e-4, 4e-4]\nseed = [0, 1]\n"
+TWO = "[sweep.zip]\noptim.lr = [1e-4, 1e-4]\nseed = [0, 1]\n"
+NAMES = [f"lr-{lr}-seed-{seed}" for lr in ("0.0001", "0.0002", "0.0003", "0.0004") for seed in (0, 1)]
+# Counts the steps that are carried out, by whichever process: each appends a line before the record is written.
+COUNTER = """
+import os
+from collapselab.rundir import RecordWriter
+
+append = RecordWriter.append
+
+def counted(self, record):
+    with open(os.environ["COUNTED_STEPS"], "a") as file:
+        file.write(f"{self._rundir.path.name} {record.step}\\n")
+    append(self, record)
+
+RecordWriter.append = counted
+"""
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """(exit code, standard output, standard error) of one command, in this process."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    captured = capsys.readouterr()
+    code = caught.value.code
+    return (code if isinstance(code, int) else 0), captured.out, captured.err
+
+
+def sweep_file(path: Path, text_file: Path, axes: str, num_steps: int = NUM_STEPS) -> Path:
+    further = f'stop.max_steps = {num_steps - 1}\ndata = "{text_file}"\n'
+    path.write_text(SETTINGS + further + axes, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Path:
+    """The folder of a sweep of 8 runs that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    file = sweep_file(folder / "sweep.toml", text_file, EIGHT)
+    with pytest.raises(SystemExit) as ended:
+        main(["sweep", str(file), "--out", str(folder / "out"), "--workers", "2"])
+    assert ended.value.code == 0
+    return folder / "out"
+
+
+def started(file: Path, out: Path, **variables: str) -> subprocess.Popen[str]:
+    """A sweep as the leader of a process group of its own."""
+    command = [sys.executable, "-m", "collapselab", "sweep", str(file), "--out", str(out), "--workers", "2", "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "not within two minutes"
+        time.sleep(0.02)
+
+
+def count(path: Path) -> int:
+    file = path / "steps.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def status(path: Path) -> str | None:
+    return read_json(path / "status.json")["status"] if (path / "status.json").exists() else None
+
+
+def runs_in(out: Path) -> list[Path]:
+    return sorted(path.parent for path in out.glob("*/config.json"))
+
+
+def group_is_gone(leader: int) -> bool:
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def assert_equal_records(path: Path, reference: Path, num_steps: int = NUM_STEPS) -> None:
+    timeless = [
+        [{name: value for name, value in line.items() if not name.startswith("seconds_")} for line in read_lines(file)]
+        for file in (path / "steps.jsonl", reference / "steps.jsonl")
+    ]
+    assert timeless[0] == timeless[1]
+    assert len(timeless[0]) == num_steps
+    assert (path / "samples.jsonl").read_bytes() == (reference / "samples.jsonl").read_bytes()
+
+
+def begins(path: Path) -> list[int]:
+    """The steps at which a run began or went on, from its log."""
+    lines = (path / "log.txt").read_text(encoding="utf-8").splitlines()
+    return [int(line.rpartition(" ")[2]) for line in lines if " begin at step " in line]
+
+
+def test_a_sweep_of_8_runs_killed_in_the_middle_does_nothing_twice_and_loses_nothing(
+    undisturbed: Path, tmp_path: Path, text_file: Path
+) -> None:
+    file, out = sweep_file(tmp_path / "sweep.toml", text_file, EIGHT), tmp_path / "out"
+    (tmp_path / "sitecustomize.py").write_text(COUNTER)
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    variables = {"PYTHONPATH": path, "COUNTED_STEPS": str(tmp_path / "counted")}
+    process = started(file, out, **variables)
+    wait_for(lambda: sum(status(path) == "budget" for path in runs_in(out)) >= 3, process)
+    wait_for(lambda: any(status(p) == "running" and 2 < count(p) < NUM_STEPS - 3 for p in runs_in(out)), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    wait_for(lambda: group_is_gone(process.pid))
+    finished = [path for path in runs_in(out) if status(path) == "budget"]
+    cut_off = [path for path in runs_in(out) if count(path) > 0 and path not in finished]
+    assert 3 <= len(finished) < 8 and cut_off, "the sweep was killed in its middle"
+    summaries = {path: (path / "summary.json").stat().st_mtime_ns for path in finished}
+
+    again = started(file, out, **variables)
+    stdout, stderr = again.communicate(timeout=TIMEOUT_S)
+    assert again.returncode == 0, stderr
+    assert f"8 runs, {len(finished)} finished before" in stderr
+    assert [run["name"] for run in json.loads(stdout)["runs"]] == NAMES
+    assert [path.name for path in runs_in(out)] == NAMES
+    for name in NAMES:
+        assert_equal_records(out / name, undisturbed / name)
+    assert {path: (path / "summary.json").stat().st_mtime_ns for path in finished} == summaries
+
+    counted = Counter(tuple(line.split()) for line in (tmp_path / "counted").read_text().splitlines())
+    assert {name: {int(step) for run, step in counted if run == name} for name in NAMES} == {
+        name: set(range(NUM_STEPS)) for name in NAMES
+    }
+    twice = {(run, int(step)) for (run, step), count in counted.items() if count > 1}
+    assert all(begins(path) == [0] for path in finished)
+    # What a kill costs: the step whose record was written or on its way when its checkpoint was not.
+    assert all(step >= begins(out / run)[1] for run, step in twice), twice
+    assert len(twice) <= len(cut_off)
+    assert all(count <= 2 for count in counted.values())
+
+
+def signalled_once(condition: Callable[[], bool]) -> threading.Thread:
+    """Sends this process a SIGTERM when the condition holds."""
+
+    def wait() -> None:
+        wait_for(condition)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_a_killed_worker_an_orphaned_and_an_interrupted_sweep_go_on(
+    tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = sweep_file(tmp_path / "two.toml", text_file, TWO, num_steps := 28)
+    out, other = tmp_path / "out", tmp_path / "other"
+    command = ("sweep", str(file), "--workers", "2", "--json", "--out")
+    one, two = (out / name for name in NAMES[:2])
+    process = started(file, out)
+
+    wait_for(lambda: count(two) > 2, process)
+    os.kill(read_json(two / "status.json")["pid"], signal.SIGKILL)
+    at_kill = count(two)
+    wait_for(lambda: count(two) > at_kill + 2, process)
+    process.kill()  # the sweep alone, with no chance to tell its workers
+    _, stderr = process.communicate()
+    assert f"{two.name}: failed at step" in stderr and "(killed by SIGKILL (out of memory?))" in stderr
+    assert f"{two.name}: attempt 2" in stderr
+    wait_for(lambda: group_is_gone(process.pid))
+    assert [status(one), status(two)] == ["interrupted"] * 2, "they wrote a checkpoint by themselves"
+
+    former = signal.signal(signal.SIGTERM, lambda *_: None)
+    at_restart = count(two)
+    thread = signalled_once(lambda: count(two) > at_restart + 2)
+    code, stdout, stderr = call(capsys, *command, str(out))
+    thread.join()
+    signal.signal(signal.SIGTERM, former)
+    assert code == 75, stderr
+    assert "stopped with 2 of 2 runs not finished" in stderr
+    assert [(run["status"], run["attempts"]) for run in json.loads(stdout)["runs"]] == [("interrupted", 1)] * 2
+    assert [status(one), status(two)] == ["interrupted"] * 2
+    assert count(two) < num_steps
+
+    assert call(capsys, *command, str(out))[0] == call(capsys, *command, str(other))[0] == 0
+    assert len(begins(two)) == 4 and len(begins(one)) == 3
+    assert begins(two)[1] >= at_kill - 1 and begins(two)[2:] == sorted(begins(two)[2:])
+    for name in NAMES[:2]:
+        assert_equal_records(out / name, other / name, num_steps)
+
+
+def test_a_run_that_always_fails_is_reported_and_the_others_finish(
+    undisturbed: Path, tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    axes = "[[sweep.list]]\ngenerate.max_new_tokens = 999\n[[sweep.list]]\noptim.lr = 1e-4\nseed = 1\n"
+    file, out = sweep_file(tmp_path / "sweep.toml", text_file, axes), tmp_path / "out"
+    code, stdout, stderr = call(capsys, "sweep", str(file), "--out", str(out), "--workers", "2")
+    assert code == 1
+    assert "1 of 2 runs failed: max_new_tokens-999: in cache mode prompt and sample must fit the context" in stderr
+    assert str(out / "logs" / "max_new_tokens-999.txt") in stderr.replace("\n", "")
+    assert (out / "logs" / "max_new_tokens-999.txt").read_text().count("error: in cache mode") == 2, "tried twice"
+    assert "max_new_tokens-999  failed" in stdout
+    assert_equal_records(out / NAMES[1], undisturbed / NAMES[1])
+
+
+def test_a_finished_sweep_is_shown_again_without_a_process(
+    undisturbed: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collapselab.sweep.local.LocalExecutor.start", None)
+    file = undisturbed.parent / "sweep.toml"
+    code, stdout, stderr = call(capsys, "sweep", str(file), "--out", str(undisturbed))
+    assert (code, "8 runs, 8 finished before" in stderr) == (0, True)
+    assert [line.split()[0] for line in stdout.splitlines()] == ["run", *NAMES]
+    code, stdout, _ = call(capsys, "sweep", str(file), "--out", str(undisturbed), "--dry-run")
+    assert (code, "8 runs, 8 finished before" in stdout, "time:" in stdout) == (0, True, False)
+    assert read_json(undisturbed / NAMES[0] / "user.json")["asked_for"]["changes"] == {"optim.lr": 1e-4, "seed": 0}
+    assert read_json(undisturbed / NAMES[0] / "env.json")["threads"] == 1
+
+
+def test_dry_run_lists_the_runs_and_a_time_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ("sweep", "learning-rates", "--model", "builtin:nano", "--data", "austen", "--workers", "2", "--dry-run")
+    code, stdout, _ = call(capsys, *command)
+    assert code == 0
+    assert stdout.count("seed-") == 15
+    assert "15 runs, in runs/learning-rates; 2 workers, each with 1 thread" in stdout
+    assert "time: at most some" in stdout
+    code, stdout, _ = call(capsys, *command, "--json")
+    plan = json.loads(stdout)
+    assert (code, plan["num_workers"], plan["num_threads"], len(plan["runs"])) == (0, 2, 1, 15)
+    assert plan["runs"][0]["changes"] == {"optim.lr": 5e-6, "seed": 0}
+    assert plan["at_most_s"] == pytest.approx(sum(run["at_most_s"] for run in plan["runs"]) * 8 / 15)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.toml"], "cannot read the settings file"),
+        (["sizes", "--workers", "0"], "--workers must be at least 1"),
+        (["sizes", "--retries", "-1"], "--retries must be at least 0"),
+        (["sizes", "--optim.lrr", "1"], "unknown setting 'optim.lrr'"),
+        (["sizes", "--model", "gpt2"], "--model is set for each run by the sweep"),
+    ],
+)
+def test_a_mistake_is_told(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, stdout, stderr = call(capsys, "sweep", *arguments, "--out", str(tmp_path / "out"))
+    assert (code, stdout) == (2, "")
+    assert message in stderr and "hint:" in stderr
+    assert not (tmp_path / "out").exists()
