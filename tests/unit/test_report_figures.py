@@ -29,6 +29,7 @@ from collapselab.report.curves import MAX_POINTS, MIN_LOSS_NATS, mean_curve, run
 from collapselab.report.figures import anatomy_figure, save_figure, specification
 from collapselab.report.groups import count, main_runs, run_table, shown_run
 from collapselab.report.interaction import interactive, without_invisible
+from collapselab.report.onset_figures import resampled_median
 from collapselab.report.run_panels import MAX_DRAWN_STEPS
 from collapselab.report.schema import loop
 from collapselab.report.theme import log_ticks, short, styles
@@ -301,6 +302,8 @@ def test_one_run_is_shown_by_rank() -> None:
     assert shown_run(shown_rows(lr=[1e-4, 2e-5, 1e-4]), set()) == "b", "at the paper's learning rate"
     endings, events = ["unfinished", "steps used up", "steps used up"], [False, False, True]
     assert shown_run(shown_rows(ending=endings, is_event=events), set()) == "c", "one with an onset"
+    endings = ["steps used up", "total collapse", "steps used up"]
+    assert shown_run(shown_rows(ending=endings, last_step=[5, 9, 1]), set()) == "b", "rather one that collapsed totally"
     assert shown_run(shown_rows(run=[]), set()) is None
 
 
@@ -341,17 +344,13 @@ def test_figure_3_has_a_point_a_run_and_the_median_of_each_arm(sweep: Runs) -> N
 
 
 def test_medians_have_the_interval_of_resampled_runs_and_none_where_censoring_hides_it(sweep: Runs) -> None:
-    table = main_runs(run_table(sweep)).head(3).assign(is_event=True, curve="x")
-    rows = {}
-    for name, changes in {
-        "all": {"duration": [10.0, 20.0, 60.0]},
-        "last": {"duration": [10.0, 20.0, 60.0], "is_event": [True, True, False]},
-        "lost": {"duration": [10.0, 20.0, 60.0], "is_event": [False, True, True]},
-    }.items():
-        from collapselab.report.onset_figures import _interval
-
-        rows[name] = _interval(table.assign(**changes))
-    assert rows == {"all": (10, 60), "last": (10, None), "lost": (None, None)}
+    """Of seven resampled runs fewer than four are the earliest in 99 % of cases, but the second in only 90 %."""
+    table = main_runs(run_table(sweep)).head(7).assign(duration=[10.0, 20, 30, 40, 50, 60, 70], curve="x")
+    last_two, first = [True] * 5 + [False] * 2, [False] + [True] * 6
+    assert resampled_median(table.assign(is_event=True)) == (20, 60)
+    assert resampled_median(table.assign(is_event=last_two)) == (20, None)
+    assert resampled_median(table.assign(is_event=first)) == (None, None)
+    assert resampled_median(table.assign(is_event=True).head(1)) == (None, None)
 
 
 def test_models_are_compared_at_equal_updates_where_those_are_recorded(sweep: Runs) -> None:

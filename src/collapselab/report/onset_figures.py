@@ -117,12 +117,12 @@ def _median_rows(table: Frame) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for (model, curve), runs in table.groupby(["model_label", "curve"], sort=False):
         median = median_onset(runs["duration"].to_numpy(), runs["is_event"].to_numpy()).estimate
-        low, high = _interval(runs)
+        low, high = resampled_median(runs)
         rows.append({"model": model, "curve": curve, "step": median, "low": low, "high": high, "runs": len(runs)})
     return pd.DataFrame(rows)
 
 
-def _interval(runs: Frame) -> tuple[float | None, float | None]:
+def resampled_median(runs: Frame) -> tuple[float | None, float | None]:
     """The 95 % bootstrap interval of the median onset; the one of Kaplan-Meier has no upper end with few runs.
 
     A run without onset counts as later than all others. `None` for an end among those, for one run, and where a run was

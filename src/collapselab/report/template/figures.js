@@ -4,6 +4,7 @@
 const TABLE_ROWS = 200; // of a figure's data, evenly chosen, read as a table
 const AXES_PX = 90; // about the width of what is no plot
 const MIN_FACTOR = 0.25; // narrower plots are not readable
+const PHONE_PX = 500;
 const figures = new Map();
 
 function startFigures() {
@@ -43,8 +44,8 @@ async function startFigure(node) {
 // Draws a figure in the width there is. Each attempt costs a tenth of a second and more, so the first is a good guess.
 async function drawFigure(figure) {
   figure.width = figure.box.clientWidth;
-  const plots = plotWidth(figure.spec);
-  let factor = hasAxes(figure.spec) ? Math.min(1, (figure.width - AXES_PX) / plots) : 0; // a drawing keeps its size
+  const plots = plotWidth(variant(figure, 1));
+  let factor = hasAxes(figure.spec) ? Math.min(figure.width < PHONE_PX ? 2 : 1, (figure.width - AXES_PX) / plots) : 0; // a drawing keeps its size
   for (let attempt = 0; attempt < 3; attempt++) {
     figure.view?.finalize();
     const options = { mode: "vega-lite", ast: true, actions: false, defaultStyle: false, logLevel: 1, renderer: "svg", tooltip: showTooltip };
@@ -63,10 +64,15 @@ function fitFigure(figure) {
   if (figure.view && Math.abs(figure.box.clientWidth - figure.width) > 8) drawFigure(figure).then(() => addControls(figure));
 }
 
-// The specification as it is to be drawn now: narrower plots, logarithmic axes.
+// The specification as it is to be drawn now: narrower plots, on a phone below each other; logarithmic axes.
 function variant(figure, factor) {
   const spec = structuredClone(figure.spec);
   if (figure.isLog) for (const pointer of spec.usermeta.log_scales) put(spec, pointer, { type: "log" });
+  if (figure.width < PHONE_PX && hasAxes(spec)) {
+    delete spec.title; // the page has its own, which can break into lines
+    stack(spec);
+  }
+  if (factor > 0 && factor !== 1) resize(spec, factor);
   return spec;
 }
 
@@ -86,10 +92,20 @@ function plotWidth(spec) {
   return Math.max(own, 0, ...rows.filter((_, i) => i % columns === 0));
 }
 
-function shrink(spec, factor) {
+function resize(spec, factor) {
   if (typeof spec.width === "number") spec.width = Math.round(spec.width * factor);
-  if (factor < 0.7) for (const channel of Object.values(spec.encoding ?? {})) if (channel.legend) channel.legend.columns = 1;
-  inner(spec).forEach((part) => shrink(part, factor));
+  inner(spec).forEach((part) => resize(part, factor));
+}
+
+function stack(spec) {
+  if (spec.hconcat) {
+    spec.vconcat = spec.hconcat;
+    spec.spacing = 40; // side by side, titles and axes needed no room of their own
+    delete spec.hconcat;
+    delete spec.bounds;
+  }
+  for (const channel of Object.values(spec.encoding ?? {})) if (channel.legend) channel.legend.columns = 1;
+  inner(spec).forEach(stack);
 }
 
 const legends = (figure) => (figure.spec.params ?? []).filter((param) => param.bind === "legend");
