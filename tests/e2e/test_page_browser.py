@@ -338,7 +338,9 @@ def test_pointing_at_a_curve_shows_its_values(page: Any) -> None:
 def test_a_figure_can_be_read_as_a_table(page: Any) -> None:
     found = figure(page)
     found.locator(".data summary").click()
-    assert found.locator(".data table tbody tr").count() > 10
+    rows = found.locator(".data table tbody tr")
+    rows.nth(10).wait_for(state="attached")  # the table is made when it is first opened
+    assert rows.count() > 10
 
 
 # --- security

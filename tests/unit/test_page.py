@@ -398,7 +398,7 @@ def source(text: str) -> str:
 
 
 def fake_figure(key: str, draw: Callable[[Runs], alt.Chart | None]) -> catalogue.Figure:
-    return catalogue.Figure(key, f"Title of {key}", lambda runs: f"Caption of {key} <b>", draw)
+    return catalogue.Figure(key, f"Title of {key}", lambda runs: f"Caption of {key} <b>\u202e", draw)
 
 
 def a_chart() -> alt.Chart:
@@ -413,7 +413,7 @@ def test_figures_with_something_to_draw_are_in_the_page(tmp_path: Path, monkeypa
     page = page_of(tmp_path / "runs")
     assert [a["data-figure"] for tag, a in page.elements if tag == "figure"] == ["some"]
     assert "Title of some" in page.text
-    assert "Caption of some <b>" in page.text
+    assert "Caption of some <b>⟨U+202E⟩" in page.text
     (text,) = (content for _, a, content in page.contents if a.get("id") == "data-some")
     rows = [row for rows in unpack(text)["datasets"].values() for row in rows]
     assert {row["line"] for row in rows} == {"</script>", "b"}
