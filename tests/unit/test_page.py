@@ -151,10 +151,18 @@ def test_samples_beyond_the_budget_are_left_out_and_the_page_says_so(
     packed_chars = [len(text) for _, a, text in page.contents if (a.get("id") or "").startswith("run-")]
     assert packed_chars[0] <= 30_000
     assert packed_chars[0] >= 0.5 * 30_000, "the budget is used"
-    assert set(steps) <= set(first["curves"]["step"]), "the marker needs a point on the curve"
     assert len(second["stops"]) == 10
     assert f"samples of {len(steps) + 10} of 410 steps" in page.text
     assert page.json("metadata")["runs"][0]["num_steps_shown"] == len(steps)
+
+
+def test_the_budget_holds_for_text_that_does_not_compress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explorer, "PAGE_CHARS", 60_000)
+    digests = (hashlib.shake_256(str(step).encode()).digest(750) for step in range(200))
+    texts = [base64.b64encode(digest).decode() for digest in digests]
+    (run,) = explorer_runs(load_runs(write_run(tmp_path / "a", num_steps=200, texts=texts)))
+    assert 30_000 <= len(run.packed) <= 60_000
+    assert 10 < run.num_steps_shown < 100
 
 
 def test_a_page_with_everything_says_nothing_of_thinning(tmp_path: Path) -> None:
@@ -166,8 +174,10 @@ def test_long_curves_are_thinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(explorer, "MAX_CURVE_POINTS", 50)
     monkeypatch.setattr(explorer, "PAGE_CHARS", 4_000)
     (run,) = explorer_runs(load_runs(write_run(tmp_path / "a", num_steps=300)))
-    points = unpack(run.packed)["curves"]["step"]
+    content = unpack(run.packed)
+    points = content["curves"]["step"]
     assert run.num_curve_points == len(points)
+    assert {stop["step"] for stop in content["stops"]} <= set(points), "the marker needs a point on the curve"
     assert 50 <= len(points) <= 50 + run.num_steps_shown < 300
 
 

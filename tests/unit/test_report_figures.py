@@ -238,6 +238,15 @@ def test_a_diverged_run_is_marked_where_its_losses_were_last_finite(odd: Runs) -
     assert {row["run"]: row["step"] for row in ends}["diverged"] == [19]
 
 
+def test_an_unfinished_run_does_not_end_the_mean_of_the_others(odd: Runs) -> None:
+    rows = rows_of(drawn("figure-2", odd))
+    (mean,) = [row for row in rows if row["part"] == "mean 0 0"]
+    ends = {row["run"]: row["step"][0] for row in rows if row["part"] == "end 0 0"}
+    assert mean["step"][-1] == min(end for run, end in ends.items() if run != "unfinished")
+    assert mean["step"][-1] > ends["unfinished"]
+    assert mean["n"][0] == len(ends) == mean["n"][-1] + 1
+
+
 def test_arms_stand_beside_each_other_at_equal_model_and_rate(odd: Runs) -> None:
     plan = plans.by_arm(odd)
     assert plan is not None
@@ -452,6 +461,15 @@ def test_the_barcode_colours_repeats_by_length_and_copies_of_the_step_before() -
     assert [(row["step"], row["end"]) for row in rows] == [(0, 1), (1, 2), (2, 3)]
 
 
+@pytest.mark.parametrize(("length", "shade"), [(3, None), (4, 0), (7, 0), (8, 1), (15, 1), (16, 2), (31, 2), (32, 3)])
+def test_shades_begin_at_their_lengths(length: int, shade: int | None) -> None:
+    once = list(range(length))
+    chart = barcode(make_samples([[*once, 99, *once]]), {})
+    assert chart is not None
+    (row,) = [row for row in rows_of(specification(chart)) if "kind" in row]
+    assert row["kind"] == ([] if shade is None else [shade])
+
+
 def test_the_barcode_of_a_long_run_has_evenly_spaced_rows() -> None:
     draw = random.Random(0)
     texts = [[draw.randrange(50) for _ in range(30)] for _ in range(1001)]
@@ -513,6 +531,14 @@ def test_panels_zoom_together_and_legends_switch_their_own_curves(sweep: Runs) -
     vega_lite = drawn("anatomy", sweep)
     fields = [param["select"]["fields"] for param in vega_lite["params"][1:]]
     assert fields == [["legend_0"], ["legend_1"], ["legend_2"]], "three legends, switched one by one"
+
+
+def test_zoomed_marks_stay_inside_their_panel_but_words_above_it_are_kept(sweep: Runs) -> None:
+    units = [part for part in parts(drawn("anatomy", sweep)) if isinstance(part.get("mark"), dict)]
+    words = [unit for unit in units if unit["mark"]["type"] == "text"]
+    assert len(words) == 2, "onset and total collapse"
+    assert not any(unit["mark"].get("clip") for unit in words)
+    assert all(unit["mark"].get("clip") for unit in units if unit["mark"]["type"] == "line")
 
 
 def test_what_is_switched_off_fades_and_its_tooltips_with_it(sweep: Runs) -> None:

@@ -94,6 +94,7 @@ def test_a_file_begins_from_the_paper_and_settings_may_be_quoted_or_nested(tmp_p
     [
         ({"collapse.source": ["probe"], "train.source": ["shuffled"]}, "collapse-source-probe-train-source-shuffled"),
         ({"sampling.greedy": [True]}, "greedy-true"),
+        ({"numerics": ["exact"]}, "numerics-exact"),
         ({"model": ["/models/a b/SmolLM2-135M/"]}, "model-SmolLM2-135M"),
         ({"generate.prompt": ["\n"]}, "prompt-blank"),
         ({"generate.prompt": ["../../x: <y>"]}, "prompt-x-y"),
@@ -103,6 +104,12 @@ def test_a_file_begins_from_the_paper_and_settings_may_be_quoted_or_nested(tmp_p
 )
 def test_names_are_short_and_safe(axis: dict[str, list[object]], expected: str) -> None:
     assert names(Sweep(BASE, grid=axis)) == [expected]
+
+
+def test_a_sweep_may_set_the_numerics_in_one_word() -> None:
+    exact, fast = expand(Sweep(BASE, grid={"numerics": ["exact", "fast"]}))
+    assert (exact.config.numerics.write, fast.config.numerics.write) == ("float32", "bfloat16")
+    assert exact.changes == {"numerics": "exact"}
 
 
 def test_equal_and_overlong_names_get_the_runs_id() -> None:

@@ -154,7 +154,7 @@ def read_latex(latex: str) -> str:
     token = re.compile(
         r"\\texttt\{U\+([0-9A-F]{4,})\}|\\([a-z]+)\{\}|\\([{}$&#%_])|"
         + "|".join(f"({re.escape(symbol)})" for symbol in symbols)
-        + r"|([^\\{}$&#%_^~<>|\"'`\[*\n\t])"
+        + r"|(-(?!-)|[^\\{}$&#%_^~<>|\"'`\[*\n\t-])"
     )
     text, position = "", 0
     while position < len(latex):
@@ -447,6 +447,17 @@ def test_the_table_of_thresholds_counts_what_moves(sweep: Runs) -> None:
     looser = frame[(frame["setting"] == "loop_share") & (frame["change"] == "−20 %")].iloc[0]
     assert looser["earlier"] > 0
     assert looser["later"] == looser["lost"] == 0
+
+
+def test_shorter_samples_are_allowed_more_repeated_4_grams() -> None:
+    metrics = {name: np.zeros(4) for name in (*sensitivity.METRICS, sensitivity.LOSS)}
+    metrics |= {"num_tokens": np.array([99.0, 100, 199, 200]), "seq_rep_4": np.full(4, 0.6)}
+    metrics |= {"match_entropy_nats": np.ones(4), sensitivity.LOSS: np.ones(4)}
+    rules = Rules(Collapse())
+    run = JudgedRun(metrics, {name: np.zeros(4, dtype=bool) for name in sensitivity.RECORDED_RULES}, rules)
+    judged, degenerate = verdicts(run, rules)
+    assert judged.tolist() == [False, True, True, True]
+    assert degenerate.tolist() == [False, False, False, True]
 
 
 def test_each_rule_can_be_left_out() -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 from collapselab.comparisons import LOOKING, condition, num_parameters
 from collapselab.frames import Runs
 from collapselab.overrides import settings
+from collapselab.report.table_files import readable
 from collapselab.report.theme import short
 from collapselab.survival import Frame, onset_times
 
@@ -130,7 +131,7 @@ def _words(name: str, value: Any, models: Mapping[str, str]) -> str:
         case "train.source":
             return SOURCES[value]
         case _:
-            return f"{name} {short(value) if isinstance(value, float) else value}"
+            return f"{name} {readable(value)}"
 
 
 def _model_labels(sizes: Mapping[str, float]) -> dict[str, str]:

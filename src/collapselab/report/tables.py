@@ -7,20 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 import pandas as pd
 
-from collapselab.comparisons import distinct
 from collapselab.frames import Runs
 from collapselab.overrides import settings
 from collapselab.report.barcode import judged_samples
 from collapselab.report.curves import run_series
 from collapselab.report.groups import SOURCES, run_table
+from collapselab.report.onset_tables import hypotheses, onset_by_arm, threshold_sensitivity
 from collapselab.report.plans import one_run
-from collapselab.report.sensitivity import judged_runs, onset_with, variations
 from collapselab.report.table_files import readable
 from collapselab.report.theme import short
-from collapselab.survival import Frame, median_onset, restricted_mean
+from collapselab.survival import Frame
 
 PAPER_STEPS = (0, 50, 100)  # and the last one: the samples of the paper's Table 1
 SAMPLE_CHARS = 400
@@ -118,108 +116,6 @@ def all_runs(runs: Runs) -> pd.DataFrame | None:
                 float(series[run][1][index]) if run in series else None for run in table["run"]
             ]
     return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
-
-
-def onset_by_arm(runs: Runs) -> pd.DataFrame | None:
-    """A row an arm: runs, onsets and censored runs, the median onset and the restricted mean with its interval.
-
-    An arm is a group of runs that differ in the seed only, or in what does not touch training. The mean is restricted
-    to the steps up to where the first run used up its own (`_horizon`), so that arms can be compared.
-    """
-    table = run_table(runs)
-    known = table[table["run"].isin(distinct(table)["run"])]
-    if known.empty:
-        return None
-    horizon = _horizon(known)
-    rows = [
-        _arm_row(arm, horizon)
-        for _, arm in known.sort_values(["size", "model_label", "lr"], kind="stable").groupby("arm", sort=False)
-    ]
-    return pd.DataFrame(rows)
-
-
-def hypotheses(runs: Runs) -> pd.DataFrame | None:
-    """A row a hypothesis: claim, verdict, effect with interval, p-value adjusted by Holm's method, and the test."""
-    if len(run_table(runs)) < 2:
-        return None
-    from collapselab.hypotheses import judge
-
-    return pd.DataFrame(
-        {
-            "hypothesis": found.key,
-            "claim": found.claim,
-            "verdict": found.verdict,
-            "effect": found.effect_name,
-            "estimate": found.effect,
-            "95 % low": found.low,
-            "95 % high": found.high,
-            "p (Holm)": found.p_adjusted,
-            "runs": found.num_runs,
-            "seeds": found.num_seeds,
-            "test": found.test,
-            "note": found.note,
-        }
-        for found in judge(runs)
-    )
-
-
-def threshold_sensitivity(runs: Runs) -> pd.DataFrame | None:
-    """How onset moves when a threshold of collapse moves: a row a change, the first one without any.
-
-    Of the own-text runs whose every step is recorded. A run stops at total collapse by its own thresholds, so with
-    stricter ones an onset may lie beyond its end: it is lost.
-    """
-    judged = judged_runs(runs)
-    if not judged:
-        return None
-    recorded = [onset_with(run, run.rules) for run in judged]
-    rows = [{"setting": "as recorded", "change": "none", **_moves(recorded, recorded)}]
-    for variation in variations():
-        moved = [onset_with(run, variation.apply(run.rules)) for run in judged]
-        rows.append({"setting": variation.setting, "change": variation.change, **_moves(recorded, moved)})
-    return pd.DataFrame(rows)
-
-
-def _moves(recorded: Sequence[int | None], moved: Sequence[int | None]) -> dict[str, object]:
-    pairs = list(zip(recorded, moved, strict=True))
-    shifts = [new - old for old, new in pairs if old is not None and new is not None]
-    return {
-        "runs": len(pairs),
-        "onsets": sum(new is not None for _, new in pairs),
-        "earlier": sum(shift < 0 for shift in shifts),
-        "unchanged": sum(old == new for old, new in pairs),
-        "later": sum(shift > 0 for shift in shifts),
-        "new": sum(old is None and new is not None for old, new in pairs),
-        "lost": sum(old is not None and new is None for old, new in pairs),
-        "median shift (steps)": float(np.median(shifts)) if shifts else None,
-        "largest shift (steps)": max(shifts, key=abs) if shifts else None,
-    }
-
-
-def _arm_row(arm: Frame, horizon: float) -> dict[str, object]:
-    durations, events = arm["duration"].to_numpy(), arm["is_event"].to_numpy()
-    mean = restricted_mean(durations, events, horizon)
-    num_onsets = int(events.sum())
-    first = arm.iloc[0]
-    return {
-        "model": first["model_label"],
-        "learning rate": float(first["lr"]),
-        "arm": first["rest_label"] or SOURCES[first["train.source"]],
-        "runs": len(arm),
-        "seeds": int(arm["seed"].nunique()),
-        "onsets": num_onsets,
-        "censored": len(arm) - num_onsets,
-        "median onset (step)": median_onset(durations, events).estimate,
-        f"mean onset up to step {horizon:.0f}": mean.estimate,
-        "95 % low": mean.low,
-        "95 % high": mean.high,
-    }
-
-
-def _horizon(known: Frame) -> float:
-    """The step up to which arms are compared: where the first run used up its steps; the last onset if none did."""
-    used_up = known.loc[(known["ending"] == "steps used up") & ~known["is_event"], "duration"]
-    return float(used_up.min()) if len(used_up) else float(known["duration"].max())
 
 
 def _cell(steps: Frame, step: int, name: str) -> Any:

@@ -13,9 +13,9 @@ from collapselab.protocols import parse_protocol
 from collapselab.sweep.resources import Share, num_parameters
 from collapselab.sweep.watch import Glance
 
-# The guess for a model without timings: plain transformers on server cores of 2023, by order of magnitude.
-SECONDS_PER_TOKEN = 1e-3  # overhead of one written token
-BYTES_PER_S = 10e9  # the weights are read once a written token
+# The guess for a model without timings: a server's core of 2023 without matrix units, by order of magnitude.
+SECONDS_PER_TOKEN = 2e-4  # overhead of one written token
+BYTES_PER_S = 10e9  # the weights are read once a written token, in float32
 FLOPS_PER_THREAD = 100e9  # 2 operations a parameter and evaluated token, 6 a trained one
 
 
@@ -64,7 +64,9 @@ def _work(config: RunConfig) -> tuple[object, ...]:
     generate, evaluation = config.generate, config.eval
     writer = (config.train.source, config.train.other_model, config.train.steps_per_sequence)
     texts = (len(config.data), evaluation.protocol, evaluation.every, evaluation.full_every)
-    return (config.model, generate.max_new_tokens, generate.batch_size, generate.context_mode, *writer, *texts)
+    precision = (config.engine, *config.numerics.model_dump().values())
+    size = (generate.max_new_tokens, generate.batch_size, generate.context_mode)
+    return (config.model, *size, *writer, *texts, *precision)
 
 
 def _timings(runs: Iterable[tuple[RunConfig, Glance]]) -> Mapping[tuple[object, ...], list[float]]:

@@ -63,7 +63,7 @@ def expand(sweep: Sweep) -> tuple[PlannedRun, ...]:
     for changes in _combinations(sweep):
         config = override(sweep.base, changes)
         values = dict(flatten(config.model_dump()))
-        runs.append((config, {name: values[name] for name in changes}))
+        runs.append((config, {name: values.get(name, given) for name, given in changes.items()}))
     short = _short_names(sweep.varying)
     names = [_join(f"{short[key]}-{_slug(value)}" for key, value in changes.items()) for _, changes in runs]
     _check_distinct([(name, config) for name, (config, _) in zip(names, runs, strict=True)])
@@ -128,7 +128,7 @@ def _entries(part: Mapping[str, Any]) -> tuple[Mapping[str, object], ...]:
 
 
 def _check_axes(sweep: Sweep) -> None:
-    known = dict(settings())
+    known = {*dict(settings()), "numerics"}  # `override` knows one word for that whole section
     for name in sweep.varying:
         if name not in known:
             raise InputError(f"unknown setting {name!r}", nearest(name, known))
@@ -163,7 +163,7 @@ def _check_distinct(runs: Sequence[tuple[str, RunConfig]]) -> None:
         if config.run_id in first:
             raise InputError(
                 f"two runs of the sweep are the same: {first[config.run_id]} and {name}",
-                "give each value once; threads, checkpoint_every_s and stop.max_seconds make no other run",
+                "give each value once; settings that change no number (threads, say) make no other run",
             )
         first[config.run_id] = name
 

@@ -5,6 +5,7 @@ const TABLE_ROWS = 200; // of a figure's data, evenly chosen, read as a table
 const AXES_PX = 90; // about the width of what is no plot
 const MIN_FACTOR = 0.25; // narrower plots are not readable
 const PHONE_PX = 500;
+const PAUSE_MS = 1000;
 const figures = new Map();
 
 function startFigures() {
@@ -23,12 +24,17 @@ function startFigures() {
   });
 }
 
-// Figures that nobody has scrolled to are drawn while there is nothing else to do: for print, and for search.
+// Figures that nobody has scrolled to are drawn one by one while the reader pauses: for print, and for search.
 function whenIdle(nodes) {
-  const idle = window.requestIdleCallback ?? ((callback) => setTimeout(callback, 200));
-  idle(async () => {
-    for (const node of nodes) if (!figures.has(node)) return await startFigure(node), whenIdle(nodes);
-  });
+  let lastInput = 0;
+  for (const kind of ["pointerdown", "keydown", "wheel", "input"])
+    window.addEventListener(kind, () => (lastInput = performance.now()), { capture: true, passive: true });
+  const timer = setInterval(() => {
+    if (performance.now() - lastInput < PAUSE_MS) return;
+    const next = nodes.find((node) => !figures.has(node));
+    if (next) startFigure(next);
+    else clearInterval(timer);
+  }, PAUSE_MS);
 }
 
 async function startFigure(node) {
