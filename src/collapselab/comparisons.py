@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import pandas as pd
 
+from collapselab.errors import InputError
+from collapselab.frames import Runs
 from collapselab.models import model_names
 from collapselab.overrides import settings
 from collapselab.survival import Frame
@@ -47,19 +50,42 @@ def num_parameters(frame: Frame) -> Frame:
     return frame["num_parameters"].astype(float).fillna(by_name) if "num_parameters" in frame else by_name
 
 
+def update_sizes(frame: Frame, steps: Frame) -> Frame:
+    """The size of each run's updates: the mean of `relative_update_norm` over its first ten steps; NaN if unknown."""
+    early = steps.reindex(columns=["run", "step", "relative_update_norm"])
+    early = early[early["step"] < UPDATE_STEPS].astype({"relative_update_norm": float})
+    return frame["run"].map(early.groupby("run")["relative_update_norm"].mean())
+
+
+def equal_update_rates(runs: Runs, models: Sequence[str], rates: Sequence[float]) -> dict[tuple[str, float], float]:
+    """The learning rate at which each further model's updates are as large as the first one's, by (model, rate).
+
+    From own-text runs of every model at every rate: AdamW's updates are proportional to the rate, so a rate is scaled
+    by the ratio of `update_sizes` at it, means over runs, and rounded to three digits.
+
+    Raises:
+        InputError: no such runs of a model at a rate.
+    """
+    frame = cast(Frame, runs.runs)
+    own = frame[frame["train.source"] == "own"]
+    sizes = update_sizes(own, runs.steps).groupby([own["model"], own["lr"]]).mean().dropna()
+    missing = next(((m, r) for m in models for r in rates if (m, r) not in sizes.index), None)
+    if missing is not None:
+        message = f"no own-text run of {missing[0]} at learning rate {missing[1]:g} has records of its updates"
+        raise InputError(message, "its update size is needed to match other models to it; repeat the command")
+    first, *others = models
+    return {(m, r): float(f"{r * sizes[first, r] / sizes[m, r]:.3g}") for r in rates for m in others}
+
+
 def equal_update_sets(frame: Frame, steps: Frame) -> Frame:
     """The number of the set of arms with equally large updates that each run belongs to; NaN where that is unknown.
 
-    An arm is a model at a learning rate, other settings equal. The size of its updates is the mean of
-    `relative_update_norm` over the first ten steps of its runs. From the smallest size on, a set takes arms of
-    different models up to a tenth above its first; an arm is in one set only.
+    An arm is a model at a learning rate, other settings equal, and its size the mean `update_sizes` of its runs. From
+    the smallest size on, a set takes arms of different models up to a tenth above its first; an arm is in one set only.
     """
-    early = steps.reindex(columns=["run", "step", "relative_update_norm"])
-    early = early[early["step"] < UPDATE_STEPS].astype({"relative_update_norm": float})
     keys = ["stratum", "model", "lr"]
     arm = frame[["model", "lr"]].assign(
-        stratum=condition(frame, (*LOOKING, "model", "lr")),
-        size=frame["run"].map(early.groupby("run")["relative_update_norm"].mean()),
+        stratum=condition(frame, (*LOOKING, "model", "lr")), size=update_sizes(frame, steps)
     )
     sizes = arm.groupby(keys)["size"].mean().dropna().sort_values(kind="stable")
     numbers: dict[tuple[object, ...], int] = {}

@@ -88,7 +88,8 @@ def own_loss_vanishes(material: Material) -> Finding:
     """H3: the share of the loss on own text that is left at the last step (last/first), in runs to total collapse.
 
     Each seed's mean over its arms is one value: t-test against .10, below which the loss counts as almost 0. Refuted
-    if the interval lies above .10. By default a run stops at total collapse, where its loss may still be falling.
+    if the interval lies above .10. By default a run stops at total collapse, where its loss may still be falling; if
+    some went on past it (`stop.on_collapse` false), they alone are judged.
     """
     names = ["total_collapse_step", "train_nll_first", "train_nll_last"]
     own = _own(material.runs)
@@ -96,12 +97,15 @@ def own_loss_vanishes(material: Material) -> Finding:
     own = own[values.notna().all(axis=1)]
     if own.empty:
         return _missing("needs finished own-text runs that reached total collapse")
+    went_on = own["last_step"] > own["total_collapse_step"]
+    own = own[went_on] if went_on.any() else own
     share = (values["train_nll_last"] / values["train_nll_first"]).loc[own.index].astype(float)
     by_seed = _seed_means(share, own["seed"], condition(own, ("data", "eval.", "stop.")))
     effect, test = mean_interval(by_seed), mean_test(by_seed, ALMOST_ZERO_SHARE)
     is_refuted = effect.low is not None and effect.low > ALMOST_ZERO_SHARE
     support = None if test.statistic is None else -test.statistic
     note = f"{int((share < ALMOST_ZERO_SHARE).sum())} of {len(own)} collapsed runs end below a tenth"
+    note += ", some steps past total collapse" if went_on.any() else ", at total collapse"
     return _finding(effect, test.p_value, support, is_refuted, own, note)
 
 

@@ -262,6 +262,21 @@ def test_an_interval_beyond_the_bound_refutes_without_correction() -> None:
     assert h3.verdict == "does not hold"
 
 
+def test_the_loss_left_is_judged_past_collapse_where_runs_went_on() -> None:
+    stopped = [made(MODELS[0], RATES[0], seed, 100 * spread(seed), final_share=0.3) for seed in range(5)]
+    went_on = [
+        replace(
+            run, settings=run.settings | {"stop.on_collapse": False}, last_step=run.last_step + 20, final_share=0.02
+        )
+        for run in stopped
+    ]
+    assert verdicts(stopped)["H3"].verdict == "does not hold"
+    h3 = verdicts([*stopped, *went_on])["H3"]
+    assert (h3.verdict, h3.num_runs) == ("holds", 5)
+    assert h3.effect == pytest.approx(0.02, rel=0.1)
+    assert h3.note.endswith("some steps past total collapse")
+
+
 def test_arms_that_do_not_rise_are_counted() -> None:
     world = sweep(lambda m, r: 100, lambda r: ((-0.01, 0.05, 0.05)[r], 0.0))
     assert verdicts(world)["H1"].note == "rises in 6 of 9 arms"

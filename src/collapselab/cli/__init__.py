@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import tyro
 from rich.console import Console
 
-from collapselab.cli import benching, inspect, reporting, running, sweeping
+from collapselab.cli import benching, inspect, reporting, reproducing, running, sweeping
 from collapselab.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, CollapselabError, InputError, nearest
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -18,6 +18,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "eval": inspect.evaluate,
     "diagnose": inspect.diagnose,
     "report": reporting.report,
+    "reproduce": reproducing.reproduce,
     "bench": benching.bench,
     "models": inspect.models,
     "data": inspect.data,

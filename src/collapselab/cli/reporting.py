@@ -39,16 +39,20 @@ def report(
         raise InputError("report needs at least one run directory", "for example collapselab report runs/demo")
     if out.is_dir():
         raise InputError(f"--out {out} is a folder", f"name a file, for example {out / 'report.html'}")
-    loaded = load(runs)
+    write_report(load(runs), out, figures, title)
+
+
+def write_report(runs: Runs, out: Path, figures: Path | None, title: str) -> None:
+    """Writes the page, and every figure and table as files if `figures` is a folder, and says where they are."""
     from collapselab.report.page import write_page
 
     console = Console(stderr=True, highlight=False)
-    page = write_page(loaded, out, title=title)
+    page = write_page(runs, out, title=title)
     console.print(Text(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)"), soft_wrap=True)
     if figures is not None:
         from collapselab.report.files import write_files
 
-        paths = write_files(loaded, figures)
+        paths = write_files(runs, figures)
         console.print(Text(f"figures and tables: {len(paths)} files in {figures}"), soft_wrap=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,26 +46,36 @@ class Options:
 
 def sweep_command(options: Options, changes: dict[str, str]) -> None:
     """Carries out many runs: every combination of the settings in a file, resumed where they were cut."""
-    _check(options)
+    check_numbers(options.workers, options.retries)
     tasks = place(expand(rebase(load(options.sweep), changes)), options.out or Path("runs") / Path(options.sweep).stem)
-    configs = [task.run.config for task in tasks if task.state != "done"] or [tasks[0].run.config]
-    shared = share(configs, options.workers, num_cores=num_cores(), memory_gib=memory_gib())
+    shared = shares(tasks, options.workers)
     if options.dry_run:
-        _print_plan(tasks, shared, options)
+        print_plan(tasks, shared, tasks[0].path.parent, json=options.json)
         return
-    stopped = _carry_out(tasks, shared, options, changes)
+    asked_for = {"sweep": options.sweep, "settings": changes}
+    stopped = carry_out_shown(tasks, shared, options.retries, options.data_dir, asked_for)
     _print_results(tasks, options)
-    _raise_what_is_left(tasks, stopped=stopped)
+    raise_what_is_left(tasks, stopped=stopped)
 
 
-def _check(options: Options) -> None:
-    if options.workers is not None and options.workers < 1:
-        raise InputError(f"--workers must be at least 1, received {options.workers}", "leave it out to use all cores")
-    if options.retries < 0:
-        raise InputError(f"--retries must be at least 0, received {options.retries}", "0: a failed run stays failed")
+def check_numbers(workers: int | None, retries: int) -> None:
+    """Refuses numbers of workers and retries that make no sense."""
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers must be at least 1, received {workers}", "leave it out to use all cores")
+    if retries < 0:
+        raise InputError(f"--retries must be at least 0, received {retries}", "0: a failed run stays failed")
 
 
-def _carry_out(tasks: Sequence[Task], shared: Share, options: Options, changes: dict[str, str]) -> bool:
+def shares(tasks: Sequence[Task], num_workers: int | None) -> Share:
+    """The workers for the tasks that are not done."""
+    configs = [task.run.config for task in tasks if task.state != "done"] or [tasks[0].run.config]
+    return share(configs, num_workers, num_cores=num_cores(), memory_gib=memory_gib())
+
+
+def carry_out_shown(
+    tasks: Sequence[Task], shared: Share, retries: int, data_dir: Path | None, asked_for: Mapping[str, object]
+) -> bool:
+    """Carries out tasks on this machine under an overview; returns whether it was told to stop."""
     from collapselab.sweep.local import LocalExecutor  # multiprocessing is needed only here
 
     console = Console(stderr=True, highlight=False)
@@ -74,9 +84,9 @@ def _carry_out(tasks: Sequence[Task], shared: Share, options: Options, changes: 
         return carry_out(
             tasks,
             LocalExecutor(shared.num_workers, shared.num_threads),
-            retries=options.retries,
-            data_dir=options.data_dir,
-            asked_for={"sweep": options.sweep, "settings": changes, "command": sys.argv[1:]},
+            retries=retries,
+            data_dir=data_dir,
+            asked_for={**asked_for, "command": sys.argv[1:]},
             on_tick=overview.tick,
         )
 
@@ -91,10 +101,11 @@ def _shared(shared: Share) -> str:
     return f"{workers} with {shared.num_threads} thread{'s' if shared.num_threads > 1 else ''}"
 
 
-def _print_plan(tasks: Sequence[Task], shared: Share, options: Options) -> None:
+def print_plan(tasks: Sequence[Task], shared: Share, folder: Path, *, json: bool) -> None:
+    """Prints the runs that would be carried out below a folder, and the time they may take."""
     seen = [glance(task.path) for task in tasks]
     needed = estimate([(task.run.config, look) for task, look in zip(tasks, seen, strict=True)], shared)
-    if options.json:
+    if json:
         rows = [_row(task) | {"at_most_s": run_s} for task, run_s in zip(tasks, needed.runs_s, strict=True)]
         total = {"at_most_s": needed.most_s, "likely_s": needed.likely_s, "basis": needed.basis}
         print(dumps({**asdict(shared), **total, "runs": rows}, indent=1))  # noqa: T201
@@ -104,9 +115,10 @@ def _print_plan(tasks: Sequence[Task], shared: Share, options: Options) -> None:
     for task, look, run_s in zip(tasks, seen, needed.runs_s, strict=True):
         state = told(task, look) if task.state == "done" else "new" if look.step is None else f"begun, step {look.step}"
         shown = "unknown" if run_s is None else "–" if task.state == "done" else some + duration(run_s)
-        name = task.run.name if task.path.name == task.run.name else f"{task.run.name}, in {task.path.name}"
+        is_named = task.path == folder / task.run.name
+        name = task.run.name if is_named else f"{task.run.name}, in {task.path.name}"
         table.add_row(Text(name), state, shown)
-    lines = [f"{_counts(tasks)}, in {tasks[0].path.parent}; {_shared(shared)}", *_times(needed, some)]
+    lines = [f"{_counts(tasks)}, in {folder}; {_shared(shared)}", *_times(needed, some)]
     stdout_console().print(table, "", *(Text(line) for line in lines), sep="\n", soft_wrap=True)
 
 
@@ -154,7 +166,7 @@ def _row(task: Task) -> dict[str, object]:
     }
 
 
-def _raise_what_is_left(tasks: Sequence[Task], *, stopped: bool) -> None:
+def raise_what_is_left(tasks: Sequence[Task], *, stopped: bool) -> None:
     """Ends the command with the exit code of what was not done."""
     again = "repeat the command: finished runs are kept, the others go on from their last checkpoint"
     failed = [task for task in tasks if task.state == "failed"]

@@ -56,7 +56,9 @@ def estimate(runs: Sequence[tuple[RunConfig, Glance]], share: Share) -> Estimate
     last = {_work(config): _mean_last_step(runs, _work(config)) for config, _ in due}
     most = [_remaining_s(config, seen, pace, config.stop.max_steps) for config, seen in runs]
     likely = [_remaining_s(config, seen, pace, last.get(_work(config))) for config, seen in runs]
-    return Estimate(tuple(most), _together_s(most, share), _together_s(likely, share), tuple(basis), is_guess)
+    return Estimate(
+        tuple(most), _together_s(most, share), _together_s(likely, share), tuple(dict.fromkeys(basis)), is_guess
+    )
 
 
 def _work(config: RunConfig) -> tuple[object, ...]:

@@ -1,0 +1,170 @@
+"""The reproduction of the paper on what a machine can afford: a tier is some sweeps, for any number of seeds.
+
+docs/reproduce.md says what each part is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from collapselab import presets
+from collapselab.comparisons import equal_update_rates
+from collapselab.config import RunConfig
+from collapselab.errors import InputError, nearest
+from collapselab.frames import Runs
+from collapselab.overrides import override
+from collapselab.sweep.grid import PlannedRun, Sweep, expand
+
+EQUAL_UPDATES = "equal-updates"
+
+
+@dataclass(frozen=True)
+class Tier:
+    """What a reproduction runs: sweeps by name, and models to be compared at equal update size afterwards.
+
+    `sized` are those models, the reference first, and `sized_rates` the learning rates of the reference at which the
+    others are matched to it. Their own rates are measured: the sweeps have each model at each of these rates.
+    """
+
+    sweeps: Mapping[str, Sweep]
+    sized: Sequence[str] = ()
+    sized_rates: Sequence[float] = ()
+
+
+def builtin(num_seeds: int | None, *, quick: bool) -> Tier:
+    """The models that are shipped, on the two novels: five learning rates by three sizes, controls, equal updates.
+
+    Perplexity does not end a run: the loss of these models passes any bound while they collapse.
+    """
+    changes = {"stop.max_steps": 600, "stop.on_divergence": False, "eval.every": 5, "eval.full_every": 0}
+    base = override(presets.demo(), changes)
+    return (
+        _builtin_quick(override(base, {"eval.every": 10}), num_seeds or 3) if quick else _builtin(base, num_seeds or 5)
+    )
+
+
+def _builtin(base: RunConfig, num_seeds: int) -> Tier:
+    seeds, rates = tuple(range(num_seeds)), (1e-5, 2e-5, 4e-5, 8e-5, 1.6e-4)
+    models = ("builtin:mini", "builtin:micro", "builtin:nano")
+    high = {"optim.lr": rates[-2:], "seed": seeds}
+    return Tier(
+        {
+            "own-text": Sweep(base, {"optim.lr": rates, "model": models, "seed": seeds}),
+            "past-collapse": _past_collapse(base, 100, high | {"model": models[1:]}),
+            "controls": _controls(base, 120, "moby-dick", "builtin:mini", high),
+        },
+        sized=("builtin:micro", "builtin:mini", "builtin:nano"),
+        sized_rates=rates[1:4],
+    )
+
+
+def _builtin_quick(base: RunConfig, num_seeds: int) -> Tier:
+    seeds, rates, models = tuple(range(num_seeds)), (4e-5, 8e-5, 1.6e-4), ("builtin:micro", "builtin:nano")
+    nano = override(base, {"model": "builtin:nano"})
+    return Tier(
+        {
+            "own-text": Sweep(base, {"optim.lr": rates, "model": models, "seed": seeds}),
+            "past-collapse": _past_collapse(base, 60, {"optim.lr": rates[-1:], "model": models, "seed": seeds}),
+            "controls": _controls(nano, 80, "moby-dick", "builtin:micro", {"optim.lr": rates[-2:], "seed": seeds}),
+        },
+        sized=models,
+        sized_rates=rates[-2:],
+    )
+
+
+def smollm2(num_seeds: int | None, *, quick: bool) -> Tier:
+    """SmolLM2-135M at five learning rates, to total collapse or 400 steps, evaluated on the paper's two texts."""
+    seeds = tuple(range(num_seeds or (2 if quick else 3)))
+    changes = {"model": "smollm2-135m", "numerics": "fast", "stop.max_steps": 400}
+    base = override(presets.paper(), changes | {"eval.every": 5, "eval.full_every": 0})
+    rates = (1.6e-4, 8e-5) if quick else (1.6e-4, 8e-5, 4e-5, 2e-5, 1e-5)
+    own = Sweep(base, {"optim.lr": rates, "seed": seeds})
+    if quick:
+        return Tier({"own-text": own})
+    return Tier({"own-text": own, "past-collapse": _past_collapse(base, 60, {"optim.lr": rates[:1], "seed": seeds})})
+
+
+def gpt2(num_seeds: int | None, *, quick: bool) -> Tier:
+    """The paper's models: GPT-2 at five learning rates, four sizes at 2e-5, controls, equal updates."""
+    seeds = tuple(range(num_seeds or (2 if quick else 3)))
+    base = override(presets.paper(), {"eval.full_every": 0} if quick else {})
+    rates = (4e-5, 8e-5) if quick else (5e-6, 1e-5, 2e-5, 4e-5, 8e-5)
+    own = Sweep(base, {"optim.lr": rates, "seed": seeds})
+    if quick:
+        return Tier({"own-text": own})
+    models = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
+    high = {"optim.lr": rates[-2:], "seed": seeds}
+    return Tier(
+        {
+            "own-text": own,
+            "sizes": Sweep(base, {"model": models, "optim.lr": (2e-5, 4e-5), "seed": seeds}),
+            "past-collapse": _past_collapse(base, 300, {"optim.lr": rates[-1:], "seed": seeds}),
+            "controls": _controls(base, 300, "wikitext-2:train", "gpt2-medium", high),
+        },
+        sized=models,
+        sized_rates=(2e-5, 4e-5),
+    )
+
+
+TIERS: dict[str, Callable[..., Tier]] = {"builtin": builtin, "smollm2": smollm2, "gpt2": gpt2}
+
+
+def load_tier(name: str, num_seeds: int | None, *, quick: bool) -> Tier:
+    """A tier by its name.
+
+    Raises:
+        InputError: an unknown name, or fewer seeds than one.
+    """
+    if name not in TIERS:
+        raise InputError(f"unknown tier {name!r}", nearest(name, TIERS))
+    if num_seeds is not None and num_seeds < 1:
+        raise InputError(f"--seeds must be at least 1, received {num_seeds}", "two or more give intervals")
+    return TIERS[name](num_seeds, quick=quick)
+
+
+def plan(sweeps: Mapping[str, Sweep]) -> dict[str, list[PlannedRun]]:
+    """The runs of some sweeps, by the name of the sweep; a run that an earlier one has is left out of a later one."""
+    seen: set[str] = set()
+    planned: dict[str, list[PlannedRun]] = {}
+    for name, sweep in sweeps.items():
+        planned[name] = [run for run in expand(sweep) if run.config.run_id not in seen]
+        seen.update(run.config.run_id for run in planned[name])
+    return planned
+
+
+def equal_updates(tier: Tier, runs: Runs) -> Sweep:
+    """The sweep in which the updates of the other `sized` models are as large as the reference's.
+
+    Their learning rates come from the runs of the tier's sweeps (`comparisons.equal_update_rates`).
+
+    Raises:
+        InputError: the runs of a model at one of the rates are missing.
+    """
+    own = next(iter(tier.sweeps.values()))
+    matched = equal_update_rates(runs, tier.sized, tier.sized_rates)
+    listed = [{"model": model, "optim.lr": rate} for (model, _), rate in matched.items()]
+    return Sweep(own.base, {"seed": own.grid["seed"]}, listed=listed)
+
+
+def _past_collapse(base: RunConfig, num_steps: int, grid: Mapping[str, Sequence[object]]) -> Sweep:
+    """Runs that do not stop at total collapse, to see where the loss on own text goes (H3)."""
+    return Sweep(override(base, {"stop.on_collapse": False, "stop.max_steps": num_steps}), grid)
+
+
+def _controls(base: RunConfig, num_steps: int, text: str, other: str, grid: Mapping[str, Sequence[object]]) -> Sweep:
+    """The same loop on real text and on another model's, and on own text judged in the same way: by probes (H6).
+
+    The text that is trained on is not evaluated on.
+    """
+    data = tuple(name for name in base.data if name != text)
+    probes = {"collapse.source": "probe", "collapse.probe_every": 5, "collapse.probe_samples": 8}
+    return Sweep(
+        override(base, {"data": data, "stop.max_steps": num_steps, **probes}),
+        grid,
+        listed=(
+            {"train.source": "own"},
+            {"train.source": "real", "train.real_text": text},
+            {"train.source": "other", "train.other_model": other},
+        ),
+    )

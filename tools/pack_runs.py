@@ -1,0 +1,57 @@
+"""Packs the records of runs for results/: every step, numbers to six digits, and a few samples of each run.
+
+python tools/pack_runs.py runs/reproduce-builtin/runs results/builtin/records.tar.xz
+tar xf results/builtin/records.tar.xz -C FOLDER && collapselab report FOLDER     (to read them)
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from collapselab.records import dumps
+from collapselab.rundir import RunDir, read_json, read_lines
+
+SAMPLES_EVERY = 50
+DIGITS = 6
+EVENTS = ("onset_step", "total_collapse_step", "last_step")
+
+
+def main() -> None:
+    """Writes one archive of all run directories below a folder, in the order of their names."""
+    folder, out = map(Path, sys.argv[1:])
+    paths = sorted(p.parent for p in folder.rglob("config.json") if RunDir(p.parent).holds_a_run())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(out, "w:xz", preset=9) as archive:
+        for path in paths:
+            for name, text in thinned(RunDir(path)).items():
+                member = tarfile.TarInfo(f"{path.relative_to(folder).as_posix()}/{name}")
+                data = text.encode()
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+    sys.stdout.write(f"{out}: {len(paths)} runs, {out.stat().st_size / 1e6:.1f} MB\n")
+
+
+def thinned(rundir: RunDir) -> dict[str, str]:
+    """The files of one run by name, without the checkpoints, the log and most samples."""
+    paths = [rundir.config, rundir.env, rundir.status, rundir.summary]
+    files = {path.name: path.read_text(encoding="utf-8") for path in paths if path.exists()}
+    steps, samples = list(read_lines(rundir.steps)), list(read_lines(rundir.samples))
+    summary = read_json(rundir.summary) if rundir.summary.exists() else {}
+    events = {summary.get(name) for name in EVENTS} | {max((line["step"] for line in samples), default=0)}
+    kept = [line for line in samples if line["step"] % SAMPLES_EVERY == 0 or line["step"] in events]
+    files[rundir.steps.name] = "".join(dumps(rounded(line)) + "\n" for line in steps)
+    files[rundir.samples.name] = "".join(dumps(line) + "\n" for line in kept)
+    return files
+
+
+def rounded(line: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of a record to six digits."""
+    return {name: float(f"{v:.{DIGITS}g}") if isinstance(v, float) else v for name, v in line.items()}
+
+
+if __name__ == "__main__":
+    main()
