@@ -34,6 +34,7 @@ def write_run(
     is_finished: bool = True,
     settings: dict[str, object] | None = None,
     environment: dict[str, object] | None = None,
+    tokens_per_sample: int = 1,
 ) -> Path:
     """A run of the demo's settings; a step's sample is `texts[step]`, or words that turn into a loop at the onset."""
     config = override(demo(), settings or {})
@@ -49,7 +50,8 @@ def write_run(
     (path / "steps.jsonl").write_text("".join(line + "\n" for line in lines))
     samples = [texts[step] if texts else make_text(step, onset) for step in range(num_steps)]
     lines = [
-        json.dumps({"step": s, "index": 0, "role": "train", "token_ids": [s], "text": t}) for s, t in enumerate(samples)
+        json.dumps({"step": s, "index": 0, "role": "train", "token_ids": [s] * tokens_per_sample, "text": t})
+        for s, t in enumerate(samples)
     ]
     (path / "samples.jsonl").write_text("".join(line + "\n" for line in lines))
     return path

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,9 +27,24 @@ from collapselab.rundir import disk_errors, read_json, write_json
 NUM_KEPT = 2
 
 
-def save_checkpoint(
-    folder: Path, loaded: LoadedModel, optimizer: torch.optim.Optimizer, step: int, run_id: str
-) -> None:
+@dataclass(frozen=True)
+class State:
+    """What a checkpoint holds, by reference: the tensors of weights and of the optimiser by name, and their model."""
+
+    loaded: LoadedModel
+    weights: dict[str, Tensor]
+    moments: dict[str, Tensor]
+
+
+def gather(loaded: LoadedModel, optimizer: torch.optim.Optimizer) -> State:
+    """The state as it is now; the tensors are those of the model, and change when it is updated.
+
+    Gathered while nothing else uses the model: a forward pass in bfloat16 puts copies in the place of its parameters.
+    """
+    return State(loaded, _weights(loaded), _optimizer_tensors(loaded, optimizer))
+
+
+def save_checkpoint(folder: Path, state: State, step: int, run_id: str) -> None:
     """Writes the state before step `step`, to a temporary name first.
 
     Raises:
@@ -42,15 +58,15 @@ def save_checkpoint(
             shutil.rmtree(leftover)
         temporary.mkdir(parents=True)
         try:
-            save_file(_weights(loaded), temporary / "model.safetensors", metadata={"format": "pt"})
-            save_file(_optimizer_tensors(loaded, optimizer), temporary / "optimizer.safetensors")
+            save_file(state.weights, temporary / "model.safetensors", metadata={"format": "pt"})
+            save_file(state.moments, temporary / "optimizer.safetensors")
         except SafetensorError as error:
             raise OSError(str(error)) from error
-        loaded.model.config.save_pretrained(temporary)
-        (temporary / "tokenizer.json").write_text(loaded.tokenizer.backend.to_str(), encoding="utf-8")
+        state.loaded.model.config.save_pretrained(temporary)
+        (temporary / "tokenizer.json").write_text(state.loaded.tokenizer.backend.to_str(), encoding="utf-8")
         digests = {name: _sha256(temporary / name) for name in ("model.safetensors", "optimizer.safetensors")}
-        state = {"schema": SCHEMA_VERSION, "step": step, "run_id": run_id, "sha256": digests}
-        write_json(temporary / "state.json", state)
+        identity = {"schema": SCHEMA_VERSION, "step": step, "run_id": run_id, "sha256": digests}
+        write_json(temporary / "state.json", identity)
         for file in temporary.iterdir():
             _fsync(file)
         temporary.rename(final)
@@ -75,7 +91,8 @@ class BackgroundWriter:
         run_id: str,
         weights_in_use: threading.Lock,
     ) -> None:
-        self._state = (folder, loaded, optimizer, run_id)
+        self._folder, self._run_id = folder, run_id
+        self._loaded, self._optimizer = loaded, optimizer
         self._weights_in_use = weights_in_use
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -93,7 +110,8 @@ class BackgroundWriter:
         """Begins to write the state before step `step`."""
         self.wait()
         self._weights_in_use.acquire()
-        self._thread = threading.Thread(target=self._write, args=(step,), name="checkpoint")
+        state = gather(self._loaded, self._optimizer)
+        self._thread = threading.Thread(target=self._write, args=(state, step), name="checkpoint")
         self._thread.start()
 
     def wait(self) -> None:
@@ -108,10 +126,9 @@ class BackgroundWriter:
         if self._error is not None:
             raise self._error
 
-    def _write(self, step: int) -> None:
-        folder, loaded, optimizer, run_id = self._state
+    def _write(self, state: State, step: int) -> None:
         try:
-            save_checkpoint(folder, loaded, optimizer, step, run_id)
+            save_checkpoint(self._folder, state, step, self._run_id)
         except BaseException as error:  # told in the run's own thread
             self._error = error
         finally:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -15,23 +13,10 @@ from typing import Any
 
 import pytest
 
+from browsing import opened, step_shown, until, wait_while
 from collapselab.frames import load_runs
 from collapselab.report.page import write_page
 from report_runs import HOSTILE, write_run
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (collapselab[dev] has it)")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian's package chromium)")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Any]:
-    with playwright.sync_playwright() as running:
-        # The sandbox of Chromium refuses to run for root, who a container's user often is.
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        chromium = running.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -73,42 +58,6 @@ def listener() -> Generator[Listener]:
 @pytest.fixture
 def page(browser: Any, report: Path) -> Generator[Any]:
     yield from opened(browser, report)
-
-
-def opened(browser: Any, path: Path, **options: Any) -> Generator[Any]:
-    """The page in a window of its own; at the end, that it was silent and asked for nothing but its file."""
-    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-    context.set_default_timeout(60_000)  # a busy machine of continuous integration
-    window = context.new_page()
-    said: list[str] = []
-    asked: list[str] = []
-    window.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-    window.on("pageerror", lambda error: said.append(f"error: {error}"))
-    context.on("request", lambda request: asked.append(request.url))
-    window.goto(path.as_uri())
-    window.wait_for_selector(".pane[data-step]:not([data-step=''])")
-    yield window
-    window.wait_for_timeout(50)
-    assert said == []
-    assert asked == [path.as_uri()]
-    context.close()
-
-
-def until(page: Any, condition: str) -> None:
-    """Waits for a condition. Playwright's own way makes code from text, which the page's policy forbids."""
-    wait_while(page, lambda: not page.evaluate(condition), condition)
-
-
-def wait_while(page: Any, is_pending: Callable[[], bool], what: str = "it stayed as it was") -> None:
-    for _ in range(600):
-        if not is_pending():
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(what)
-
-
-def step_shown(page: Any, pane: int = 0) -> int:
-    return int(page.locator(".pane").nth(pane).get_attribute("data-step"))
 
 
 def sample(page: Any, pane: int = 0) -> str:

@@ -282,6 +282,31 @@ def test_the_main_runs_differ_in_model_rate_and_seed_only(odd: Runs) -> None:
     assert set(main["ending"]) == {"total collapse", "unfinished", "steps used up"}
 
 
+def test_a_trajectory_seen_twice_is_drawn_once_and_ends_at_total_collapse(sweep: Runs) -> None:
+    past = sweep.runs.assign(run="past/" + sweep.runs["run"], outcome="budget", **{"stop.on_collapse": False})
+    longer = sweep.steps.assign(run="past/" + sweep.steps["run"], step=sweep.steps["step"] + 5)
+    twice = Runs(pd.concat([past, sweep.runs]), pd.concat([longer, sweep.steps]), sweep.samples)
+    once, before = plans.by_learning_rate(twice, 0), plans.by_learning_rate(sweep, 0)
+    assert once is not None
+    assert before is not None
+    assert len(run_table(twice)) == 2 * len(run_table(sweep))
+    stopped = set(before.table.loc[before.table["ending"] == groups.ENDINGS["collapsed"], "run"])
+    assert stopped
+    assert stopped <= set(once.table["run"])
+    assert {name.removeprefix("past/") for name in once.table["run"]} == set(before.table["run"])
+    assert len(once.table) == len(before.table)
+
+
+def test_what_there_is_no_room_for_is_said(sweep: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    captions = {key: FIGURES[key].caption(sweep) for key in ("figure-2", "survival-by-size")}
+    assert not any("not shown" in caption for caption in captions.values())
+    monkeypatch.setattr(plans, "MAX_MODELS", 1)
+    monkeypatch.setattr(plans, "MAX_SURVIVAL_PANELS", 1)
+    assert FIGURES["figure-2"].caption(sweep).endswith("1 further model is not shown.")
+    assert FIGURES["survival-by-learning-rate"].caption(sweep).endswith("1 further model is not shown.")
+    assert FIGURES["survival-by-size"].caption(sweep).endswith("1 further learning rate is not shown.")
+
+
 def test_arms_are_named_by_what_tells_them_apart(odd: Runs) -> None:
     table = run_table(odd).set_index("run")
     assert table["arm_label"]["cold"] == "own text, sampling.temperature 0.5"

@@ -8,17 +8,22 @@ import resource
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from collapselab.config import RunConfig
+from collapselab import checkpoint
+from collapselab.config import Optimizer, RunConfig
 from collapselab.errors import InputError, Interrupted, RunFailed
 from collapselab.overrides import override
 from collapselab.records import Record
 from collapselab.rundir import RunDir, read_json, read_lines
 from collapselab.runner import run
+from collapselab.testing import tiny_model
+from collapselab.training import make_optimizer, update
 
 
 def timeless(path: Path) -> list[dict[str, object]]:
@@ -220,6 +225,34 @@ def test_a_directory_of_something_else_is_refused(tiny_config: RunConfig, tmp_pa
 def test_a_directory_in_use_by_a_live_process_is_refused(tiny_config: RunConfig, tmp_path: Path) -> None:
     with RunDir(tmp_path / "busy").lock(), pytest.raises(InputError, match="is in use by process"):
         run(tiny_config, tmp_path / "busy")
+
+
+def test_a_checkpoint_holds_the_weights_while_a_pass_in_bfloat16_hides_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer's thread reads while a forward pass has copies in the place of the parameters."""
+    loaded = tiny_model(1, layers=1)
+    optimizer = make_optimizer(loaded.model, Optimizer())
+    update(loaded.model, optimizer, loaded.model(input_ids=torch.tensor([[1, 2, 3]])).logits.square().mean(), None)
+    expected = {name: p.detach().clone() for name, p in loaded.model.named_parameters()}
+    may_write = threading.Event()
+    monkeypatch.setattr(checkpoint, "disk_errors", lambda folder: may_write.wait() and nullcontext())
+    hidden = {name: torch.zeros_like(p) for name, p in loaded.model.named_parameters()}
+
+    def pass_in_the_middle() -> None:
+        may_write.set()
+        writer.wait()
+
+    monkeypatch.setattr(loaded.model, "forward", pass_in_the_middle)
+    with checkpoint.BackgroundWriter(tmp_path, loaded, optimizer, "id", threading.Lock()) as writer:
+        writer.save(1)
+        torch.func.functional_call(loaded.model, hidden, ())
+    written = load_file(tmp_path / "00000001" / "model.safetensors")
+    assert written.keys() == expected.keys()
+    assert all(torch.equal(written[name], expected[name]) for name in expected)
+    assert {key.partition("|")[0] for key in load_file(tmp_path / "00000001" / "optimizer.safetensors")} == set(
+        expected
+    )
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(

@@ -39,7 +39,7 @@ def of_losses(runs: Runs, plan: LossPlan) -> str:
         f"t-intervals, thin lines single runs after that. "
         f"Validation loss starts at {_range(_ends(validation, 0))} and ends at {_range(_ends(validation, -1))}; "
         f"training loss starts at {_range(_ends(training, 0))} and ends at {_range(_ends(training, -1))}. "
-        f"Runs end after {_range(table['last_step'], 0)} steps: {endings}."
+        f"Runs end after {_range(table['last_step'], 0)} steps: {endings}.{plan.left_out}"
     )
 
 
@@ -59,7 +59,7 @@ def of_survival(plan: OnsetPlan) -> str:
     medians = "; ".join(f"{panel.title}: {_medians(panel.table, panel.legend, ', ')}" for panel in plan.panels)
     return (
         f"Share of runs without onset of collapse against step, with 95 % bands (Kaplan-Meier), for {_runs(every)}. "
-        f"{_fates(every)} Median step of onset in {medians}."
+        f"{_fates(every)} Median step of onset in {medians}.{plan.left_out}"
     )
 
 

@@ -80,6 +80,16 @@ def main_runs(table: Frame) -> Frame:
     return largest.sort_values(["size", "model_label", "lr", "seed"], kind="stable")
 
 
+def once(table: Frame) -> Frame:
+    """Each trajectory once: of runs that differ only in what looks at them or ends them (`comparisons.LOOKING`).
+
+    One that ended by total collapse stands for those that went on past it, else the longest for the others.
+    """
+    ordered = table.assign(stopped=table["ending"] == ENDINGS["collapsed"])
+    ordered = ordered.sort_values(["stopped", "last_step"], ascending=False, kind="stable")
+    return table[table.index.isin(ordered.drop_duplicates(["arm", "seed"]).index)]
+
+
 def shown_run(table: Frame, sampled: Set[str]) -> str | None:
     """The run that is shown where only one can be; `None` if there is none.
 
@@ -130,6 +140,8 @@ def _words(name: str, value: Any, models: Mapping[str, str]) -> str:
             return f"learning rate {short(value)}"
         case "train.source":
             return SOURCES[value]
+        case "collapse.source":
+            return {"stream": "judged by its samples", "probe": "judged by probes"}[value]
         case _:
             return f"{name} {readable(value)}"
 

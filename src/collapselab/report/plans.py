@@ -10,7 +10,7 @@ import pandas as pd
 
 from collapselab.comparisons import UPDATE_STEPS, distinct, equal_update_sets
 from collapselab.frames import Runs
-from collapselab.report.groups import main_runs, run_table, shown_run
+from collapselab.report.groups import main_runs, once, run_table, shown_run
 from collapselab.report.loss_curves import Layout
 from collapselab.report.onset_figures import OnsetPanel
 from collapselab.report.theme import short
@@ -23,18 +23,20 @@ MAX_SURVIVAL_PANELS = 6
 
 @dataclass(frozen=True)
 class LossPlan:
-    """The runs of a figure of losses (`loss_curves.loss_curves`), with what they are compared by in words."""
+    """The runs of a figure of losses (`loss_curves.loss_curves`), their layout, and a sentence on those left out."""
 
     table: Frame
     layout: Layout
+    left_out: str = ""
 
 
 @dataclass(frozen=True)
 class OnsetPlan:
-    """The panels of a figure of onsets, and the labels of the models in them, small to large."""
+    """The panels of a figure of onsets, its models, small to large, and a sentence on what is left out."""
 
     panels: tuple[OnsetPanel, ...]
     models: tuple[str, ...]
+    left_out: str = ""
 
 
 def by_learning_rate(runs: Runs, position: int) -> LossPlan | None:
@@ -42,15 +44,17 @@ def by_learning_rate(runs: Runs, position: int) -> LossPlan | None:
 
     Where models share two learning rates or more, those that only one model had are left out.
     """
-    table = _with_text(main_runs(run_table(runs)), runs, position)
+    table = once(_with_text(main_runs(run_table(runs)), runs, position))
     if table.empty:
         return None
+    num_models = table["model_label"].nunique()
     most = table["model_label"].value_counts(sort=True).index[:MAX_MODELS]
     table = _at_shared_rates(table[table["model_label"].isin(most)])
     has_one_text = table["text"].nunique() == 1
     panel = table["model_label"] if has_one_text else table["model_label"] + ", " + table["text"]
     table = table.assign(panel=panel, curve=table["lr"].map(short))
-    return LossPlan(table, Layout(_unique(table["panel"]), _rates(table), "learning rate", ordered=True))
+    layout = Layout(_unique(table["panel"]), _rates(table), "learning rate", ordered=True)
+    return LossPlan(table, layout, _left_out(num_models - len(most), "model"))
 
 
 def by_arm(runs: Runs) -> LossPlan | None:
@@ -58,7 +62,7 @@ def by_arm(runs: Runs) -> LossPlan | None:
 
     Of all models and learning rates the ones with most such arms.
     """
-    table = _with_text(run_table(runs), runs, 0)
+    table = once(_with_text(run_table(runs), runs, 0))
     if table.empty:
         return None
     place = table.groupby(["model", "lr", "text"])["rest"].nunique()
@@ -66,12 +70,14 @@ def by_arm(runs: Runs) -> LossPlan | None:
         return None
     model, rate, text = cast(tuple[str, float, str], place.idxmax())
     table = table[(table["model"] == model) & (table["lr"] == rate) & (table["text"] == text)]
-    kept = table["rest_label"].value_counts().index[:MAX_ARMS]
+    num_runs = table["rest_label"].value_counts()
+    kept = num_runs.index[:MAX_ARMS]
     table = table[table["rest_label"].isin(kept)].sort_values("rest_label", kind="stable")
     # What a model writes itself comes first, and is drawn in black.
     table = table.iloc[(table["train.source"] != "own").to_numpy().argsort(kind="stable")]
     table = table.assign(panel=table["model_label"], curve=table["rest_label"])
-    return LossPlan(table, Layout(_unique(table["panel"]), _unique(table["curve"]), "arm", ordered=False))
+    layout = Layout(_unique(table["panel"]), _unique(table["curve"]), "arm", ordered=False)
+    return LossPlan(table, layout, _left_out(len(num_runs) - len(kept), "arm"))
 
 
 def sizes_compared(runs: Runs) -> OnsetPlan | None:
@@ -91,9 +97,11 @@ def rates_survived(runs: Runs) -> OnsetPlan | None:
         return None
     table = _at_shared_rates(table)
     table = table.assign(curve=table["lr"].map(short))
-    rates, models = _rates(table), _unique(table["model_label"])[:MAX_SURVIVAL_PANELS]
+    rates, models = _rates(table), _unique(table["model_label"])
     panels = [OnsetPanel(model, table[table["model_label"] == model], rates, "learning rate") for model in models]
-    return OnsetPlan(tuple(panels), tuple(models))
+    num_left_out = len(models) - MAX_SURVIVAL_PANELS
+    shown = slice(MAX_SURVIVAL_PANELS)
+    return OnsetPlan(tuple(panels[shown]), tuple(models[shown]), _left_out(num_left_out, "model"))
 
 
 def sizes_survived(runs: Runs) -> OnsetPlan | None:
@@ -106,7 +114,8 @@ def sizes_survived(runs: Runs) -> OnsetPlan | None:
     models = _unique(shared["model_label"])
     parts = [(rate, part) for rate, part in shared.groupby("lr") if part["model_label"].nunique() > 1]
     panels = [OnsetPanel(f"learning rate {short(rate)}", part, models, "model") for rate, part in parts]
-    return OnsetPlan(tuple(panels[:MAX_SURVIVAL_PANELS]), tuple(models)) if panels else None
+    left_out = _left_out(len(panels) - MAX_SURVIVAL_PANELS, "learning rate")
+    return OnsetPlan(tuple(panels[:MAX_SURVIVAL_PANELS]), tuple(models), left_out) if panels else None
 
 
 def one_run(runs: Runs) -> Mapping[str, Any] | None:
@@ -171,6 +180,13 @@ def _equal_updates(table: Frame, steps: Frame) -> OnsetPanel | None:
     names = {number: f"{short(float(f'{size:.2g}'))}" for number, size in sizes.items()}
     part = part.assign(curve=part["set"].map(names))
     return OnsetPanel("at equal update sizes", part, list(dict.fromkeys(names.values())), "relative update")
+
+
+def _left_out(number: int, what: str) -> str:
+    """A sentence on what there was no room for; empty if there was."""
+    if number < 1:
+        return ""
+    return f" {number} further {what} is not shown." if number == 1 else f" {number} further {what}s are not shown."
 
 
 def _rates(table: Frame) -> list[str]:
