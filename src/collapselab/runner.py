@@ -152,7 +152,8 @@ def _carry_out(
 
 def _finish(rundir: RunDir, setup: Setup) -> RunResult:
     records = rundir.read_records()
-    summary = summarise(records, setup.config, setup.learner.vocab_size, setup.protocols)
+    model = setup.learner
+    summary = summarise(records, setup.config, model.vocab_size, model.num_parameters, setup.protocols)
     write_json(rundir.summary, summary)
     status: Status = summary["outcome"]
     rundir.write_status(status, records[-1].step)

@@ -16,7 +16,7 @@ PHASES = ("generate", "update", "evaluate", "measure")
 
 
 def summarise(
-    records: Sequence[Record], config: RunConfig, vocab_size: int, protocols: Mapping[str, str]
+    records: Sequence[Record], config: RunConfig, vocab_size: int, num_parameters: int, protocols: Mapping[str, str]
 ) -> dict[str, Any]:
     """The outcome, losses and times of a finished run; what is unknown is `None`.
 
@@ -29,6 +29,7 @@ def summarise(
     return {
         "schema": SCHEMA_VERSION,
         "run_id": config.run_id,
+        "num_parameters": num_parameters,
         "outcome": last.values["stop"],
         "state": state,
         **result,

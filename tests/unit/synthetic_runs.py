@@ -10,6 +10,7 @@ from collapselab.collapse import CollapseState, advance
 from collapselab.config import RunConfig
 from collapselab.loop import stop_reason
 from collapselab.measure import observation, sample_values
+from collapselab.models import model_names
 from collapselab.overrides import override
 from collapselab.records import Record, Sample, Value
 from collapselab.rundir import RecordWriter, RunDir, write_json
@@ -17,6 +18,7 @@ from collapselab.summary import summarise
 from collapselab.verdicts import judge_sample, judge_step
 
 VOCABULARY = 400
+NUM_PARAMETERS = {info.name: info.num_parameters or 0 for info in model_names()}
 LEARNING_RATES = (4e-5, 8e-5)
 MODELS = ("nano", "micro")
 
@@ -44,7 +46,7 @@ def write_run(path: Path, config: RunConfig, onset: float, *, finished: bool = T
     rundir.write_status(records[-1].values["stop"] if finished else "interrupted", records[-1].step)
     if finished:
         protocols = {"val": config.eval.protocol, "full": config.eval.full_protocol}
-        write_json(rundir.summary, summarise(records, config, VOCABULARY, protocols))
+        write_json(rundir.summary, summarise(records, config, VOCABULARY, NUM_PARAMETERS[config.model], protocols))
     return path
 
 

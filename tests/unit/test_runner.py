@@ -36,6 +36,10 @@ def weights(path: Path) -> bytes:
     return (newest / "model.safetensors").read_bytes() + (newest / "optimizer.safetensors").read_bytes()
 
 
+def newest_weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(sorted((path / "checkpoint").iterdir())[-1] / "model.safetensors")
+
+
 def stop_after(step: int, number: int = signal.SIGTERM):
     """A listener that sends this process a signal once a step is recorded."""
 
@@ -70,6 +74,7 @@ def test_the_summary_agrees_with_the_records(finished: Path) -> None:
     assert [line["step"] for line in steps] == [0, 1, 2, 3]
     assert summary["outcome"] == "budget"
     assert summary["last_step"] == 3
+    assert summary["num_parameters"] == sum(value.numel() for value in newest_weights(finished).values())
     loss = next(entry for entry in summary["losses"] if entry["protocol"] == "windows[20,5]")
     assert loss["first"] == steps[0]["val_nll_nats"]
     assert loss["last"] == steps[-1]["val_nll_nats"]
