@@ -300,6 +300,12 @@ def test_one_run_is_named_by_model_learning_rate_and_seed(tmp_path: Path) -> Non
     assert labels(load_runs(write_run(tmp_path / "a", settings={"optim.lr": 1e-4}))) == ["micro · lr 1e-4 · seed 0"]
 
 
+def test_what_is_looked_at_is_no_part_of_a_label_but_labels_differ(tmp_path: Path) -> None:
+    for name, changes in {"a": {}, "b": {"stop.max_steps": 7, "data": "austen"}, "c": {"seed": 1}}.items():
+        write_run(tmp_path / name, settings=changes)
+    assert labels(load_runs(tmp_path)) == ["seed 0 · a", "seed 0 · b", "seed 1"]
+
+
 def test_runs_that_do_not_differ_are_named_by_their_folder(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_run(tmp_path / name)

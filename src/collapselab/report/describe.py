@@ -9,12 +9,14 @@ from typing import Any, cast
 
 import pandas as pd
 
+from collapselab.comparisons import LOOKING
 from collapselab.frames import Runs
 from collapselab.overrides import settings
 
 ENVIRONMENT = "env."
 ALWAYS_IN_LABEL = ("model", "lr", "seed")
-NO_LABEL = ("checkpoint_every_s", "threads", "stop.max_seconds")  # how a run is carried out, not what it is
+# How a run is carried out, looked at or ended, and what goes with `train.source` and `collapse.source`.
+NO_LABEL = ("checkpoint_every_s", "threads", *LOOKING, "train.real_text", "train.other_model", "collapse.probe_")
 # Control, direction and zero-width characters, and lone surrogates: they would reorder, hide or break the text around.
 _INVISIBLE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff"
@@ -54,14 +56,19 @@ def shown(value: object) -> str:
 
 
 def labels(runs: Runs) -> list[str]:
-    """What tells the runs apart: model, learning rate, seed, and other settings that differ."""
+    """What tells the runs apart: model, learning rate, seed, other settings that differ; names, where none does."""
     frame = cast(Any, runs.runs)
-    names = [name for name in _settings_of(frame) if name not in NO_LABEL]
+    names = [name for name in _settings_of(frame) if not name.startswith(NO_LABEL)]
     varying = [name for name in names if len({shown(value) for value in frame[name]}) > 1]
     chosen = [name for name in names if name in varying or (len(frame) == 1 and name in ALWAYS_IN_LABEL)]
     ranked = sorted(chosen, key=lambda name: (*ALWAYS_IN_LABEL, name).index(name))
     rows = cast(list[dict[str, Any]], frame.to_dict("records"))
-    return [" · ".join(_labelled(name, row[name]) for name in ranked) or visible(str(row["run"])) for row in rows]
+    found = [" · ".join(_labelled(name, row[name]) for name in ranked) for row in rows]
+    names = [visible(str(row["run"])) for row in rows]
+    return [
+        label if label and found.count(label) == 1 else " · ".join(filter(None, (label, name)))
+        for label, name in zip(found, names, strict=True)
+    ]
 
 
 def outcome(row: Mapping[str, Any]) -> str:

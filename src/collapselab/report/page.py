@@ -21,6 +21,7 @@ from collapselab.report.describe import labels, outcome, visible
 from collapselab.report.explorer import EVENTS, ExplorerRun, explorer_runs
 from collapselab.report.packing import packed, script_json
 from collapselab.report.page_parts import Printed
+from collapselab.report.plans import one_run
 from collapselab.rundir import disk_errors
 from collapselab.survival import Frame
 
@@ -124,7 +125,9 @@ def _metadata(runs: Runs, explored: Sequence[ExplorerRun]) -> dict[str, Any]:
     """What the scripts know of all runs at once; the rest of a run is unpacked when it is chosen."""
     rows = cast(list[dict[str, Any]], runs.runs.to_dict("records"))
     columns = cast(list[str], runs.steps.columns.tolist())
+    shown = one_run(runs)  # the one that the anatomy and the barcode show
     return {
+        "shown": next((i for i, row in enumerate(rows) if shown is not None and row["run"] == shown["run"]), 0),
         "texts": [m[1] for name in columns if (m := re.fullmatch(r"val_nll_nats\[(.*)\]", name, re.DOTALL))],
         "defined": {name.partition("[")[0]: _definition_id(name) for name in definitions()},
         "runs": [

@@ -19,7 +19,7 @@ function startExplorer() {
   const root = document.getElementById("panes");
   if (!root || !METADATA.runs.length) return;
   explorer.panes = [createPane(root, 0)];
-  choose(explorer.panes[0], startRun());
+  choose(explorer.panes[0], METADATA.shown);
   const bind = (id, name, read) =>
     document.getElementById(id).addEventListener("change", (event) => {
       explorer[name] = read(event.target);
@@ -33,11 +33,6 @@ function startExplorer() {
   new ResizeObserver(redraw).observe(root);
   for (const link of document.querySelectorAll("a[data-run]"))
     link.addEventListener("click", () => choose(explorer.panes[0], Number(link.dataset.run)));
-}
-
-// A run that collapsed says most; else the first.
-function startRun() {
-  return Math.max(0, METADATA.runs.findIndex((run) => run.events.onset_step !== undefined && run.num_sampled_steps));
 }
 
 function compare(root) {
