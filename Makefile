@@ -1,4 +1,4 @@
-# Each target sets up all it needs, from Python 3.11 or later with venv. `make demo` shows a model collapse.
+# Each target sets up all it needs, from Python 3.11 or later with venv. `make demo` reproduces the paper, small.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -6,7 +6,7 @@ READY := .venv/.ready
 .PHONY: demo test lint clean
 
 demo: $(READY)
-	$(BIN)/collapselab run demo --out runs/demo --fresh
+	$(BIN)/collapselab reproduce --quick
 
 test: $(READY)
 	$(BIN)/pytest -m "not slow and not gpu" --cov --cov-report=term:skip-covered --cov-fail-under=90 --durations=10
@@ -17,7 +17,7 @@ lint: $(READY)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean:
-	rm -rf .venv runs/demo .coverage .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf .venv runs/reproduce-builtin-quick .coverage .pytest_cache .ruff_cache .hypothesis dist
 
 # Made anew when a dependency changes; torch first, so that its one pinned build is chosen and nothing replaces it.
 $(READY): pyproject.toml constraints.txt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Literal, cast
 
 import pandas as pd
 
@@ -15,23 +15,31 @@ from collapselab.survival import Frame
 
 # Settings that look at a trajectory or end it, and change nothing in it; prefixes of names.
 LOOKING = ("data", "eval.", "stop.")
+# Settings that say which text shows a collapse, and change nothing in a trajectory either.
+JUDGING = ("collapse.source", "collapse.probe_")
 # Settings in which a control differs from the own-text run beside it.
-CONTROL = ("train.source", "train.real_text", "train.other_model", "collapse.source", "collapse.probe_")
+CONTROL = ("train.source", "train.real_text", "train.other_model", *JUDGING)
 UPDATE_STEPS = 10  # the first steps, whose mean relative update is the size of an arm's updates
 UPDATE_TOLERANCE = 1.10
 _NO_SETTING = ("seed", "threads", "checkpoint_every_s")
 
 
-def distinct(frame: Frame) -> Frame:
+def distinct(frame: Frame, judged_by: Literal["stream", "probe"] = "stream") -> Frame:
     """A run a trajectory, of those whose onset or censoring is known (`duration`, `is_event`).
 
-    Runs that differ only in what is evaluated on, or in when they stop, are one trajectory seen twice; the one with
-    onset, or else the one seen for longer, stands for it.
+    Runs that differ only in what is evaluated on, in which text shows a collapse, or in when they stop, are one
+    trajectory seen twice. One with that `collapse.source` stands for it, among these one with onset, or else the one
+    seen for longest.
     """
     known = frame[frame["duration"].notna()]
-    known = known.assign(trajectory=condition(known, LOOKING))
-    known = known.sort_values(["is_event", "duration"], ascending=False, kind="stable")
-    return known.drop_duplicates(["trajectory", "seed"]).drop(columns="trajectory").sort_index()
+    known = known.assign(trajectory=trajectory(known), preferred=known["collapse.source"] == judged_by)
+    known = known.sort_values(["preferred", "is_event", "duration"], ascending=False, kind="stable")
+    return known.drop_duplicates(["trajectory", "seed"]).drop(columns=["trajectory", "preferred"]).sort_index()
+
+
+def trajectory(frame: Frame) -> Frame:
+    """A label for each run: equal, at equal seeds, where the models went the same way."""
+    return condition(frame, (*LOOKING, *JUDGING))
 
 
 def condition(frame: Frame, without: Sequence[str]) -> Frame:
@@ -61,13 +69,14 @@ def equal_update_rates(runs: Runs, models: Sequence[str], rates: Sequence[float]
     """The learning rate at which each further model's updates are as large as the first one's, by (model, rate).
 
     From own-text runs of every model at every rate: AdamW's updates are proportional to the rate, so a rate is scaled
-    by the ratio of `update_sizes` at it, means over runs, and rounded to three digits.
+    by the ratio of `update_sizes` at it, and rounded to three digits. Only the first seed is looked at, so that further
+    seeds do not move the rates.
 
     Raises:
         InputError: no such runs of a model at a rate.
     """
     frame = cast(Frame, runs.runs)
-    own = frame[frame["train.source"] == "own"]
+    own = frame[(frame["train.source"] == "own") & (frame["seed"] == frame["seed"].min())]
     sizes = update_sizes(own, runs.steps).groupby([own["model"], own["lr"]]).mean().dropna()
     missing = next(((m, r) for m in models for r in rates if (m, r) not in sizes.index), None)
     if missing is not None:

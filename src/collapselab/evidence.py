@@ -9,7 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collapselab.comparisons import CONTROL, LOOKING, condition, distinct, equal_update_sets, num_parameters
+from collapselab.comparisons import (
+    CONTROL,
+    JUDGING,
+    LOOKING,
+    condition,
+    distinct,
+    equal_update_sets,
+    num_parameters,
+    trajectory,
+)
 from collapselab.frames import Runs
 from collapselab.hazards import hazard_ratio, log_rank_trend
 from collapselab.statistics import LEVEL, Interval, mean_interval, mean_test, rank_agreement, share_interval
@@ -75,7 +84,8 @@ def early_rise(material: Material) -> Finding:
     if rise.empty:
         return _missing("needs own-text runs with validation loss at step 0 and at an early step before onset")
     used = own.loc[rise.index]
-    arm = condition(used, ("stop.",))
+    first_text = used["data"].str.split(",").str[0]
+    arm = condition(used.assign(data=first_text), ("stop.", *JUDGING))
     num_rising = int((rise.groupby(arm).mean() > 0).sum())
     note = f"rises in {num_rising} of {arm.nunique()} arms"
     by_seed = _seed_means(rise, used["seed"], arm)
@@ -88,8 +98,9 @@ def own_loss_vanishes(material: Material) -> Finding:
     """H3: the share of the loss on own text that is left at the last step (last/first), in runs to total collapse.
 
     Each seed's mean over its arms is one value: t-test against .10, below which the loss counts as almost 0. Refuted
-    if the interval lies above .10. By default a run stops at total collapse, where its loss may still be falling; if
-    some went on past it (`stop.on_collapse` false), they alone are judged.
+    if the interval lies above .10. A run that stops at total collapse may end while its loss is still falling. So if
+    some were to go on past it (`stop.on_collapse` false), they alone are judged, and the note has the share at total
+    collapse of the others.
     """
     names = ["total_collapse_step", "train_nll_first", "train_nll_last"]
     own = _own(material.runs)
@@ -97,15 +108,22 @@ def own_loss_vanishes(material: Material) -> Finding:
     own = own[values.notna().all(axis=1)]
     if own.empty:
         return _missing("needs finished own-text runs that reached total collapse")
-    went_on = own["last_step"] > own["total_collapse_step"]
-    own = own[went_on] if went_on.any() else own
     share = (values["train_nll_last"] / values["train_nll_first"]).loc[own.index].astype(float)
-    by_seed = _seed_means(share, own["seed"], condition(own, ("data", "eval.", "stop.")))
+    went_on = own["stop.on_collapse"] == False  # noqa: E712
+    stopped = share[~went_on]
+    own = own[went_on] if went_on.any() else own
+    share = share.loc[own.index]
+    by_seed = _seed_means(share, own["seed"], trajectory(own))
     effect, test = mean_interval(by_seed), mean_test(by_seed, ALMOST_ZERO_SHARE)
     is_refuted = effect.low is not None and effect.low > ALMOST_ZERO_SHARE
     support = None if test.statistic is None else -test.statistic
     note = f"{int((share < ALMOST_ZERO_SHARE).sum())} of {len(own)} collapsed runs end below a tenth"
-    note += ", some steps past total collapse" if went_on.any() else ", at total collapse"
+    if went_on.any():
+        past = (own["last_step"] - own["total_collapse_step"]).astype(float)
+        note += f", {past.min():.0f} to {past.max():.0f} steps past total collapse"
+        note += f"; a share of {stopped.mean():.2g} is left at it in {len(stopped)} others" if len(stopped) else ""
+    else:
+        note += ", at total collapse"
     return _finding(effect, test.p_value, support, is_refuted, own, note)
 
 
@@ -160,7 +178,7 @@ def texts_agree(material: Material) -> Finding:
     if len(table.columns) < 2 or table.columns[0] != 0:
         return _missing(f"needs losses on {' and '.join(texts)} at step 0 and a later one that all runs have")
     rise = (table.iloc[:, -1] - table.iloc[:, 0]).rename("rise").reset_index()
-    arm = condition(own, ("data", "stop.")).set_axis(own["run"])
+    arm = condition(own, ("data", "stop.", *JUDGING)).set_axis(own["run"])
     by_arm = rise.groupby([rise["run"].map(arm), "text"])["rise"].mean().unstack("text").reindex(columns=texts).dropna()
     if len(by_arm) < 2:
         return _missing(f"needs own-text runs of two arms or more with losses on {' and '.join(texts)}")
@@ -183,7 +201,7 @@ def controls_stay_healthy(material: Material) -> Finding:
     A control counts in the share if it collapsed, or was seen up to the last onset of the own-text runs beside it.
     Controls are judged by probes; where own-text runs were too, only those are compared with.
     """
-    seen = material.trajectories
+    seen = distinct(material.runs, judged_by="probe")
     beside = seen.assign(stratum=condition(seen, (*LOOKING, *CONTROL)))
     beside = beside[beside["train.source"].isin(["own", *CONTROLS])]
     parts = {kind: _beside_own(beside, kind) for kind in CONTROLS}

@@ -43,7 +43,7 @@ def authors_code() -> RunConfig:
 def demo() -> RunConfig:
     """The paper's loop on a model shipped with the package, from its pretrained state to total collapse.
 
-    Command: `make demo`, or `collapselab run demo`.
+    Command: `collapselab run demo`.
     Expected: total collapse after some 60 to 80 steps, within a minute on two cores.
     """
     return RunConfig(model="builtin:micro", data=("austen", "moby-dick"), optim=Optimizer(lr=5e-5))

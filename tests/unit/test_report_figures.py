@@ -302,9 +302,9 @@ def test_what_there_is_no_room_for_is_said(sweep: Runs, monkeypatch: pytest.Monk
     assert not any("not shown" in caption for caption in captions.values())
     monkeypatch.setattr(plans, "MAX_MODELS", 1)
     monkeypatch.setattr(plans, "MAX_SURVIVAL_PANELS", 1)
-    assert FIGURES["figure-2"].caption(sweep).endswith("1 further model is not shown.")
-    assert FIGURES["survival-by-learning-rate"].caption(sweep).endswith("1 further model is not shown.")
-    assert FIGURES["survival-by-size"].caption(sweep).endswith("1 further learning rate is not shown.")
+    assert FIGURES["figure-2"].caption(sweep).endswith("2 further arms are not shown.")
+    assert FIGURES["survival-by-learning-rate"].caption(sweep).endswith("2 further arms are not shown.")
+    assert FIGURES["survival-by-size"].caption(sweep).endswith("2 further arms are not shown.")
 
 
 def test_arms_are_named_by_what_tells_them_apart(odd: Runs) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from collapselab.comparisons import LOOKING, condition, num_parameters
+from collapselab.comparisons import LOOKING, condition, num_parameters, trajectory
 from collapselab.frames import Runs
 from collapselab.overrides import settings
 from collapselab.report.table_files import readable
@@ -80,14 +80,19 @@ def main_runs(table: Frame) -> Frame:
     return largest.sort_values(["size", "model_label", "lr", "seed"], kind="stable")
 
 
-def once(table: Frame) -> Frame:
-    """Each trajectory once: of runs that differ only in what looks at them or ends them (`comparisons.LOOKING`).
+def drawn_once(table: Frame) -> Frame:
+    """The runs, each trajectory (`comparisons.trajectory`) once.
 
-    One that ended by total collapse stands for those that went on past it, else the longest for the others.
+    A run whose samples show the collapse stands for those that probes judge; among these one that ended by total
+    collapse for those that went on past it; among these the longest.
     """
-    ordered = table.assign(stopped=table["ending"] == ENDINGS["collapsed"])
-    ordered = ordered.sort_values(["stopped", "last_step"], ascending=False, kind="stable")
-    return table[table.index.isin(ordered.drop_duplicates(["arm", "seed"]).index)]
+    ordered = table.assign(
+        trajectory=trajectory(table),
+        own_samples=table["collapse.source"] == "stream",
+        stopped=table["ending"] == ENDINGS["collapsed"],
+    )
+    ordered = ordered.sort_values(["own_samples", "stopped", "last_step"], ascending=False, kind="stable")
+    return table[table.index.isin(ordered.drop_duplicates(["trajectory", "seed"]).index)]
 
 
 def shown_run(table: Frame, sampled: Set[str]) -> str | None:

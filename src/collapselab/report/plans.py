@@ -10,7 +10,7 @@ import pandas as pd
 
 from collapselab.comparisons import UPDATE_STEPS, distinct, equal_update_sets
 from collapselab.frames import Runs
-from collapselab.report.groups import main_runs, once, run_table, shown_run
+from collapselab.report.groups import drawn_once, main_runs, run_table, shown_run
 from collapselab.report.loss_curves import Layout
 from collapselab.report.onset_figures import OnsetPanel
 from collapselab.report.theme import short
@@ -44,17 +44,17 @@ def by_learning_rate(runs: Runs, position: int) -> LossPlan | None:
 
     Where models share two learning rates or more, those that only one model had are left out.
     """
-    table = once(_with_text(main_runs(run_table(runs)), runs, position))
+    table = drawn_once(_with_text(main_runs(run_table(runs)), runs, position))
     if table.empty:
         return None
-    num_models = table["model_label"].nunique()
+    num_arms = _num_arms(table)
     most = table["model_label"].value_counts(sort=True).index[:MAX_MODELS]
     table = _at_shared_rates(table[table["model_label"].isin(most)])
     has_one_text = table["text"].nunique() == 1
     panel = table["model_label"] if has_one_text else table["model_label"] + ", " + table["text"]
     table = table.assign(panel=panel, curve=table["lr"].map(short))
     layout = Layout(_unique(table["panel"]), _rates(table), "learning rate", ordered=True)
-    return LossPlan(table, layout, _left_out(num_models - len(most), "model"))
+    return LossPlan(table, layout, _left_out(num_arms - _num_arms(table), "arm"))
 
 
 def by_arm(runs: Runs) -> LossPlan | None:
@@ -62,7 +62,7 @@ def by_arm(runs: Runs) -> LossPlan | None:
 
     Of all models and learning rates the ones with most such arms.
     """
-    table = once(_with_text(run_table(runs), runs, 0))
+    table = drawn_once(_with_text(run_table(runs), runs, 0))
     if table.empty:
         return None
     place = table.groupby(["model", "lr", "text"])["rest"].nunique()
@@ -95,13 +95,13 @@ def rates_survived(runs: Runs) -> OnsetPlan | None:
     table = _judged(runs)
     if len(table) < 2:
         return None
+    num_arms = _num_arms(table)
     table = _at_shared_rates(table)
-    table = table.assign(curve=table["lr"].map(short))
-    rates, models = _rates(table), _unique(table["model_label"])
+    models = _unique(table["model_label"])[:MAX_SURVIVAL_PANELS]
+    table = table[table["model_label"].isin(models)].assign(curve=table["lr"].map(short))
+    rates, left_out = _rates(table), _left_out(num_arms - _num_arms(table), "arm")
     panels = [OnsetPanel(model, table[table["model_label"] == model], rates, "learning rate") for model in models]
-    num_left_out = len(models) - MAX_SURVIVAL_PANELS
-    shown = slice(MAX_SURVIVAL_PANELS)
-    return OnsetPlan(tuple(panels[shown]), tuple(models[shown]), _left_out(num_left_out, "model"))
+    return OnsetPlan(tuple(panels), tuple(models), left_out)
 
 
 def sizes_survived(runs: Runs) -> OnsetPlan | None:
@@ -113,9 +113,10 @@ def sizes_survived(runs: Runs) -> OnsetPlan | None:
     shared = shared.assign(curve=shared["model_label"])
     models = _unique(shared["model_label"])
     parts = [(rate, part) for rate, part in shared.groupby("lr") if part["model_label"].nunique() > 1]
+    parts = parts[:MAX_SURVIVAL_PANELS]
     panels = [OnsetPanel(f"learning rate {short(rate)}", part, models, "model") for rate, part in parts]
-    left_out = _left_out(len(panels) - MAX_SURVIVAL_PANELS, "learning rate")
-    return OnsetPlan(tuple(panels[:MAX_SURVIVAL_PANELS]), tuple(models), left_out) if panels else None
+    left_out = _left_out(_num_arms(table) - sum(_num_arms(part) for _, part in parts), "arm")
+    return OnsetPlan(tuple(panels), tuple(models), left_out) if panels else None
 
 
 def one_run(runs: Runs) -> Mapping[str, Any] | None:
@@ -180,6 +181,10 @@ def _equal_updates(table: Frame, steps: Frame) -> OnsetPanel | None:
     names = {number: f"{short(float(f'{size:.2g}'))}" for number, size in sizes.items()}
     part = part.assign(curve=part["set"].map(names))
     return OnsetPanel("at equal update sizes", part, list(dict.fromkeys(names.values())), "relative update")
+
+
+def _num_arms(table: Frame) -> int:
+    return len(table[["model", "lr", "rest"]].drop_duplicates())
 
 
 def _left_out(number: int, what: str) -> str:
