@@ -28,7 +28,7 @@ NUM_KEPT = 2
 
 
 @dataclass(frozen=True)
-class State:
+class Contents:
     """What a checkpoint holds, by reference: the tensors of weights and of the optimiser by name, and their model."""
 
     loaded: LoadedModel
@@ -36,15 +36,15 @@ class State:
     moments: dict[str, Tensor]
 
 
-def gather(loaded: LoadedModel, optimizer: torch.optim.Optimizer) -> State:
+def contents(loaded: LoadedModel, optimizer: torch.optim.Optimizer) -> Contents:
     """The state as it is now; the tensors are those of the model, and change when it is updated.
 
     Gathered while nothing else uses the model: a forward pass in bfloat16 puts copies in the place of its parameters.
     """
-    return State(loaded, _weights(loaded), _optimizer_tensors(loaded, optimizer))
+    return Contents(loaded, _weights(loaded), _optimizer_tensors(loaded, optimizer))
 
 
-def save_checkpoint(folder: Path, state: State, step: int, run_id: str) -> None:
+def save_checkpoint(folder: Path, contents: Contents, step: int, run_id: str) -> None:
     """Writes the state before step `step`, to a temporary name first.
 
     Raises:
@@ -58,15 +58,15 @@ def save_checkpoint(folder: Path, state: State, step: int, run_id: str) -> None:
             shutil.rmtree(leftover)
         temporary.mkdir(parents=True)
         try:
-            save_file(state.weights, temporary / "model.safetensors", metadata={"format": "pt"})
-            save_file(state.moments, temporary / "optimizer.safetensors")
+            save_file(contents.weights, temporary / "model.safetensors", metadata={"format": "pt"})
+            save_file(contents.moments, temporary / "optimizer.safetensors")
         except SafetensorError as error:
             raise OSError(str(error)) from error
-        state.loaded.model.config.save_pretrained(temporary)
-        (temporary / "tokenizer.json").write_text(state.loaded.tokenizer.backend.to_str(), encoding="utf-8")
+        contents.loaded.model.config.save_pretrained(temporary)
+        (temporary / "tokenizer.json").write_text(contents.loaded.tokenizer.backend.to_str(), encoding="utf-8")
         digests = {name: _sha256(temporary / name) for name in ("model.safetensors", "optimizer.safetensors")}
-        identity = {"schema": SCHEMA_VERSION, "step": step, "run_id": run_id, "sha256": digests}
-        write_json(temporary / "state.json", identity)
+        state = {"schema": SCHEMA_VERSION, "step": step, "run_id": run_id, "sha256": digests}
+        write_json(temporary / "state.json", state)
         for file in temporary.iterdir():
             _fsync(file)
         temporary.rename(final)
@@ -110,8 +110,8 @@ class BackgroundWriter:
         """Begins to write the state before step `step`."""
         self.wait()
         self._weights_in_use.acquire()
-        state = gather(self._loaded, self._optimizer)
-        self._thread = threading.Thread(target=self._write, args=(state, step), name="checkpoint")
+        now = contents(self._loaded, self._optimizer)
+        self._thread = threading.Thread(target=self._write, args=(now, step), name="checkpoint")
         self._thread.start()
 
     def wait(self) -> None:
@@ -126,9 +126,9 @@ class BackgroundWriter:
         if self._error is not None:
             raise self._error
 
-    def _write(self, state: State, step: int) -> None:
+    def _write(self, contents: Contents, step: int) -> None:
         try:
-            save_checkpoint(self._folder, state, step, self._run_id)
+            save_checkpoint(self._folder, contents, step, self._run_id)
         except BaseException as error:  # told in the run's own thread
             self._error = error
         finally:

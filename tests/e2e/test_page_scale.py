@@ -16,7 +16,7 @@ from collapselab.report.page import write_page
 from report_runs import write_run
 
 NUM_RUNS, NUM_STEPS, MEGABYTE = 100, 1000, 1e6
-PATIENCE = 4  # how much slower than the target a busy machine of continuous integration may be
+PATIENCE = 2  # how much slower than the target a busy machine of continuous integration may be
 
 
 @pytest.fixture(scope="module")

@@ -274,7 +274,8 @@ def test_the_loss_left_is_judged_past_collapse_where_runs_went_on() -> None:
     h3 = verdicts([*stopped, *went_on])["H3"]
     assert (h3.verdict, h3.num_runs) == ("holds", 5)
     assert h3.effect == pytest.approx(0.02, rel=0.1)
-    assert h3.note.endswith("some steps past total collapse")
+    assert "20 to 20 steps past total collapse; a share of 0.3" in h3.note
+    assert h3.note.endswith("is left at it in 5 others")
 
 
 def test_arms_that_do_not_rise_are_counted() -> None:

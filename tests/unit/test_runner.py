@@ -241,7 +241,7 @@ def test_a_checkpoint_holds_the_weights_while_a_pass_in_bfloat16_hides_them(
     update(loaded.model, optimizer, loaded.model(input_ids=torch.tensor([[1, 2, 3]])).logits.square().mean(), None)
     expected = {name: p.detach().clone() for name, p in loaded.model.named_parameters()}
     may_write = threading.Event()
-    monkeypatch.setattr(checkpoint, "disk_errors", lambda folder: may_write.wait() and nullcontext())
+    monkeypatch.setattr(checkpoint, "disk_errors", lambda folder: may_write.wait(20) and nullcontext())
     hidden = {name: torch.zeros_like(p) for name, p in loaded.model.named_parameters()}
 
     def pass_in_the_middle() -> None:

@@ -45,7 +45,7 @@ def _dispatch(arguments: list[str]) -> int:
         _tell(error)
         return error.exit_code
     except KeyboardInterrupt:
-        _tell(CollapselabError("stopped", "a run that had begun goes on with --resume"))
+        _tell(CollapselabError("stopped", "repeat the command; collapselab run goes on with --resume"))
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone
         sys.stderr.close()

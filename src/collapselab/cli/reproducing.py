@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,9 +17,11 @@ from collapselab.cli.overview import duration
 from collapselab.cli.reporting import load, write_report
 from collapselab.cli.sweeping import carry_out_shown, check_numbers, print_plan, raise_what_is_left, shares
 from collapselab.cli.text import stdout_console
-from collapselab.sweep.grid import Sweep
+from collapselab.errors import InputError
+from collapselab.rundir import RunDir
+from collapselab.sweep.grid import Sweep, expand
 from collapselab.sweep.schedule import Task, place
-from collapselab.sweep.tiers import EQUAL_UPDATES, equal_updates, load_tier, plan
+from collapselab.sweep.tiers import EQUAL_UPDATES, Tier, about_equal_updates, equal_updates, load_tier, plan
 
 if TYPE_CHECKING:  # pandas takes a third of a second, which --help need not wait for
     from collapselab.frames import Runs
@@ -30,6 +32,7 @@ def reproduce(
     quick: bool = False,
     seeds: int | None = None,
     out: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    device: Literal["cpu", "cuda"] = "cpu",
     workers: int | None = None,
     retries: int = 1,
     dry_run: bool = False,
@@ -44,46 +47,89 @@ def reproduce(
         quick: fewer models, learning rates and seeds; builtin: a few minutes on two cores
         seeds: runs of each arm; by default 5 for builtin, 3 otherwise, and 3 or 2 with --quick
         out: the folder of runs/, figures/ and report.html; by default runs/reproduce-<tier>, with -quick
+        device: where the models run
         workers: runs side by side; by default what cores and memory allow
         retries: how often a failed run is tried again
         dry_run: list the runs and the time they may take, and stop
         data_dir: where texts lie or are downloaded to (also COLLAPSELAB_DATA)
     """
     check_numbers(workers, retries)
-    asked, out = load_tier(tier, seeds, quick=quick), out or Path("runs") / _folder(tier, quick=quick)
+    asked = load_tier(tier, seeds, quick=quick, device=device)
+    out = out or Path("runs") / (f"reproduce-{tier}" + ("-quick" if quick else ""))
+    _check_folder(out)
     tasks = _tasks(asked.sweeps, out)
     if dry_run:
-        print_plan(tasks, shares(tasks, workers), out / "runs", json=False)
-        if asked.sized:
-            _note(f"then runs of {' and '.join(asked.sized[1:])} at rates that make their updates equally large")
+        expected = [*tasks, *_expected(asked, tasks, out)]
+        print_plan(expected, shares(expected, workers), out / "runs", json=False)
         return
-    started, asked_for = time.monotonic(), {"tier": tier, "quick": quick, "seeds": seeds}
-    stopped = carry_out_shown(tasks, shares(tasks, workers), retries, data_dir, asked_for)
-    if asked.sized and all(task.state == "done" for task in tasks):
-        matched = {EQUAL_UPDATES: equal_updates(asked, load([out / "runs"]))}
-        tasks, num_done = _tasks({**asked.sweeps, **matched}, out), len(tasks)
-        stopped = carry_out_shown(tasks[num_done:], shares(tasks[num_done:], workers), retries, data_dir, asked_for)
-    if stopped:
-        raise_what_is_left(tasks, stopped=True)
+
+    def carry_out(tasks: Sequence[Task]) -> None:
+        asked_for = {"tier": tier, "quick": quick, "seeds": seeds}
+        if tasks and carry_out_shown(tasks, shares(tasks, workers), retries, data_dir, asked_for):
+            raise_what_is_left(tasks, stopped=True)
+
+    started = time.monotonic()
+    carry_out(tasks)
+    matched = _matched(asked, tasks, out)
+    carry_out(matched)
+    tasks = [*tasks, *matched]
     _note(f"runs: {duration(time.monotonic() - started)}")
-    _write(out, f"Collapse of self-trained language models: {tier}" + (", quick" if quick else ""))
-    raise_what_is_left(tasks, stopped=False)
+    title = f"Collapse of self-trained language models: {tier}" + (", quick" if quick else "")
+    try:
+        _write(tasks, out, title)
+    finally:
+        raise_what_is_left(tasks, stopped=False)
 
 
-def _folder(tier: str, *, quick: bool) -> str:
-    return f"reproduce-{tier}" + ("-quick" if quick else "")
+def _check_folder(out: Path) -> None:
+    """Refuses what would be found out only after all runs."""
+    for path in (out, out / "runs", out / "figures"):
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path} is not a folder", "choose another folder with --out")
+    if (out / "report.html").is_dir():
+        raise InputError(f"{out / 'report.html'} is a folder", "choose another folder with --out")
 
 
 def _tasks(sweeps: Mapping[str, Sweep], out: Path) -> list[Task]:
     """A task for each run, in a folder of its sweep below `out`/runs."""
-    named = [replace(run, name=f"{name}/{run.name}") for name, runs in plan(sweeps).items() for run in runs]
-    return place(named, out / "runs")
+    tasks: list[Task] = []
+    for name, runs in plan(sweeps).items():
+        for task in place(runs, out / "runs" / name):
+            tasks.append(replace(task, run=replace(task.run, name=f"{name}/{task.run.name}")))
+    return tasks
 
 
-def _write(out: Path, title: str) -> None:
-    """Verdicts on standard output, the page and all files below `out`."""
-    started = time.monotonic()
-    runs = load([out / "runs"])
+def _matched(asked: Tier, tasks: Sequence[Task], out: Path) -> list[Task]:
+    """The runs at equal update size, whose learning rates the finished ones tell."""
+    if not asked.sized:
+        return []
+    try:
+        matched = equal_updates(asked, load(_begun(tasks)))
+    except InputError as error:
+        _note(f"{EQUAL_UPDATES} is left out: {error.message}")
+        return []
+    return _tasks({**asked.sweeps, EQUAL_UPDATES: matched}, out)[len(tasks) :]
+
+
+def _expected(asked: Tier, tasks: Sequence[Task], out: Path) -> list[Task]:
+    """Those runs, or as many like them while their learning rates are unknown."""
+    if not asked.sized or all(task.state == "done" for task in tasks):
+        return _matched(asked, tasks, out)
+    folder = out / "runs" / EQUAL_UPDATES
+    about = [replace(run, name=f"{EQUAL_UPDATES}/about-{run.name}") for run in expand(about_equal_updates(asked))]
+    return [Task(run, folder / run.name) for run in about]
+
+
+def _begun(tasks: Sequence[Task]) -> list[Path]:
+    return [task.path for task in tasks if RunDir(task.path).holds_a_run()]
+
+
+def _write(tasks: Sequence[Task], out: Path, title: str) -> None:
+    """Verdicts on standard output, the page and all files below `out`; nothing if no run began."""
+    started, paths = time.monotonic(), _begun(tasks)
+    if not paths:
+        return
+    runs = load(paths)
     _print_verdicts(runs)
     write_report(runs, out / "report.html", out / "figures", title)
     _note(f"verdicts, figures, tables and page: {duration(time.monotonic() - started)}")

@@ -179,7 +179,9 @@ def raise_what_is_left(tasks: Sequence[Task], *, stopped: bool) -> None:
         message = f"{len(failed)} of {len(tasks)} runs failed: " + "; ".join([*told_first, *more])
         raise RunFailed(message, f"see {failed[0].log}; then {again}")
     if undone:
-        raise Interrupted(f"{undone} of {len(tasks)} runs reached their wall time (stop.max_seconds)", again)
+        raise Interrupted(
+            f"{undone} of {len(tasks)} runs were stopped, or reached their wall time (stop.max_seconds)", again
+        )
 
 
 def _table(*columns: str) -> Table:

@@ -64,10 +64,10 @@ def labels(runs: Runs) -> list[str]:
     ranked = sorted(chosen, key=lambda name: (*ALWAYS_IN_LABEL, name).index(name))
     rows = cast(list[dict[str, Any]], frame.to_dict("records"))
     found = [" · ".join(_labelled(name, row[name]) for name in ranked) for row in rows]
-    names = [visible(str(row["run"])) for row in rows]
+    folders = [visible(str(row["run"])) for row in rows]
     return [
-        label if label and found.count(label) == 1 else " · ".join(filter(None, (label, name)))
-        for label, name in zip(found, names, strict=True)
+        label if label and found.count(label) == 1 else " · ".join(filter(None, (label, folder)))
+        for label, folder in zip(found, folders, strict=True)
     ]
 
 

@@ -6,15 +6,17 @@ docs/reproduce.md says what each part is for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from collapselab import presets
-from collapselab.comparisons import equal_update_rates
 from collapselab.config import RunConfig
 from collapselab.errors import InputError, nearest
-from collapselab.frames import Runs
 from collapselab.overrides import override
-from collapselab.sweep.grid import PlannedRun, Sweep, expand
+from collapselab.sweep.grid import PlannedRun, Sweep, expand, rebase
+
+if TYPE_CHECKING:  # pandas takes a third of a second, which --help need not wait for
+    from collapselab.frames import Runs
 
 EQUAL_UPDATES = "equal-updates"
 
@@ -86,7 +88,7 @@ def smollm2(num_seeds: int | None, *, quick: bool) -> Tier:
 
 
 def gpt2(num_seeds: int | None, *, quick: bool) -> Tier:
-    """The paper's models: GPT-2 at five learning rates, four sizes at 2e-5, controls, equal updates."""
+    """The paper's models: GPT-2 at five learning rates, four sizes at two of them, controls, equal updates."""
     seeds = tuple(range(num_seeds or (2 if quick else 3)))
     base = override(presets.paper(), {"eval.full_every": 0} if quick else {})
     rates = (4e-5, 8e-5) if quick else (5e-6, 1e-5, 2e-5, 4e-5, 8e-5)
@@ -110,8 +112,8 @@ def gpt2(num_seeds: int | None, *, quick: bool) -> Tier:
 TIERS: dict[str, Callable[..., Tier]] = {"builtin": builtin, "smollm2": smollm2, "gpt2": gpt2}
 
 
-def load_tier(name: str, num_seeds: int | None, *, quick: bool) -> Tier:
-    """A tier by its name.
+def load_tier(name: str, num_seeds: int | None = None, *, quick: bool = False, device: str = "cpu") -> Tier:
+    """A tier by its name, for any number of seeds and a device.
 
     Raises:
         InputError: an unknown name, or fewer seeds than one.
@@ -120,7 +122,8 @@ def load_tier(name: str, num_seeds: int | None, *, quick: bool) -> Tier:
         raise InputError(f"unknown tier {name!r}", nearest(name, TIERS))
     if num_seeds is not None and num_seeds < 1:
         raise InputError(f"--seeds must be at least 1, received {num_seeds}", "two or more give intervals")
-    return TIERS[name](num_seeds, quick=quick)
+    tier = TIERS[name](num_seeds, quick=quick)
+    return replace(tier, sweeps={part: rebase(sweep, {"device": device}) for part, sweep in tier.sweeps.items()})
 
 
 def plan(sweeps: Mapping[str, Sweep]) -> dict[str, list[PlannedRun]]:
@@ -141,9 +144,19 @@ def equal_updates(tier: Tier, runs: Runs) -> Sweep:
     Raises:
         InputError: the runs of a model at one of the rates are missing.
     """
+    from collapselab.comparisons import equal_update_rates
+
+    return _sized(tier, equal_update_rates(runs, tier.sized, tier.sized_rates))
+
+
+def about_equal_updates(tier: Tier) -> Sweep:
+    """What `equal_updates` will be like before the rates are known: as many runs of the same models."""
+    return _sized(tier, {(model, rate): rate for rate in tier.sized_rates for model in tier.sized[1:]})
+
+
+def _sized(tier: Tier, rates: Mapping[tuple[str, float], float]) -> Sweep:
     own = next(iter(tier.sweeps.values()))
-    matched = equal_update_rates(runs, tier.sized, tier.sized_rates)
-    listed = [{"model": model, "optim.lr": rate} for (model, _), rate in matched.items()]
+    listed = [{"model": model, "optim.lr": rate} for (model, _), rate in rates.items()]
     return Sweep(own.base, {"seed": own.grid["seed"]}, listed=listed)
 
 
