@@ -12,6 +12,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from collapselab.errors import InputError
 from collapselab.records import dumps
 from collapselab.rundir import RunDir, read_json, read_lines
 
@@ -20,19 +21,26 @@ DIGITS = 6
 EVENTS = ("onset_step", "total_collapse_step", "last_step")
 
 
-def main() -> None:
-    """Writes one archive of all run directories below a folder, in the order of their names."""
-    folder, out = map(Path, sys.argv[1:])
+def pack(folder: Path, out: Path) -> int:
+    """Writes one archive of all run directories below a folder, in the order of their names; returns their number.
+
+    Raises:
+        InputError: there is none; an archive that is there already stays.
+    """
     paths = sorted(p.parent for p in folder.rglob("config.json") if RunDir(p.parent).holds_a_run())
+    if not paths:
+        raise InputError(f"{folder}: no run directory lies here", "give a folder made by `collapselab reproduce`")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(out, "w:xz", preset=9) as archive:
+    temporary = out.with_name(f"{out.name}.tmp")
+    with tarfile.open(temporary, "w:xz", preset=9) as archive:
         for path in paths:
             for name, text in thinned(RunDir(path)).items():
                 member = tarfile.TarInfo(f"{path.relative_to(folder).as_posix()}/{name}")
                 data = text.encode()
                 member.size = len(data)
                 archive.addfile(member, io.BytesIO(data))
-    sys.stdout.write(f"{out}: {len(paths)} runs, {out.stat().st_size / 1e6:.1f} MB\n")
+    temporary.replace(out)
+    return len(paths)
 
 
 def thinned(rundir: RunDir) -> dict[str, str]:
@@ -54,4 +62,7 @@ def rounded(line: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    source, target = map(Path, sys.argv[1:])
+    sys.stdout.write(f"{target}: {pack(source, target)} runs, {target.stat().st_size / 1e6:.1f} MB\n")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from collapselab import presets
-from collapselab.cli import main
+from collapselab.cli import main, reproducing
 from collapselab.overrides import override
 from collapselab.rundir import read_json
 from collapselab.sweep import tiers
 from collapselab.sweep.grid import Sweep
+from collapselab.sweep.schedule import Task
 from collapselab.sweep.tiers import Tier
 
-SMALL = {
+CLAIMS = ["H1", "H2", "H3", "H4", "H4b", "H5", "H6"]
+SMALL: dict[str, object] = {
     "generate.max_new_tokens": 16,
     "eval.protocol": "windows[20,2]",
     "eval.full_every": 0,
@@ -24,10 +28,18 @@ SMALL = {
 
 
 def tiny_tier(num_seeds: int | None, *, quick: bool) -> Tier:
+    grid = {"optim.lr": (1e-4, 2e-4), "model": ("builtin:nano", "builtin:micro"), "seed": tuple(range(num_seeds or 2))}
     base = override(presets.demo(), SMALL)
-    grid = {"optim.lr": (1e-4, 2e-4), "model": ("builtin:nano", "builtin:micro"), "seed": range(num_seeds or 2)}
-    grid = {name: list(values) for name, values in grid.items()}
     return Tier({"own-text": Sweep(base, grid)}, sized=("builtin:micro", "builtin:nano"), sized_rates=(2e-4,))
+
+
+def broken_tier(num_seeds: int | None, *, quick: bool) -> Tier:
+    """Two runs of micro, and one of a folder that holds no model."""
+    base = override(presets.demo(), SMALL)
+    good = Sweep(base, {"optim.lr": (1e-4, 2e-4), "seed": (0,)})
+    bad = Sweep(base, {"model": ("/no/such/model",), "seed": (0,)})
+    sized = ("builtin:micro", "builtin:nano")
+    return Tier({"own-text": good, "bad": bad}, sized=sized, sized_rates=(2e-4,))
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str, str]:
@@ -39,38 +51,100 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, s
 @pytest.fixture(autouse=True)
 def small_builtin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(tiers.TIERS, "builtin", tiny_tier)
+    monkeypatch.setenv("COLUMNS", "200")
 
 
-def test_one_command_makes_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_command_makes_everything_and_more_seeds_are_added(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "all"
-    code, printed, told = call(capsys, "--quick", "--out", str(out))
+    code, printed, told = call(capsys, "--seeds", "1", "--out", str(out))
     assert code == 0, told
-    assert [line.split()[0] for line in printed.splitlines() if line.startswith("H")] == [
-        "H1", "H2", "H3", "H4", "H4b", "H5", "H6",
-    ]  # fmt: skip
-    runs = sorted(path.parent.relative_to(out).as_posix() for path in out.glob("runs/*/*/summary.json"))
-    assert len(runs) == 2 * 2 * 2 + 2
-    (matched,) = {read_json(out / run / "config.json")["config"]["optim"]["lr"] for run in runs if "equal" in run}
-    assert 2e-4 < matched < 3e-4, "nano's updates are smaller than micro's at an equal rate"
+    assert [line.split()[0] for line in printed.splitlines() if line.startswith("H")] == CLAIMS
+    first = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/steps.jsonl")}
+    assert len(first) == 2 * 2 + 1
     for name in ("report.html", "figures/figure-2.svg", "figures/hypotheses.csv", "figures/runs.tex"):
         assert (out / name).stat().st_size > 0
 
-    before = {path: path.stat().st_mtime_ns for path in out.glob("runs/**/steps.jsonl")}
-    code, again, _ = call(capsys, "--quick", "--out", str(out))
-    assert code == 0 and again == printed
-    assert {path: path.stat().st_mtime_ns for path in out.glob("runs/**/steps.jsonl")} == before
+    code, printed, told = call(capsys, "--out", str(out))
+    assert code == 0, told
+    now = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/steps.jsonl")}
+    assert len(now) == 2 * len(first), "two seeds"
+    assert first.items() <= now.items(), "finished runs are kept"
+    matched = {read_json(path)["config"]["optim"]["lr"] for path in out.glob("runs/equal-updates/*/config.json")}
+    assert len(matched) == 1, "a further seed does not move the rate"
+    assert 2e-4 < matched.pop() < 3e-4, "nano's updates are smaller than micro's at an equal rate"
+    code, again, _ = call(capsys, "--out", str(out))
+    assert code == 0
+    assert again == printed
+    assert {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/steps.jsonl")} == now
+
+    # Runs of a further seed are there, but were not asked for.
+    call(capsys, "--seeds", "1", "--out", str(out))
+    listed = csv.DictReader((out / "figures" / "runs.csv").read_text().splitlines())
+    assert {row["seed"] for row in listed} == {"0"}
 
 
-def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, printed, told = call(capsys, "--quick", "--seeds", "1", "--dry-run", "--out", str(tmp_path / "all"))
+def test_a_failed_run_is_told_and_the_others_are_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "all"
+    monkeypatch.setitem(tiers.TIERS, "builtin", broken_tier)
+    code, printed, told = call(capsys, "--seeds", "1", "--retries", "0", "--out", str(out))
+    assert code == 1
+    assert "1 of 3 runs failed" in told
+    assert "equal-updates is left out: no own-text run of builtin:nano" in told
+    assert "H1" in printed
+    assert (out / "report.html").exists()
+
+
+def test_where_nothing_can_run_the_cause_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SMALL, "train.source", "real")
+    monkeypatch.setitem(SMALL, "train.real_text", "/no/such/text")
+    code, _, told = call(capsys, "--seeds", "1", "--retries", "0", "--out", str(tmp_path / "all"))
+    assert code == 1
+    assert "4 of 4 runs failed" in told
+    assert "/no/such/text" in told
+
+
+def test_a_stop_in_the_first_sweeps_ends_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def stopped(tasks: Sequence[Task], *_: object) -> bool:
+        asked.append(len(tasks))
+        for task in tasks:
+            task.state = "done"
+        return True
+
+    monkeypatch.setattr(reproducing, "carry_out_shown", stopped)
+    code, _, _ = call(capsys, "--seeds", "1", "--out", str(tmp_path / "all"))
+    assert code == 75
+    assert asked == [4]
+
+
+def test_a_dry_run_lists_everything_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, printed, _ = call(capsys, "--seeds", "1", "--dry-run", "--out", str(tmp_path / "all"))
     assert code == 0
     assert printed.count("own-text/lr-") == 4
-    assert "builtin:nano at rates that make their updates equally large" in told
+    assert printed.count("equal-updates/about-seed-0-model-builtin-nano") == 1
+    assert "5 runs" in printed
     assert not (tmp_path / "all").exists()
 
 
 def test_a_mistake_is_told_before_anything_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (("--seeds", "0"), ("--workers", "0"), ("--tier", "gpt-2"), ("--retries", "-1")):
         code, _, told = call(capsys, *arguments, "--out", str(tmp_path / "all"))
-        assert code == 2 and "Traceback" not in told, told
+        assert code == 2, told
+        assert "Traceback" not in told
     assert not (tmp_path / "all").exists()
+    for wrong in ("file", "folder/report.html/x"):
+        (tmp_path / wrong).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / wrong).touch()
+    for out, rule in {"file": "is not a folder", "folder": "is a folder"}.items():
+        code, _, told = call(capsys, "--dry-run", "--out", str(tmp_path / out))
+        assert code == 2
+        assert rule in told

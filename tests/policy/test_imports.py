@@ -119,6 +119,12 @@ def heavy_by_module() -> dict[str, list[str]]:
     return {name: heavy for name, *heavy in rows}
 
 
+def test_the_command_line_does_not_wait_for_pandas() -> None:
+    program = "import sys, collapselab.cli; print({'pandas', 'scipy', 'lifelines', 'altair'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "set()"
+
+
 @pytest.mark.parametrize("module", TORCH_FREE)
 def test_torch_free_modules_import_without_torch(module: str, heavy_by_module: dict[str, list[str]]) -> None:
     # Modules are imported in order: the first one named here is the culprit.

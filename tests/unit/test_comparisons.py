@@ -58,6 +58,13 @@ def test_a_trajectory_with_onset_stands_for_one_that_was_cut_off() -> None:
     assert distinct(rows({"duration": math.nan, "is_event": False})).empty
 
 
+def test_a_trajectory_judged_in_two_ways_counts_once() -> None:
+    frame = rows({"duration": 10.0}, {"collapse.source": "probe", "collapse.probe_every": 5, "duration": 20.0})
+    assert distinct(frame)["run"].tolist() == ["r0"]
+    assert distinct(frame, judged_by="probe")["run"].tolist() == ["r1"]
+    assert distinct(frame.iloc[1:])["run"].tolist() == ["r1"]
+
+
 def test_rules_of_collapse_are_part_of_a_trajectory() -> None:
     frame = rows({}, {"collapse.seq_rep_4": 0.4})
     assert condition(frame, LOOKING).nunique() == 2

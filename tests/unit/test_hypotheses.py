@@ -262,6 +262,19 @@ def test_an_interval_beyond_the_bound_refutes_without_correction() -> None:
     assert h3.verdict == "does not hold"
 
 
+def test_runs_judged_by_probes_too_do_not_count_twice() -> None:
+    world = sweep(lambda m, r: 240 / 2**r * 0.6**m)
+    probed = [
+        replace(run, settings=run.settings | {"collapse.source": "probe", "data": ("austen",)}, onset=run.onset + 9)
+        for run in world
+        if run.settings["optim.lr"] == RATES[2]
+    ]
+    alone, together = verdicts(world), verdicts([*world, *probed])
+    for key in ("H1", "H2", "H4", "H5"):
+        assert together[key].effect == pytest.approx(alone[key].effect)
+        assert together[key].p_value == pytest.approx(alone[key].p_value)
+
+
 def test_the_loss_left_is_judged_past_collapse_where_runs_went_on() -> None:
     stopped = [made(MODELS[0], RATES[0], seed, 100 * spread(seed), final_share=0.3) for seed in range(5)]
     went_on = [

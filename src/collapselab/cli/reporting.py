@@ -35,8 +35,6 @@ def report(
         figures: write each figure as SVG, PNG and PDF, and each table as CSV, Markdown and LaTeX, into this folder too
         title: the page's title
     """
-    if not runs:
-        raise InputError("report needs at least one run directory", "for example collapselab report runs/demo")
     if out.is_dir():
         raise InputError(f"--out {out} is a folder", f"name a file, for example {out / 'report.html'}")
     write_report(load(runs), out, figures, title)
@@ -60,8 +58,10 @@ def load(paths: Sequence[Path]) -> Runs:
     """The frames of all runs in some directories; of several, runs are named by their path below the common folder.
 
     Raises:
-        InputError: as `load_runs`.
+        InputError: no directory; and as `load_runs`.
     """
+    if not paths:
+        raise InputError("a report needs at least one run directory", "for example collapselab report runs/demo")
     from collapselab.frames import Runs, load_runs
 
     if len(paths) == 1:
