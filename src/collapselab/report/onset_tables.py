@@ -111,6 +111,11 @@ def _arm_row(arm: Frame, horizon: float) -> dict[str, object]:
 
 
 def _horizon(known: Frame) -> float:
-    """The step up to which arms are compared: where the first run used up its steps; the last onset if none did."""
+    """The step up to which arms are compared: where the first run used up its steps; the last onset if none did.
+
+    Own-text runs decide, if there are any: controls are often seen for less long.
+    """
+    own = known[known["train.source"] == "own"]
+    known = own if len(own) else known
     used_up = known.loc[(known["ending"] == ENDINGS["budget"]) & ~known["is_event"], "duration"]
     return float(used_up.min()) if len(used_up) else float(known["duration"].max())
