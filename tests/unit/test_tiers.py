@@ -11,6 +11,7 @@ import pytest
 from collapselab.comparisons import CONTROL, LOOKING, condition, equal_update_rates, equal_update_sets
 from collapselab.errors import InputError
 from collapselab.frames import Runs
+from collapselab.models import model_names
 from collapselab.records import flatten
 from collapselab.sweep.grid import PlannedRun
 from collapselab.sweep.tiers import EQUAL_UPDATES, TIERS, Tier, equal_updates, load_tier, plan
@@ -37,8 +38,11 @@ def frames(runs: list[PlannedRun]) -> Runs:
 
 @pytest.mark.parametrize(("name", "quick"), list(product(TIERS, (False, True))))
 def test_every_tier_can_be_carried_out(name: str, quick: bool) -> None:
-    runs = planned(load_tier(name, None, quick=quick))
-    assert len({run.config.run_id for run in runs}) == len(runs)
+    runs = planned(load_tier(name, None, quick=quick, device="cuda"))
+    assert {run.config.device for run in runs} == {"cuda"}
+    models = {model for run in runs for model in (run.config.model, run.config.train.other_model)}
+    assert models <= {None, *(info.name for info in model_names())}
+    assert {run.config.train.real_text for run in runs} <= {None, "moby-dick", "wikitext-2:train"}
     texts = {text for run in runs for text in run.config.data}
     assert texts == ({"austen", "moby-dick"} if name == "builtin" else {"wikitext-2", "ptb"})
     own = [run.config for run in runs if run.config.train.source == "own" and run.config.collapse.source == "stream"]

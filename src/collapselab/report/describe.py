@@ -15,6 +15,7 @@ from collapselab.overrides import settings
 
 ENVIRONMENT = "env."
 ALWAYS_IN_LABEL = ("model", "lr", "seed")
+USUAL = (("train.source", "own"), ("collapse.source", "stream"))  # go without saying, also beside others
 # How a run is carried out, looked at or ended, and what goes with `train.source` and `collapse.source`.
 NO_LABEL = ("checkpoint_every_s", "threads", *LOOKING, "train.real_text", "train.other_model", "collapse.probe_")
 # Control, direction and zero-width characters, and lone surrogates: they would reorder, hide or break the text around.
@@ -63,7 +64,7 @@ def labels(runs: Runs) -> list[str]:
     chosen = [name for name in names if name in varying or (len(frame) == 1 and name in ALWAYS_IN_LABEL)]
     ranked = sorted(chosen, key=lambda name: (*ALWAYS_IN_LABEL, name).index(name))
     rows = cast(list[dict[str, Any]], frame.to_dict("records"))
-    found = [" · ".join(_labelled(name, row[name]) for name in ranked) for row in rows]
+    found = [" · ".join(_labelled(n, row[n]) for n in ranked if (n, row[n]) not in USUAL) for row in rows]
     folders = [visible(str(row["run"])) for row in rows]
     return [
         label if label and found.count(label) == 1 else " · ".join(filter(None, (label, folder)))
