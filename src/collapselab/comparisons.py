@@ -21,7 +21,7 @@ JUDGING = ("collapse.source", "collapse.probe_")
 CONTROL = ("train.source", "train.real_text", "train.other_model", *JUDGING)
 UPDATE_STEPS = 10  # the first steps, whose mean relative update is the size of an arm's updates
 UPDATE_TOLERANCE = 1.10
-_NO_SETTING = ("seed", "threads", "checkpoint_every_s")
+_NO_SETTING = ("seed", "threads", "checkpoint_every_s", "keep_checkpoints")
 
 
 def distinct(frame: Frame, judged_by: Literal["stream", "probe"] = "stream") -> Frame:

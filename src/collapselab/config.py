@@ -16,7 +16,13 @@ from collapselab.protocols import parse_protocol
 
 # Settings that change how a run is carried out, never one of its numbers: not part of its identity.
 # (Engine and threads may change the last bits of a sum, as another machine does.)
-NOT_IDENTITY: dict[str, Any] = {"checkpoint_every_s": True, "engine": True, "threads": True, "stop": {"max_seconds"}}
+NOT_IDENTITY: dict[str, Any] = {
+    "checkpoint_every_s": True,
+    "keep_checkpoints": True,
+    "engine": True,
+    "threads": True,
+    "stop": {"max_seconds"},
+}
 
 
 class Settings(BaseModel):
@@ -178,6 +184,9 @@ class RunConfig(Settings):
     )
     threads: int | None = Field(default=None, ge=1, description="CPU threads; none: torch's choice")
     checkpoint_every_s: float = Field(default=120.0, ge=0, description="between checkpoints; 0: after every step")
+    keep_checkpoints: bool = Field(
+        default=True, description="keep the last two of a finished run: six times the size of its weights"
+    )
     numerics: Numerics = Numerics()
     sampling: Sampling = Sampling()
     generate: Generation = Generation()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 import time
@@ -138,7 +139,8 @@ def _carry_out(
                 timed_out = config.stop.max_seconds is not None and time.monotonic() - begun > config.stop.max_seconds
                 ends = record.values["stop"] is not None
                 stopping = not ends and (interrupted.is_set() or timed_out)
-                if ends or stopping or time.monotonic() - saved >= config.checkpoint_every_s:
+                is_due = stopping or time.monotonic() - saved >= config.checkpoint_every_s
+                if config.keep_checkpoints if ends else is_due:
                     writer.sync()
                     checkpoints.save(record.step + 1)
                     saved = time.monotonic()
@@ -155,6 +157,8 @@ def _finish(rundir: RunDir, setup: Setup) -> RunResult:
     model = setup.learner
     summary = summarise(records, setup.config, model.vocab_size, model.num_parameters, setup.protocols)
     write_json(rundir.summary, summary)
+    if not setup.config.keep_checkpoints:
+        shutil.rmtree(rundir.checkpoints, ignore_errors=True)
     status: Status = summary["outcome"]
     rundir.write_status(status, records[-1].step)
     _log(rundir, f"end at step {records[-1].step}: {status}")

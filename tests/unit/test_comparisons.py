@@ -114,8 +114,10 @@ def test_arms_of_other_settings_are_never_in_one_set() -> None:
     assert equal_update_sets(frame, steps).nunique() == 2
 
 
-@pytest.mark.parametrize("name", ["seed", "threads", "checkpoint_every_s", "stop.max_steps", "data", "eval.every"])
+@pytest.mark.parametrize(
+    "name", ["seed", "threads", "checkpoint_every_s", "keep_checkpoints", "stop.max_steps", "data", "eval.every"]
+)
 def test_what_does_not_change_a_trajectory(name: str) -> None:
-    values = {"data": ("austen",)}
+    values = {"data": ("austen",), "keep_checkpoints": False}
     frame = rows({}, {name: values.get(name, 7)})
     assert condition(frame, LOOKING).nunique() == 1

@@ -132,7 +132,7 @@ OTHER_VALUES: dict[str, object] = {
     "eval.full_protocol": "disjoint[64]",
     "stop.max_seconds": 60.0,
 }
-CHANGE_NO_NUMBER = ("checkpoint_every_s", "engine", "threads", "stop.max_seconds")
+CHANGE_NO_NUMBER = ("checkpoint_every_s", "keep_checkpoints", "engine", "threads", "stop.max_seconds")
 # Settings that must be there for another one to be allowed.
 NEEDED: dict[str, dict[str, object]] = {
     "train.other_model": {"train.source": "other", "train.other_model": "builtin:mini"},

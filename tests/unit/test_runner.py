@@ -260,6 +260,21 @@ def test_a_checkpoint_holds_the_weights_while_a_pass_in_bfloat16_hides_them(
     )
 
 
+def test_a_finished_run_keeps_no_checkpoints_if_asked_and_stays_finished(
+    finished: Path, tiny_config: RunConfig, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    config = override(tiny_config, {"keep_checkpoints": False, "checkpoint_every_s": 0.0})
+    with pytest.raises(Interrupted):
+        run(config, out, on_record=stop_after(1))
+    assert len(list((out / "checkpoint").iterdir())) == 2
+    result = run(config, out, resume=True)
+    assert result.summary["outcome"] == "budget"
+    assert not (out / "checkpoint").exists()
+    assert timeless(out) == timeless(finished)
+    assert run(config, out, resume=True).summary == result.summary
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     finished: Path, tiny_config: RunConfig, tmp_path: Path
 ) -> None:

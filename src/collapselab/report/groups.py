@@ -16,7 +16,7 @@ from collapselab.report.table_files import readable
 from collapselab.report.theme import short
 from collapselab.survival import Frame, onset_times
 
-NO_ARM = ("seed", "threads", "checkpoint_every_s", *LOOKING)
+NO_ARM = ("seed", "threads", "checkpoint_every_s", "keep_checkpoints", *LOOKING)
 FIRST = ("model", "train.source", "lr")  # what arms are told apart by, where it suffices
 SOURCES = {"own": "own text", "real": "real text", "other": "another model's text", "shuffled": "own text, shuffled"}
 ENDINGS = {"collapsed": "total collapse", "diverged": "diverged", "budget": "steps used up"}

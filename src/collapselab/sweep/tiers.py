@@ -41,9 +41,9 @@ def builtin(num_seeds: int | None, *, quick: bool) -> Tier:
     """
     changes = {"stop.max_steps": 600, "stop.on_divergence": False, "eval.every": 5, "eval.full_every": 0}
     base = override(presets.demo(), changes)
-    return (
-        _builtin_quick(override(base, {"eval.every": 10}), num_seeds or 3) if quick else _builtin(base, num_seeds or 5)
-    )
+    if not quick:
+        return _builtin(base, num_seeds or 5)
+    return _builtin_quick(override(base, {"eval.every": 10}), num_seeds or 3)
 
 
 def _builtin(base: RunConfig, num_seeds: int) -> Tier:
@@ -122,8 +122,8 @@ def load_tier(name: str, num_seeds: int | None = None, *, quick: bool = False, d
         raise InputError(f"unknown tier {name!r}", nearest(name, TIERS))
     if num_seeds is not None and num_seeds < 1:
         raise InputError(f"--seeds must be at least 1, received {num_seeds}", "two or more give intervals")
-    tier = TIERS[name](num_seeds, quick=quick)
-    return replace(tier, sweeps={part: rebase(sweep, {"device": device}) for part, sweep in tier.sweeps.items()})
+    tier, changes = TIERS[name](num_seeds, quick=quick), {"device": device, "keep_checkpoints": False}
+    return replace(tier, sweeps={part: rebase(sweep, changes) for part, sweep in tier.sweeps.items()})
 
 
 def plan(sweeps: Mapping[str, Sweep]) -> dict[str, list[PlannedRun]]:
