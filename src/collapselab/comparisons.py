@@ -21,7 +21,7 @@ JUDGING = ("collapse.source", "collapse.probe_")
 CONTROL = ("train.source", "train.real_text", "train.other_model", *JUDGING)
 UPDATE_STEPS = 10  # the first steps, whose mean relative update is the size of an arm's updates
 UPDATE_TOLERANCE = 1.10
-_NO_SETTING = ("seed", "threads", "checkpoint_every_s", "keep_checkpoints")
+CARRIED_OUT = ("threads", "checkpoint_every_s", "keep_checkpoints")  # how a run is carried out, not what it is
 
 
 def distinct(frame: Frame, judged_by: Literal["stream", "probe"] = "stream") -> Frame:
@@ -45,7 +45,7 @@ def trajectory(frame: Frame) -> Frame:
 def condition(frame: Frame, without: Sequence[str]) -> Frame:
     """A label for each run: equal where all settings are, but the seed and those whose names begin with `without`."""
     names = ["lr" if name == "optim.lr" else name for name, _ in settings()]
-    names = [name for name in names if name not in _NO_SETTING and not name.startswith(tuple(without))]
+    names = [name for name in names if name not in ("seed", *CARRIED_OUT) and not name.startswith(tuple(without))]
     # As text: some values are lists, and unknown ones must equal each other.
     values = frame.reindex(columns=names).astype(str)
     return pd.Series(["|".join(row) for row in values.to_numpy()], index=frame.index, dtype=object)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import torch
 
@@ -19,6 +15,7 @@ from collapselab.claim import check_claim, claim
 from collapselab.config import RunConfig
 from collapselab.environment import environment
 from collapselab.errors import CollapselabError, Interrupted
+from collapselab.interruptions import interruptions, sigterm_as_ctrl_c
 from collapselab.loop import online_loop
 from collapselab.measure import Metric
 from collapselab.records import SCHEMA_VERSION, Record
@@ -73,7 +70,7 @@ def run(
         finished = None if fresh else _finished(rundir)
         if finished is not None:
             return finished
-        with _sigterm_as_ctrl_c():
+        with sigterm_as_ctrl_c():
             if resume:
                 _keep_threads(rundir, config)
             setup = build(config, data_dir)  # before anything is written: a mistake leaves no directory behind
@@ -185,41 +182,3 @@ def _note_failure(rundir: RunDir, error: BaseException) -> None:
 def _log(rundir: RunDir, message: str) -> None:
     with disk_errors(rundir.path), rundir.log.open("a", encoding="utf-8") as handle:
         handle.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
-
-
-@contextmanager
-def _sigterm_as_ctrl_c() -> Generator[None]:
-    """While nothing of a run has begun, SIGTERM stops it as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    former = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
-
-
-@contextmanager
-def interruptions() -> Generator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C raises `KeyboardInterrupt` at once."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event  # signals reach the main thread only
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if event.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        event.set()
-
-    former = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

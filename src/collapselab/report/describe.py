@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from collapselab.comparisons import LOOKING
+from collapselab.comparisons import CARRIED_OUT, LOOKING
 from collapselab.frames import Runs
 from collapselab.overrides import settings
 
@@ -17,7 +17,6 @@ ENVIRONMENT = "env."
 ALWAYS_IN_LABEL = ("model", "lr", "seed")
 USUAL = (("train.source", "own"), ("collapse.source", "stream"))  # go without saying, also beside others
 # How a run is carried out, looked at or ended, and what goes with `train.source` and `collapse.source`.
-CARRIED_OUT = ("checkpoint_every_s", "keep_checkpoints", "threads")
 NO_LABEL = (*CARRIED_OUT, *LOOKING, "train.real_text", "train.other_model", "collapse.probe_")
 # Control, direction and zero-width characters, and lone surrogates: they would reorder, hide or break the text around.
 _INVISIBLE = re.compile(

@@ -9,14 +9,14 @@ from typing import Any, cast
 
 import pandas as pd
 
-from collapselab.comparisons import LOOKING, condition, num_parameters, trajectory
+from collapselab.comparisons import CARRIED_OUT, LOOKING, condition, num_parameters, trajectory
 from collapselab.frames import Runs
 from collapselab.overrides import settings
 from collapselab.report.table_files import readable
 from collapselab.report.theme import short
 from collapselab.survival import Frame, onset_times
 
-NO_ARM = ("seed", "threads", "checkpoint_every_s", "keep_checkpoints", *LOOKING)
+NO_ARM = ("seed", *CARRIED_OUT, *LOOKING)
 FIRST = ("model", "train.source", "lr")  # what arms are told apart by, where it suffices
 SOURCES = {"own": "own text", "real": "real text", "other": "another model's text", "shuffled": "own text, shuffled"}
 ENDINGS = {"collapsed": "total collapse", "diverged": "diverged", "budget": "steps used up"}

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Literal
 
 from collapselab.claim import check_claim
 from collapselab.errors import EXIT_DONE, EXIT_INTERRUPTED, InputError
+from collapselab.interruptions import interruptions
 from collapselab.rundir import RunDir, read_json
 from collapselab.sweep.executor import Attempt, Executor, Job
 from collapselab.sweep.grid import PlannedRun
@@ -90,7 +88,7 @@ def carry_out(
     queue = deque(task for task in tasks if task.state != "done")
     going: list[tuple[Task, Attempt]] = []
     _make_log_folders(queue)
-    with _interruptions() as stopped:
+    with interruptions() as stopped:
         try:
             while not stopped.is_set() and (going or queue):
                 _collect(going, queue, retries, stopping=False)
@@ -182,24 +180,3 @@ def _reason(code: int, log: Path) -> str:
     lines = log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").splitlines() if log.exists() else []
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return errors[-1] if errors else f"ended with exit code {code}"
-
-
-@contextmanager
-def _interruptions() -> Generator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C raises `KeyboardInterrupt` at once."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event  # signals reach the main thread only
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if event.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        event.set()
-
-    former = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

@@ -1,0 +1,64 @@
+"""Prints the figures that results/builtin and results/smollm2 state beside their tables.
+
+python tools/reproduction_facts.py FOLDER     (of runs, or the unpacked records.tar.xz)
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+from collapselab.comparisons import update_sizes
+from collapselab.frames import load_runs
+
+Frame = Any  # pandas has no complete types
+
+
+def main(folder: str) -> None:
+    """Steps and times; onset times rate; how far losses go; sizes of updates; what the controls do."""
+    loaded = load_runs(folder)
+    runs: Frame = loaded.runs
+    steps: Frame = loaded.steps
+    own = runs[runs["run"].str.startswith("own-text/")]
+    text = str(own["data"].iloc[0]).split(",")[0]
+    tell("steps", runs["num_steps"].sum())
+    phases = [name for name in steps.columns if name.startswith("seconds_")]
+    tell("core-minutes in timed phases, one thread a run", steps[phases].sum().sum() / 60)
+    tell("onset by arm", own.groupby(["model", "lr"])["onset_step"].apply(sorted))
+    product = (own["onset_step"].astype(float) * own["lr"]).groupby([own["model"], own["lr"]]).median()
+    tell("median onset times learning rate", product)
+    tell("kinds at onset", own["kind_at_onset"].value_counts())
+    loss = steps.dropna(subset=[f"val_nll_nats[{text}]"]).groupby("run")[f"val_nll_nats[{text}]"]
+    last = loss.last()
+    tell(f"loss on {text} at the end of own-text runs", last[own["run"]].agg(["min", "max"]))
+    tell(
+        "of these beyond ln 2048, a uniform guess of the shipped models", int((last[own["run"]] > math.log(2048)).sum())
+    )
+    mine = steps[steps["run"].isin(own["run"])]
+    first = mine[mine["degenerate"].fillna(False)].groupby("run")["step"].min()
+    tell("first degenerate step over last, median", (first / mine.groupby("run")["step"].max()).median())
+    for name in [name for name in steps.columns if name.startswith("val_nll_nats[")]:
+        known = mine.dropna(subset=[name]).groupby("run")[name]
+        rises = known.apply(lambda values: bool((values.diff().dropna() > 0).all()))
+        tell(f"own-text runs in which {name} rises at every measurement", f"{int(rises.sum())} of {len(rises)}")
+    sizes = update_sizes(own, steps).groupby([own["lr"], own["model"]]).mean()
+    tell("relative update, first ten steps", sizes.unstack())
+    for source in ("real", "other"):
+        names = runs.loc[runs["train.source"] == source, "run"]
+        if len(names):
+            tell(f"rise on {text} of controls ({source})", (last - loss.first())[names].mean())
+            degenerate = steps[steps["run"].isin(names)]["degenerate"].fillna(False)
+            tell(f"degenerate steps of controls ({source})", int(degenerate.sum()))
+
+
+def tell(what: str, value: object) -> None:
+    """A heading and a value, or a table below it."""
+    body = str(value)
+    sys.stdout.write(f"{what}:{chr(10) if chr(10) in body else ' '}{body}\n")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(sys.argv[1])
