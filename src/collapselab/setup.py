@@ -91,7 +91,7 @@ def build(config: RunConfig, data_dir: Path | None = None) -> Setup:
         torch.set_num_threads(config.threads)
     # Texts first: a wrong name is then told before a large model is read.
     texts = {name: load_text(name, data_dir) for name in config.data}
-    real_text = None if config.train.real_text is None else load_text(config.train.real_text, data_dir)
+    real_texts = {name: load_text(name, data_dir) for name in (config.train.real_text,) if name is not None}
     learner = load_model(config.model, device=config.device)
     other = config.train.other_model
     encode = learner.tokenizer.encode
@@ -111,10 +111,10 @@ def build(config: RunConfig, data_dir: Path | None = None) -> Setup:
         optimizer=make_optimizer(learner.model, config.optim),
         weights_in_use=threading.Lock(),
         text_ids=text_ids,
-        text_sha256={name: text.sha256 for name, text in texts.items()},
+        text_sha256={name: text.sha256 for name, text in (texts | real_texts).items()},
         plans=_plans(config.eval.protocol, text_ids, learner),
         full_plans=_plans(config.eval.full_protocol, text_ids, learner) if config.eval.full_every else {},
-        real_ids=[] if real_text is None else encode(real_text.text),
+        real_ids=[token for text in real_texts.values() for token in encode(text.text)],
         context=config.generate.context or min(m.context_length for m in (learner, writer) if m is not None),
     )
     _check_lengths(setup)

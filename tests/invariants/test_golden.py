@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 
 import pytest
-
 from golden import CASES, kept, trajectory
 
 # Six digits: the last ones of float32 differ between processors, and matrix units sum bfloat16 in their own order.
