@@ -14,20 +14,22 @@ from collapselab.metrics.diversity import self_bleu
 from collapselab.verdicts import SAMPLE_KINDS, StepVerdict, most_common
 
 DEGRADED_NATS, SEVERE_NATS = math.log(1.10), math.log(2)
-DIVERGED_PERPLEXITY, DIVERGED_VOCABULARIES = 1e4, 10
 _TEMPLATE_SELF_BLEU = 0.9
 _RECOVERED_SHARE = 1 / 8
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What is known of a step: a verdict (`None`: nothing was judged) and losses (`None`: not evaluated)."""
+    """What is known of a step: a verdict (`None`: nothing was judged), the loss on human text (`None`: not evaluated).
+
+    `is_finite`: every loss and norm known of the step is finite.
+    """
 
     step: int
     verdict: StepVerdict | None
     samples: tuple[tuple[int, ...], ...]
-    train_nll_nats: float | None
     val_nll_nats: float | None
+    is_finite: bool
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ class CollapseState:
     recovered_step: int | None = None
     degraded_step: int | None = None
     severe_step: int | None = None
+    lost_step: int | None = None
     diverged_step: int | None = None
-    is_non_finite: bool = False
+    was_below_uniform: bool = False
     # The steps in a row that are candidates for onset, later for recovery: first step, its kind, their number.
     streak_start: int | None = None
     streak_kind: str | None = None
@@ -62,9 +65,15 @@ class CollapseState:
         return self.total_collapse_step is not None and self.onset_step is not None
 
     @property
-    def is_collapsing(self) -> bool:
-        """At least half of the window is degenerate."""
-        return self.degenerate_share is not None and self.degenerate_share >= 1 / 2
+    def loss_state(self) -> str | None:
+        """The worst that losses and norms have come to: `diverged`, `lost`, `severe`, `degraded` or `None`."""
+        steps = {
+            "diverged": self.diverged_step,
+            "lost": self.lost_step,
+            "severe": self.severe_step,
+            "degraded": self.degraded_step,
+        }
+        return next((name for name, step in steps.items() if step is not None), None)
 
     @property
     def kind(self) -> str | None:
@@ -91,7 +100,7 @@ class CollapseState:
 def advance(state: CollapseState, observation: Observation, thresholds: Collapse) -> CollapseState:
     """The state after one more step. Steps come in order; replaying a run's steps rebuilds its state exactly."""
     assert state.step is None or observation.step > state.step, (state.step, observation.step)
-    state = _advance_losses(replace(state, step=observation.step), observation)
+    state = advance_losses(replace(state, step=observation.step), observation)
     if observation.verdict is None:
         return state
     window = (*state.window, observation)[-thresholds.window :]
@@ -122,33 +131,20 @@ def _advance_streak(state: CollapseState, patience: int) -> CollapseState:
     return replace(settled, onset_step=state.streak_start, kind_at_onset=state.streak_kind)
 
 
-def _advance_losses(state: CollapseState, observation: Observation) -> CollapseState:
+def advance_losses(state: CollapseState, observation: Observation) -> CollapseState:
+    """The state with the losses and norms of its step; repeated once more of them are known."""
     step, val_nll = observation.step, observation.val_nll_nats
     if step == 0:
         state = replace(state, val_nll_at_0=val_nll)
-    state = replace(state, is_non_finite=state.is_non_finite or not _are_finite(observation))
-    if state.diverged_step is None and (state.is_non_finite or _is_beyond_bound(state, val_nll)):
-        state = replace(state, diverged_step=step)
-    if val_nll is None or state.val_nll_at_0 is None:
-        return state
-    rise = val_nll - state.val_nll_at_0
-    if state.degraded_step is None and rise >= DEGRADED_NATS:
-        state = replace(state, degraded_step=step)
-    if state.severe_step is None and rise >= SEVERE_NATS:
-        state = replace(state, severe_step=step)
-    return state
-
-
-def _are_finite(observation: Observation) -> bool:
-    losses = (observation.train_nll_nats, observation.val_nll_nats)
-    return all(math.isfinite(loss) for loss in losses if loss is not None)
-
-
-def _is_beyond_bound(state: CollapseState, val_nll: float | None) -> bool:
-    bound_nats = math.log(min(DIVERGED_PERPLEXITY, DIVERGED_VOCABULARIES * state.vocab_size))
-    # A model that never was below the bound on this text has not left it by training.
-    began_beyond = state.val_nll_at_0 is not None and state.val_nll_at_0 > bound_nats
-    return val_nll is not None and val_nll > bound_nats and not began_beyond
+    holds = {"diverged_step": not observation.is_finite}
+    if val_nll is not None and state.val_nll_at_0 is not None:
+        rise, uniform = val_nll - state.val_nll_at_0, math.log(state.vocab_size)
+        # A model that never knew more than a uniform guess has not lost it by training.
+        holds["lost_step"] = state.was_below_uniform and val_nll > uniform
+        holds |= {"severe_step": rise >= SEVERE_NATS, "degraded_step": rise >= DEGRADED_NATS}
+        state = replace(state, was_below_uniform=state.was_below_uniform or val_nll <= uniform)
+    news = {name: step for name, is_true in holds.items() if is_true and getattr(state, name) is None}
+    return replace(state, **news)
 
 
 @dataclass(frozen=True)
@@ -163,6 +159,7 @@ class Outcome:
     recovered_step: int | None
     degraded_step: int | None
     severe_step: int | None
+    lost_step: int | None
     diverged_step: int | None
     kind_at_onset: str | None
     kind_at_end: str | None
@@ -171,10 +168,10 @@ class Outcome:
 def outcome(state: CollapseState) -> Outcome:
     """The outcome of a state.
 
-    One of `diverged`, `total-collapse`, `collapsed` (onset only), `recovered`, `severe`, `degraded` and `healthy`.
-    A loss that is no number makes a run diverged; a perplexity beyond its bound does so only without total collapse,
-    on the way to which it is passed anyway. `recovered` holds while less than half of the
-    window is degenerate again; `severe` and `degraded` speak of validation loss alone.
+    One of `total-collapse`, `diverged`, `recovered`, `collapsed` (onset only), `lost`, `severe`, `degraded` and
+    `healthy`; the first that holds, in this order. Nothing is judged from divergence on, so total collapse came before
+    it. `recovered` stands in the place of total collapse, and holds while less than half of the window is degenerate
+    again. `lost`, `severe` and `degraded` speak of the loss on human text alone.
     """
     return Outcome(
         outcome=_headline(state),
@@ -185,6 +182,7 @@ def outcome(state: CollapseState) -> Outcome:
         recovered_step=state.recovered_step,
         degraded_step=state.degraded_step,
         severe_step=state.severe_step,
+        lost_step=state.lost_step,
         diverged_step=state.diverged_step,
         kind_at_onset=state.kind_at_onset,
         kind_at_end=state.kind,
@@ -192,15 +190,11 @@ def outcome(state: CollapseState) -> Outcome:
 
 
 def _headline(state: CollapseState) -> str:
-    total, diverged = state.total_collapse_step, state.diverged_step
-    if diverged is not None and (total is None or (state.is_non_finite and diverged <= total)):
+    has_recovered = state.recovered_step is not None and (state.degenerate_share or 0.0) < 1 / 2
+    if state.total_collapse_step is not None and not has_recovered:
+        return "total-collapse"
+    if state.diverged_step is not None:
         return "diverged"
-    if state.recovered_step is not None and state.degenerate_share is not None and state.degenerate_share < 1 / 2:
+    if has_recovered:
         return "recovered"
-    steps = {
-        "total-collapse": total,
-        "collapsed": state.onset_step,
-        "severe": state.severe_step,
-        "degraded": state.degraded_step,
-    }
-    return next((name for name, step in steps.items() if step is not None), "healthy")
+    return "collapsed" if state.onset_step is not None else state.loss_state or "healthy"

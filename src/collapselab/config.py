@@ -165,7 +165,7 @@ class Stop(Settings):
     """What ends a run."""
 
     on_collapse: bool = Field(default=True, description="stop at total collapse")
-    on_divergence: bool = Field(default=True, description="stop at divergence")
+    on_divergence: bool = Field(default=True, description="stop once a loss or norm is not finite")
     max_steps: int = Field(default=1000, ge=0, description="updates at most")
     max_seconds: float | None = Field(default=None, gt=0, description="wall time at most; the run can be resumed")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from torch import Tensor
 
 from collapselab.arms import probe, training_sequences, training_text
-from collapselab.collapse import CollapseState, advance
+from collapselab.collapse import CollapseState, advance, advance_losses
 from collapselab.config import Stop
 from collapselab.measure import Metric, Stopwatch, loss_values, observation, replay, sample_values, verdict_values
 from collapselab.randomness import rng
@@ -72,6 +72,9 @@ def online_loop(
             "update_norm": None if stats is None else stats.update_norm,
             "relative_update_norm": None if stats is None else stats.relative_update_norm,
         }
+        # The last evaluation and the update's norms are known only now; a norm that is not finite ends the next step.
+        state = advance_losses(state, observation(step, values, samples, config.collapse))
+        values["loss_state"] = state.loss_state
         clock.lap("update")
         yield Record(step, values | clock.seconds, tuple(samples))
         if stats is None:
@@ -79,14 +82,11 @@ def online_loop(
 
 
 def stop_reason(state: CollapseState, rules: Stop) -> str | None:
-    """Why a run ends at this step: `collapsed`, `diverged` or `budget`; `None` goes on.
-
-    A model on its way into collapse soon passes the perplexity bound of divergence; it is left to arrive.
-    """
-    if rules.on_collapse and state.is_totally_collapsed and not state.is_non_finite:
-        return "collapsed"
-    if rules.on_divergence and state.diverged_step is not None and (state.is_non_finite or not state.is_collapsing):
+    """Why a run ends at this step: `collapsed`, `diverged` or `budget`; `None` goes on."""
+    if rules.on_divergence and state.diverged_step is not None:
         return "diverged"
+    if rules.on_collapse and state.is_totally_collapsed:
+        return "collapsed"
     return "budget" if state.step == rules.max_steps else None
 
 

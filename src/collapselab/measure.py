@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
@@ -13,6 +14,8 @@ from collapselab.metrics import repetition_metrics
 from collapselab.records import Record, Sample, Value
 from collapselab.tokenization import Tokenizer
 from collapselab.verdicts import StepVerdict, judge_sample, judge_step
+
+_LOSSES_AND_NORMS = ("train_nll_nats", "val_nll_nats", "full_nll_nats", "grad_norm", "update_norm")
 
 Metric = Callable[[Sequence[int]], Value]
 
@@ -80,10 +83,11 @@ def verdict_values(
 ) -> dict[str, Value]:
     """`degenerate`, `reasons` and `kind` of a step, from the samples that judge the model: its own, or probes.
 
-    `is_own_text`: the model wrote what it is trained on, so that its loss can say that it is frozen.
+    `is_own_text`: the model wrote what it is trained on, so that its loss can say that it is frozen. From divergence on
+    nothing is judged: what weights that are not finite write is no collapse, and no health.
     """
     judged = _judged(samples, thresholds)
-    if not judged:
+    if not judged or state.diverged_step is not None or not are_finite(values):
         return {"degenerate": None, "reasons": None, "kind": None}
     # The metrics of a single training sample are in the record already.
     shared = values if len(judged) == 1 and thresholds.source == "stream" else None
@@ -94,6 +98,12 @@ def verdict_values(
     return {"degenerate": step.degenerate, "reasons": list(step.reasons), "kind": step.kind}
 
 
+def are_finite(values: Mapping[str, Value]) -> bool:
+    """Whether all losses, on any text, and norms in a record are finite, as far as they are known."""
+    known = [value for name, value in values.items() if name.partition("[")[0] in _LOSSES_AND_NORMS]
+    return all(math.isfinite(value) for value in known if isinstance(value, float))
+
+
 def observation(step: int, values: Mapping[str, Value], samples: Sequence[Sample], thresholds: Collapse) -> Observation:
     """What a record says of collapse; it can be made again from the files of a run."""
     record = Record(step, values)
@@ -102,9 +112,9 @@ def observation(step: int, values: Mapping[str, Value], samples: Sequence[Sample
     assert degenerate is None or isinstance(degenerate, bool)
     assert kind is None or isinstance(kind, str)
     # Samples too short to judge say nothing: they are no healthy step.
-    is_judged = bool(judged) and degenerate is not None
+    is_judged = degenerate is not None
     verdict = StepVerdict(degenerate, tuple(reasons) if isinstance(reasons, list) else (), kind) if is_judged else None
-    return Observation(step, verdict, judged, record.number("train_nll_nats"), record.number("val_nll_nats"))
+    return Observation(step, verdict, judged, record.number("val_nll_nats"), are_finite(values))
 
 
 def replay(records: Sequence[Record], thresholds: Collapse, vocab_size: int) -> CollapseState:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from collapselab.collapse import outcome
-from collapselab.config import RunConfig
+from collapselab.config import Collapse, RunConfig
 from collapselab.measure import replay
 from collapselab.records import SCHEMA_VERSION, Record
 
@@ -23,22 +23,26 @@ def summarise(
     `outcome` is why the run ended (`collapsed`, `diverged`, `budget`), `state` what it came to. `protocols` names the
     evaluation protocol behind `val` (every step) and `full` (the whole text).
     """
-    result = asdict(outcome(replay(records, config.collapse, vocab_size)))
-    state = result.pop("outcome")
     last = records[-1]
     return {
         "schema": SCHEMA_VERSION,
         "run_id": config.run_id,
         "num_parameters": num_parameters,
+        "vocab_size": vocab_size,
         "outcome": last.values["stop"],
-        "state": state,
-        **result,
+        **state_values(records, config.collapse, vocab_size),
         "train_nll_first": records[0].number("train_nll_nats"),
         "train_nll_last": last.number("train_nll_nats"),
         "losses": [_losses(records, text, *item) for text in config.data for item in protocols.items()],
         "seconds": {phase: sum(r.number(f"seconds_{phase}") or 0.0 for r in records) for phase in PHASES},
         "num_steps": len(records),
     }
+
+
+def state_values(records: Sequence[Record], thresholds: Collapse, vocab_size: int) -> dict[str, Any]:
+    """`state`, and the steps and kinds of `collapse.Outcome`, by the rules of this version."""
+    result = asdict(outcome(replay(records, thresholds, vocab_size)))
+    return {"state": result.pop("outcome"), **result}
 
 
 def _losses(records: Sequence[Record], text: str, prefix: str, protocol: str) -> dict[str, Any]:

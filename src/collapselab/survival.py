@@ -34,8 +34,8 @@ def onset_times(runs: Runs) -> pd.DataFrame:
 
     A run without onset is censored at its last judged step with a window less than half degenerate: a later onset may
     not be settled yet, and the steps after the last probe say nothing. An unfinished run has no summary; its records
-    are searched for onset by the same rule. A run that diverged without onset is censored too: divergence is another
-    fate, and the hazard of collapse is that of the runs still alive. Where no step was judged, `duration` is NaN.
+    are searched for onset by the same rule. A run that diverged without onset is censored too, at its last judged step
+    before that: the hazard is the cause-specific one of collapse. Where no step was judged, `duration` is NaN.
     """
     row, judged = cast(Frame, runs.runs), _judged_steps(runs)
     is_high = judged["degenerate_share"] >= _ONSET_SHARE

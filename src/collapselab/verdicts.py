@@ -130,7 +130,8 @@ def _is_template(samples: Sequence[Ids], earlier_samples: Sequence[Ids], share: 
         if len(ids) < MIN_TOKENS:
             continue
         grams = list(ngrams(ids, 4))
-        num_copied += any(sum(gram in known for gram in grams) >= share * len(grams) for known in earlier)
+        # A quotient: 0.55 * 100 is a little more than 55.
+        num_copied += any(sum(gram in known for gram in grams) / len(grams) >= share for known in earlier)
     return num_copied > 0 and 2 * num_copied >= len(samples)
 
 

@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from collapselab.cli.text import one_line
+from collapselab.cli.text import LOSS_WORDS, one_line
 from collapselab.config import RunConfig
 from collapselab.records import Record
 from collapselab.setup import Setup
@@ -69,7 +69,8 @@ class Progress:
         share = record.number("degenerate_share") or 0.0
         return (
             f"step {record.step:>4}  own text {_number(record.number('train_nll_nats'))}  {losses}  "
-            f"rep-4 {_number(record.number('seq_rep_4'))}  degenerate {share:.0%}  {_remaining(self._remaining_s())}"
+            f"rep-4 {_number(record.number('seq_rep_4'))}  degenerate {share:.0%}{_loss_word(record)}"
+            f"  {_remaining(self._remaining_s())}"
         )
 
     def _panel(self) -> Panel:
@@ -111,15 +112,24 @@ def sparkline(values: Sequence[float | None]) -> str:
 
 
 def verdict_so_far(record: Record) -> str:
-    """The state of the run after a record, in words."""
+    """The state of the run after a record, in words: its samples, then its loss on human text."""
+    loss = record.values.get("loss_state")
+    if loss == "diverged":
+        return LOSS_WORDS[loss]
+    after = f"; {LOSS_WORDS[loss]}" if isinstance(loss, str) else ""
     share = record.number("degenerate_share")
     if share is None:
-        return "not judged: samples under 100 tokens"
+        return "not judged: samples under 100 tokens" + after
     reasons = record.values.get("reasons")
     why = f" (this sample: {', '.join(reasons)})" if isinstance(reasons, list) and reasons else ""
     if share == 0:
-        return "healthy so far" + why
-    return f"{share:.0%} of the last samples are degenerate{why}"
+        return ("no degenerate sample so far" if after else "healthy so far") + why + after
+    return f"{share:.0%} of the last samples are degenerate{why}{after}"
+
+
+def _loss_word(record: Record) -> str:
+    loss = record.values.get("loss_state")
+    return f"  {loss}" if isinstance(loss, str) else ""
 
 
 def _number(value: float | None) -> str:

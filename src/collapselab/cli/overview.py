@@ -121,11 +121,12 @@ def told(task: Task, seen: Glance) -> str:
 def _so_far(seen: Glance) -> str:
     if seen.step is None:
         return "begins"
+    after = "" if seen.loss_state is None else f", {seen.loss_state}"
     if seen.degenerate_share is None:
-        return f"step {seen.step}, not judged"
+        return f"step {seen.step}, not judged{after}"
     if seen.degenerate_share == 0:
-        return f"step {seen.step}, healthy so far"
-    return f"step {seen.step}, {seen.degenerate_share:.0%} of the last samples degenerate"
+        return f"step {seen.step}{after or ', healthy so far'}"
+    return f"step {seen.step}, {seen.degenerate_share:.0%} of the last samples degenerate{after}"
 
 
 def duration(seconds: float) -> str:

@@ -22,6 +22,7 @@ def print_verdict(path: Path, summary: Mapping[str, Any], console: Console) -> N
     records = RunDir(path).read_records()
     console.print()
     console.print(Text(outcome_sentence(summary), style="bold"))
+    console.print(Text(loss_sentence(summary)))
     console.print(_loss_table(summary))
     console.print(_sample_table(records))
     pictures = [path / name for name in ("loss.svg", "loss.png") if (path / name).exists()]
@@ -29,10 +30,11 @@ def print_verdict(path: Path, summary: Mapping[str, Any], console: Console) -> N
 
 
 def outcome_sentence(summary: Mapping[str, Any]) -> str:
-    """The outcome of a run in one sentence."""
+    """The outcome of a run in a sentence, or two."""
     onset, total, last = summary["onset_step"], summary["total_collapse_step"], summary["last_step"]
-    if summary["state"] == "diverged":
-        return f"Diverged at step {summary['diverged_step']} (onset of collapse: {_step(onset)})."
+    if summary["diverged_step"] is not None:
+        diverged = f"Diverged at step {summary['diverged_step']}: a loss or norm is not finite."
+        return diverged if onset is None else f"{outcome_sentence({**summary, 'diverged_step': None})} {diverged}"
     if total is not None:
         return f"Collapsed: onset at step {onset}, total collapse at step {total}, kind {summary['kind_at_end']}."
     if onset is not None:
@@ -42,6 +44,17 @@ def outcome_sentence(summary: Mapping[str, Any]) -> str:
     if summary["degenerate_share"] is None:
         return f"Not judged within {last} steps: no sample had the 100 tokens that it takes."
     return f"No collapse within {last} steps."
+
+
+def loss_sentence(summary: Mapping[str, Any]) -> str:
+    """What the loss on the first human text has come to, and when."""
+    text = summary["losses"][0]["text"]
+    steps = {name: summary.get(f"{name}_step") for name in ("degraded", "severe", "lost")}
+    known = [f"{name} at step {step}" for name, step in steps.items() if step is not None]
+    if not known:
+        return f"Perplexity on {text} did not rise by a tenth."
+    worse = " (worse than a uniform guess)" if steps["lost"] is not None else ""
+    return f"Loss on {text}: {', '.join(known)}{worse}."
 
 
 def _loss_table(summary: Mapping[str, Any]) -> Table:
@@ -71,10 +84,6 @@ def table_1(records: list[Record]) -> list[Record]:
     """The records at step 0, a third, two thirds and the last, as in the paper's Table 1."""
     last = len(records) - 1
     return [records[i] for i in sorted({0, last // 3, 2 * last // 3, last})] if records else []
-
-
-def _step(step: int | None) -> str:
-    return "none" if step is None else f"step {step}"
 
 
 def _nats(value: float | None, *, signed: bool = False) -> str:

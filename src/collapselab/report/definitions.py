@@ -20,13 +20,19 @@ RECORD_NAMES = {
     "reasons": "the rules that were broken",
     "kind": "kind of the step's degeneration",
     "degenerate_share": "degenerate steps among the last collapse.window judged ones",
+    "loss_state": "the worst that losses and norms have come to so far: degraded, severe, lost or diverged; null: none of "
+    "these",
     "stop": "why the run ends here: collapsed, diverged or budget; null: it goes on",
 }
 RUN_NAMES = {
     "onset": "the first step at which at least half of the last window of judged steps is degenerate, and stays so for "
     "collapse.patience judged steps in a row",
     "total collapse": "the first step at which all of that window is degenerate",
-    "diverged": "a loss that is not finite, or a perplexity beyond 10,000 or ten times the vocabulary",
+    "degraded, severe": "the first step at which perplexity on the first human text is a tenth higher than at step 0, "
+    "or twice as high",
+    "lost": "the first step at which loss on that text is above that of a uniform guess, ln V with a vocabulary of V "
+    "tokens, after it was not",
+    "diverged": "the first step with a loss or norm that is not finite",
     "n-grams marked in a sample": "words, signs and line ends inside an n-gram that stands earlier in the same sample; "
     "seq_rep_n counts tokens, whose borders are not recorded",
 }

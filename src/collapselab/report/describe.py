@@ -79,13 +79,21 @@ def outcome(row: Mapping[str, Any]) -> str:
     last = _step(row, "last_step")
     if not _known(row, "outcome"):
         return str(row["status"]) if _known(row, "status") else "unfinished"
+    loss = loss_on_human_text(row)
+    after = f"; loss on human text: {loss}" if loss else ""
     if row.get("state") == "diverged":
-        return f"diverged at step {diverged}"
+        return f"diverged at step {diverged}{after}"
     if total is not None:
-        return f"total collapse at step {total}{kind}"
+        return f"total collapse at step {total}{kind}{after}"
     if onset is not None:
-        return f"onset at step {onset}{kind}, not total by step {last}"
-    return f"no collapse by step {last}" if last is not None else str(row["outcome"])
+        return f"onset at step {onset}{kind}, not total by step {last}{after}"
+    return (f"no collapse by step {last}" if last is not None else str(row["outcome"])) + after
+
+
+def loss_on_human_text(row: Mapping[str, Any]) -> str | None:
+    """The worst that the loss on the first human text came to, and when; `None`: it did not rise by a tenth."""
+    steps = {name: _step(row, f"{name}_step") for name in ("lost", "severe", "degraded")}
+    return next((f"{name} at step {step}" for name, step in steps.items() if step is not None), None)
 
 
 def common_settings(runs: Runs) -> Common:

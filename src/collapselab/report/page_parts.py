@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 from collapselab.frames import Runs
-from collapselab.report.describe import Common, common_environment, common_settings, labels, outcome, shown
+from collapselab.report.describe import (
+    Common,
+    common_environment,
+    common_settings,
+    labels,
+    loss_on_human_text,
+    outcome,
+    shown,
+)
 from collapselab.survival import Frame
 
 if TYPE_CHECKING:  # lifelines and scipy take a second, which only pages of several runs need
@@ -53,10 +61,10 @@ def overview(runs: Runs) -> Printed:
     last = frame["run"].map(cast(Frame, runs.steps).groupby("run")["step"].max())
     rows = cast(list[dict[str, Any]], frame.assign(last_step=last).to_dict("records"))
     cells = [
-        [label, _fate(row), *(shown(row.get(name)) for name in OVERVIEW)]
+        [label, _fate(row), shown(loss_on_human_text(row)), *(shown(row.get(name)) for name in OVERVIEW)]
         for label, row in zip(labels(runs), rows, strict=True)
     ]
-    return Printed("Runs", ["run", "outcome", *OVERVIEW.values()], cells)
+    return Printed("Runs", ["run", "outcome", "loss on human text", *OVERVIEW.values()], cells)
 
 
 def hypotheses(runs: Runs) -> list[dict[str, str]]:

@@ -26,6 +26,7 @@ MAX_ARMS = 6  # side by side in the table of settings
 STEPS = {
     "onset (step)": "onset_step",
     "total collapse (step)": "total_collapse_step",
+    "lost (step)": "lost_step",
     "diverged (step)": "diverged_step",
     "last step": "last_step",
 }

@@ -18,8 +18,8 @@ TAIL_BYTES = 32_768  # some 30 steps
 class Glance:
     """A run at one moment. None: unknown, or not yet.
 
-    `status` is that of status.json, `step` the last recorded step, `degenerate_share` that step's, `summary` that of a
-    finished run, `seconds_per_step` the mean over the last steps, or over all of a finished run.
+    `status` is that of status.json, `step` the last recorded step, `degenerate_share` and `loss_state` that step's,
+    `summary` that of a finished run, `seconds_per_step` the mean over the last steps, or over all of a finished run.
     """
 
     status: str | None = None
@@ -27,6 +27,7 @@ class Glance:
     degenerate_share: float | None = None
     seconds_per_step: float | None = None
     summary: Mapping[str, Any] | None = None
+    loss_state: str | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -44,7 +45,7 @@ def glance(path: Path) -> Glance:
         pace = sum(summary["seconds"].values()) / summary["num_steps"]
         return Glance(status, summary["last_step"], summary["degenerate_share"], pace, summary)
     pace = sum(_seconds(step) for step in steps) / len(steps) if steps else None
-    return Glance(status, last.get("step"), last.get("degenerate_share"), pace)
+    return Glance(status, last.get("step"), last.get("degenerate_share"), pace, loss_state=last.get("loss_state"))
 
 
 def holder(path: Path) -> str | None:
