@@ -15,30 +15,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from collapselab.config import RunConfig
-from collapselab.records import Record
-from collapselab.rundir import RunDir, read_json, read_lines, write_json
-from collapselab.summary import state_values
-
-STEPS = ("onset", "total_collapse", "recovered", "degraded", "severe", "lost", "diverged")
-JUDGED = ("state", *(f"{name}_step" for name in STEPS), "degenerate_share", "last_step")
+from collapselab.rundir import RunDir, read_json, write_json
+from collapselab.summary import judged_again
 
 
-def judged_again(rundir: RunDir, vocab_size: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The summary as it is, and as the rules of this version make it; kinds stay, since packed runs lack samples."""
+def again(rundir: RunDir, vocab_size: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The summary as it is, and as the rules of this version make it."""
     old = read_json(rundir.summary)
-    config = RunConfig.model_validate(read_json(rundir.config)["config"])
     size = old.get("vocab_size") or vocab_size
     if size is None:
         sys.exit(f"{rundir.summary}: does not say the model's number of tokens; give it with --vocabulary N")
-    steps = [Record(line["step"], line) for line in read_lines(rundir.steps)]
-    values = state_values(steps, config.collapse, size)
-    return old, {**old, "vocab_size": size, **{name: values[name] for name in JUDGED}}
+    return old, judged_again(rundir, {**old, "vocab_size": size}, size)
 
 
 def moves(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs, as `name: before → now`."""
-    pairs = {name: (old.get(name), new[name]) for name in JUDGED}
+    pairs = {name: (old.get(name), value) for name, value in new.items() if name != "vocab_size"}
     return [f"{name}: {before} → {now}" for name, (before, now) in pairs.items() if before != now]
 
 
@@ -47,7 +39,7 @@ def main(folder: Path, vocab_size: int | None, *, write: bool) -> None:
     counts: Counter[str] = Counter()
     paths = sorted(path.parent for path in folder.rglob("summary.json"))
     for path in paths:
-        old, new = judged_again(RunDir(path), vocab_size)
+        old, new = again(RunDir(path), vocab_size)
         found = moves(old, new)
         counts.update(move.partition(":")[0] for move in found)
         if found:

@@ -28,8 +28,8 @@ class Observation:
     step: int
     verdict: StepVerdict | None
     samples: tuple[tuple[int, ...], ...]
-    val_nll_nats: float | None
-    is_finite: bool
+    val_nll_nats: float | None = None
+    is_finite: bool = True
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class CollapseState:
     degenerate, so that a run cannot begin collapsed. `None` until a step was judged.
     """
 
-    vocab_size: int
+    vocab_size: int | None
     step: int | None = None
     window: tuple[Observation, ...] = ()
     degenerate_share: float | None = None
@@ -138,7 +138,7 @@ def advance_losses(state: CollapseState, observation: Observation) -> CollapseSt
         state = replace(state, val_nll_at_0=val_nll)
     holds = {"diverged_step": not observation.is_finite}
     if val_nll is not None and state.val_nll_at_0 is not None:
-        rise, uniform = val_nll - state.val_nll_at_0, math.log(state.vocab_size)
+        rise, uniform = val_nll - state.val_nll_at_0, math.log(state.vocab_size or math.inf)
         # A model that never knew more than a uniform guess has not lost it by training.
         holds["lost_step"] = state.was_below_uniform and val_nll > uniform
         holds |= {"severe_step": rise >= SEVERE_NATS, "degraded_step": rise >= DEGRADED_NATS}

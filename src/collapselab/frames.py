@@ -11,6 +11,7 @@ import pandas as pd
 from collapselab.errors import InputError
 from collapselab.records import flatten
 from collapselab.rundir import RunDir, read_json, read_lines
+from collapselab.summary import read_summary
 
 RUN_COLUMNS = ("run", "run_id", "model", "data", "seed", "lr", "status", "outcome", "onset_step", "total_collapse_step")
 STEP_COLUMNS = ("run", "step")
@@ -65,7 +66,7 @@ def _run_row(name: str, rundir: RunDir) -> dict[str, object]:
     identity = read_json(rundir.config)
     config = dict(flatten(identity["config"]))
     status = read_json(rundir.status) if rundir.status.exists() else {}
-    summary = read_json(rundir.summary) if rundir.summary.exists() else {}
+    summary = read_summary(rundir) if rundir.summary.exists() else {}
     row = {"run": name, "run_id": identity["run_id"], **config, "status": status.get("status")}
     row["data"], row["lr"] = ",".join(config["data"]), row.pop("optim.lr")
     return row | {key: value for key, value in flatten(summary) if key not in row and key != "schema"}

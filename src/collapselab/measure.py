@@ -117,7 +117,7 @@ def observation(step: int, values: Mapping[str, Value], samples: Sequence[Sample
     return Observation(step, verdict, judged, record.number("val_nll_nats"), are_finite(values))
 
 
-def replay(records: Sequence[Record], thresholds: Collapse, vocab_size: int) -> CollapseState:
+def replay(records: Sequence[Record], thresholds: Collapse, vocab_size: int | None) -> CollapseState:
     """The state that the records of a run lead to."""
     state = CollapseState(vocab_size)
     for record in records:

@@ -21,7 +21,7 @@ from collapselab.measure import Metric
 from collapselab.records import SCHEMA_VERSION, Record
 from collapselab.rundir import FINISHED, RecordWriter, RunDir, Status, disk_errors, read_json, write_json
 from collapselab.setup import Setup, build
-from collapselab.summary import summarise
+from collapselab.summary import read_summary, summarise
 
 Listener = Callable[[Record], None]
 
@@ -102,7 +102,7 @@ def _finished(rundir: RunDir) -> RunResult | None:
         return None
     if read_json(rundir.status).get("status") not in FINISHED:
         return None
-    return RunResult(rundir.path, read_json(rundir.summary))
+    return RunResult(rundir.path, read_summary(rundir))
 
 
 def _carry_out(

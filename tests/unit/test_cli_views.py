@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from collapselab.cli.live import Progress, sparkline, verdict_so_far
+from collapselab.cli.overview import told
 from collapselab.cli.text import one_line
-from collapselab.cli.verdict import outcome_sentence, table_1
+from collapselab.cli.verdict import loss_sentence, outcome_sentence, table_1
 from collapselab.config import RunConfig
-from collapselab.records import Record, Sample
+from collapselab.records import Record, Sample, dumps
+from collapselab.sweep.grid import Sweep, expand
+from collapselab.sweep.schedule import place
+from collapselab.sweep.watch import glance
 
 OUTCOME = {
     "outcome": "budget",
@@ -21,7 +27,11 @@ OUTCOME = {
     "onset_step": None,
     "total_collapse_step": None,
     "recovered_step": None,
+    "degraded_step": None,
+    "severe_step": None,
+    "lost_step": None,
     "diverged_step": None,
+    "losses": [{"text": "austen"}, {"text": "moby-dick"}],
     "last_step": 50,
     "kind_at_end": None,
 }
@@ -88,6 +98,38 @@ def test_without_a_terminal_the_first_and_the_last_step_are_lines() -> None:
 def test_verdict_so_far() -> None:
     assert verdict_so_far(record(3)) == "healthy so far"
     assert verdict_so_far(record(3, reasons=["loop"])) == "healthy so far (this sample: loop)"
+    lost = verdict_so_far(record(3, loss_state="lost"))
+    assert lost == "no degenerate sample so far; lost: worse than a uniform guess on human text"
+    both = verdict_so_far(record(3, loss_state="severe", degenerate_share=0.5))
+    assert both == "50% of the last samples are degenerate; severe: perplexity on human text has doubled"
+    assert "degraded" in verdict_so_far(record(3, loss_state="degraded", degenerate_share=None))
+    for share in (0.0, 0.5, None):
+        diverged = verdict_so_far(record(3, loss_state="diverged", degenerate_share=share))
+        assert diverged == "diverged: a loss or norm is not finite"
+
+
+def test_a_line_says_what_the_loss_has_come_to() -> None:
+    text = shown([record(0), record(1, stop="budget", loss_state="lost")], terminal=False)
+    assert ["lost" in line for line in text.splitlines()] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("share", "loss", "words"),
+    [
+        (0.0, None, "step 7, healthy so far"),
+        (0.0, "lost", "step 7, lost"),
+        (0.5, "severe", "step 7, 50% of the last samples degenerate, severe"),
+        (None, "degraded", "step 7, not judged, degraded"),
+    ],
+)
+def test_a_sweep_says_what_the_loss_of_a_run_has_come_to(
+    share: float | None, loss: str | None, words: str, tmp_path: Path
+) -> None:
+    line = dumps({"step": 7, "degenerate_share": share, "loss_state": loss})
+    (tmp_path / "steps.jsonl").write_text(line + "\n")
+    (tmp_path / "status.json").write_text(dumps({"status": "running"}))
+    task = replace(place(expand(Sweep(RunConfig(), {"seed": (0,)})), tmp_path)[0], state="running")
+    assert told(task, glance(tmp_path)) == words
 
 
 @pytest.mark.parametrize(
@@ -106,12 +148,32 @@ def test_verdict_so_far() -> None:
         ({"degenerate_share": None}, "Not judged within 50 steps: no sample had the 100 tokens that it takes."),
         (
             {"outcome": "budget", "state": "diverged", "diverged_step": 3},
-            "Diverged at step 3 (onset of collapse: none).",
+            "Diverged at step 3: a loss or norm is not finite.",
+        ),
+        (
+            {"outcome": "diverged", "state": "diverged", "onset_step": 9, "diverged_step": 30},
+            "Onset of collapse at step 9; no total collapse within 50 steps. "
+            "Diverged at step 30: a loss or norm is not finite.",
         ),
     ],
 )
 def test_outcome_sentence(changes: dict[str, object], sentence: str) -> None:
     assert outcome_sentence(OUTCOME | changes) == sentence
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "Perplexity on austen did not rise by a tenth."),
+        ({"degraded_step": 2}, "Loss on austen: degraded at step 2."),
+        (
+            {"degraded_step": 2, "severe_step": 5, "lost_step": 14},
+            "Loss on austen: degraded at step 2, severe at step 5, lost at step 14 (worse than a uniform guess).",
+        ),
+    ],
+)
+def test_loss_sentence(changes: dict[str, object], sentence: str) -> None:
+    assert loss_sentence(OUTCOME | changes) == sentence
 
 
 def test_table_1_has_the_first_a_third_two_thirds_and_the_last() -> None:

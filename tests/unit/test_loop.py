@@ -22,11 +22,11 @@ TOTAL = {"total_collapse_step": 9, "onset_step": 5, "degenerate_share": 1.0}
         (TOTAL, {"max_steps": 9}, "collapsed"),
         ({"diverged_step": 8}, {}, "diverged"),
         ({"diverged_step": 8}, {"on_divergence": False}, None),
-        ({"diverged_step": 8, "degenerate_share": 0.5}, {}, None),
-        ({"diverged_step": 8, "degenerate_share": 0.5, "is_non_finite": True}, {}, "diverged"),
-        (TOTAL | {"diverged_step": 8}, {}, "collapsed"),
-        (TOTAL | {"diverged_step": 8, "is_non_finite": True}, {}, "diverged"),
-        (TOTAL | {"diverged_step": 8, "is_non_finite": True}, {"on_divergence": False}, None),
+        ({"diverged_step": 8, "degenerate_share": 0.5}, {}, "diverged"),
+        ({"diverged_step": 8}, {"max_steps": 9}, "diverged"),
+        (TOTAL | {"diverged_step": 8}, {}, "diverged"),
+        (TOTAL | {"diverged_step": 8}, {"on_divergence": False}, "collapsed"),
+        ({"degraded_step": 1, "severe_step": 2, "lost_step": 3}, {}, None),
     ],
 )
 def test_stop_reason(state: dict[str, object], rules: dict[str, object], reason: str | None) -> None:

@@ -321,6 +321,8 @@ def test_runs_that_do_not_differ_are_named_by_their_folder(tmp_path: Path) -> No
         ({"outcome": "budget", "state": "collapsed", "onset_step": 9, "last_step": 20},
          "onset at step 9, not total by step 20"),
         ({"outcome": "budget", "state": "healthy", "onset_step": pd.NA, "last_step": 20}, "no collapse by step 20"),
+        ({"outcome": "budget", "state": "lost", "degraded_step": 2, "lost_step": 14, "last_step": 20},
+         "no collapse by step 20; loss on human text: lost at step 14"),
         ({"outcome": None, "status": "running"}, "running"),
         ({"outcome": None, "status": None}, "unfinished"),
     ],

@@ -329,7 +329,7 @@ def test_runs_without_steps_have_no_tables(tmp_path: Path) -> None:
 
 def observations(degenerate: Sequence[bool | None]) -> list[Observation]:
     verdicts_of = {None: None, True: StepVerdict(True, ("loop",), "loop"), False: StepVerdict(False)}
-    return [Observation(step, verdicts_of[value], (), 1.0, None) for step, value in enumerate(degenerate)]
+    return [Observation(step, verdicts_of[value], ()) for step, value in enumerate(degenerate)]
 
 
 @settings(max_examples=300, deadline=None)
@@ -408,7 +408,7 @@ def test_onset_by_other_thresholds_is_that_of_a_run_judged_by_them() -> None:
         verdict: SampleVerdict = judge_sample(ids, thresholds, None)
         own_nll = record.number("train_nll_nats")
         step = judge_step([ids], [verdict], state.earlier_samples(thresholds), own_nll, thresholds)
-        state = advance(state, Observation(record.step, step, (ids,), own_nll, None), thresholds)
+        state = advance(state, Observation(record.step, step, (ids,)), thresholds)
     assert onset_with(run, Rules(thresholds)) == state.onset_step
     recorded = onset_with(run, run.rules)
     assert recorded is not None

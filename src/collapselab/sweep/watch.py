@@ -10,6 +10,7 @@ from typing import Any
 
 from collapselab.records import loads
 from collapselab.rundir import FINISHED, RunDir, read_json
+from collapselab.summary import read_summary
 
 TAIL_BYTES = 32_768  # some 30 steps
 
@@ -41,7 +42,7 @@ def glance(path: Path) -> Glance:
     steps = _last_steps(rundir.steps)
     last = steps[-1] if steps else {}
     if status in FINISHED and rundir.summary.exists():
-        summary = read_json(rundir.summary)
+        summary = read_summary(rundir)
         pace = sum(summary["seconds"].values()) / summary["num_steps"]
         return Glance(status, summary["last_step"], summary["degenerate_share"], pace, summary)
     pace = sum(_seconds(step) for step in steps) / len(steps) if steps else None
