@@ -68,6 +68,9 @@ def test_an_infinite_norm_with_finite_weights_is_divergence_too(
     records = records_of(tiny_config)
     assert [r.values["stop"] for r in records] == [None, "diverged"]
     assert math.isfinite(records[-1].number("train_nll_nats") or math.nan)
+    going_on = records_of(tiny_config, **{"stop.on_divergence": False, "eval.every": 1})
+    assert [r.values["degenerate"] is None for r in going_on] == [False, True, True, True]
+    assert [r.values["loss_state"] for r in going_on] == ["diverged"] * 4
 
 
 @pytest.mark.parametrize("greedy", [False, True], ids=["samples that pass", "samples that loop"])

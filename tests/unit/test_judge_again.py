@@ -39,11 +39,14 @@ def test_what_this_version_wrote_does_not_move(
 
 
 def made_old(path: Path) -> dict[str, object]:
-    """A run as an earlier version summarised it: diverged by perplexity; returns its summary by this version."""
+    """A run as an earlier version summarised it, diverged by perplexity; returns its summary by this version.
+
+    Its kind is one that only the samples can tell.
+    """
     now = read_json(RunDir(write_run(path, make_config(), 10)).summary)
     old = {name: value for name, value in now.items() if name not in ("lost_step", "vocab_size")}
-    write_json(RunDir(path).summary, {**old, "state": "diverged", "diverged_step": 4})
-    return now
+    write_json(RunDir(path).summary, {**old, "state": "diverged", "diverged_step": 4, "kind_at_end": "template"})
+    return {**now, "kind_at_end": "template"}
 
 
 def test_an_old_summary_is_rewritten(tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

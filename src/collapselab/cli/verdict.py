@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -87,4 +88,6 @@ def table_1(records: list[Record]) -> list[Record]:
 
 
 def _nats(value: float | None, *, signed: bool = False) -> str:
-    return "–" if value is None else f"{value:+.3f}" if signed else f"{value:.3f}"
+    if value is None:
+        return "–"
+    return f"{value:+.3f}" if signed and not math.isnan(value) else f"{value:.3f}"
