@@ -190,7 +190,7 @@ def texts_agree(material: Material) -> Finding:
     return _finding(agreement.interval, agreement.p_value, agreement.interval.estimate, is_refuted, used, note)
 
 
-def controls_stay_healthy(material: Material) -> Finding:
+def controls_do_not_collapse(material: Material) -> Finding:
     """H6: the share of control runs that collapse, of those seen for as long as own-text runs needed.
 
     Controls train on real text or on another model's text, beside own-text runs with all other settings equal. For

@@ -85,7 +85,7 @@ _CLAIMS = {
         "The same loop on real text, and on another model's text, does not collapse",
         "log-rank test against own text, stratified, the larger p of the two controls",
         "share of control runs that collapse",
-        evidence.controls_stay_healthy,
+        evidence.controls_do_not_collapse,
     ),
 }
 
