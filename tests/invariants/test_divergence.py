@@ -51,9 +51,7 @@ def test_a_run_that_goes_wild_diverges(tiny_config: RunConfig) -> None:
     assert state_values(records, tiny_config.collapse, VOCABULARY)["state"] == "diverged"
 
 
-def test_a_norm_that_is_not_finite_ends_the_next_step(
-    tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_norm_that_is_not_finite_ends_the_next_step(tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     records = poisoned(tiny_config, monkeypatch, 2, **{"stop.max_steps": 30})
     assert [r.values["stop"] for r in records] == [None, None, None, "diverged"]
     assert [r.values["loss_state"] for r in records[1:]] == [records[1].values["loss_state"], "diverged", "diverged"]
@@ -93,7 +91,7 @@ def test_a_second_text_and_the_whole_text_count() -> None:
 
 
 def test_a_lost_run_goes_on_and_says_so() -> None:
-    """The first case of this kind that was seen: a shipped model at a high learning rate, called healthy, then ended."""
+    """A shipped model at a high learning rate, which an earlier version called healthy and then ended as diverged."""
     changes = {"model": "builtin:nano", "data": ("austen",), "optim.lr": 1e-3, "generate.max_new_tokens": 100}
     changes |= {"eval.protocol": "windows[50,2]", "eval.full_every": 0, "stop.max_steps": 9}
     records = records_of(presets.demo(), **changes)

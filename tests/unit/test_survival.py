@@ -60,7 +60,11 @@ def test_an_onset_is_an_event_and_no_onset_is_censored() -> None:
 
 def test_a_diverged_run_is_censored_at_its_last_judged_step_before_that() -> None:
     """Nothing is judged from divergence on, however long the run goes on."""
-    assert onsets(a_run("....????"), a_run("..x?????"), a_run("..xxx???", 2)) == [(3.0, False), (1.0, False), (2.0, True)]
+    assert onsets(a_run("....????"), a_run("..x?????"), a_run("..xxx???", 2)) == [
+        (3.0, False),
+        (1.0, False),
+        (2.0, True),
+    ]
 
 
 def test_an_unsettled_onset_is_censored_before_it() -> None:

@@ -115,7 +115,7 @@ def verdict_so_far(record: Record) -> str:
     """The state of the run after a record, in words: its samples, then its loss on human text."""
     loss = record.values.get("loss_state")
     if loss == "diverged":
-        return LOSS_WORDS[loss]
+        return LOSS_WORDS["diverged"]
     after = f"; {LOSS_WORDS[loss]}" if isinstance(loss, str) else ""
     share = record.number("degenerate_share")
     if share is None:

@@ -20,8 +20,8 @@ RECORD_NAMES = {
     "reasons": "the rules that were broken",
     "kind": "kind of the step's degeneration",
     "degenerate_share": "degenerate steps among the last collapse.window judged ones",
-    "loss_state": "the worst that losses and norms have come to so far: degraded, severe, lost or diverged; null: none of "
-    "these",
+    "loss_state": "the worst that losses and norms have come to so far: degraded, severe, lost or diverged; "
+    "null: none of these",
     "stop": "why the run ends here: collapsed, diverged or budget; null: it goes on",
 }
 RUN_NAMES = {
