@@ -71,14 +71,14 @@ def gather(runs: Runs) -> Material:
 def early_rise(material: Material) -> Finding:
     """H1: the rise of validation loss from step 0 to the last evaluated one of the first ten steps before onset.
 
-    On the first text, in nats per token, of own-text runs. Each seed's mean over its arms is one value: t-test against
-    0. Refuted if the interval lies below .01 (one per cent of perplexity). Infinite losses are left out.
+    On the first text, in nats per token, of own-text runs, before divergence. Each seed's mean over its arms is one
+    value: t-test against 0. Refuted if the interval lies below .01 (one per cent of perplexity).
     """
     own = _own(material.runs).set_index("run")
     steps = material.steps.reindex(columns=["run", "step", "val_nll_nats"]).dropna()
     steps = steps[steps["run"].isin(own.index) & np.isfinite(steps["val_nll_nats"].astype(float))]
-    onset = steps["run"].map(own["duration"].where(own["is_event"], np.inf))
-    early = steps[(steps["step"] >= 1) & (steps["step"] <= EARLY_STEPS) & (steps["step"] < onset)]
+    end = steps["run"].map(np.minimum(own["duration"].where(own["is_event"], np.inf), _divergence(own)))
+    early = steps[(steps["step"] >= 1) & (steps["step"] <= EARLY_STEPS) & (steps["step"] < end)]
     first = steps[steps["step"] == 0].set_index("run")["val_nll_nats"]
     rise = (early.sort_values("step").groupby("run")["val_nll_nats"].last() - first).dropna().astype(float)
     if rise.empty:
@@ -105,7 +105,7 @@ def own_loss_vanishes(material: Material) -> Finding:
     names = ["total_collapse_step", "train_nll_first", "train_nll_last"]
     own = _own(material.runs)
     values = own.reindex(columns=names).astype("Float64")
-    own = own[values.notna().all(axis=1)]
+    own = own[values.notna().all(axis=1) & (_divergence(own) == np.inf)]
     if own.empty:
         return _missing("needs finished own-text runs that reached total collapse")
     share = (values["train_nll_last"] / values["train_nll_first"]).loc[own.index].astype(float)
@@ -161,12 +161,12 @@ def size_hastens_at_equal_updates(material: Material) -> Finding:
 def texts_agree(material: Material) -> Finding:
     """H5: Kendall's rank agreement of arms between the first two texts, by the rise of validation loss on each.
 
-    Finished own-text runs. The rise is from step 0 to the last step at which every run has a loss on both texts, and
-    an arm's is the mean over its seeds. Exact test; refuted if the interval lies below .5 (three of four pairs in the
-    same order). Arms, not seeds, are the units.
+    Finished own-text runs that did not diverge. The rise is from step 0 to the last step at which every run has a loss
+    on both texts, and an arm's is the mean over its seeds. Exact test; refuted if the interval lies below .5 (three of
+    four pairs in the same order). Arms, not seeds, are the units.
     """
     own = _own(material.runs)
-    own = own[own["outcome"].notna()]
+    own = own[own["outcome"].notna() & (_divergence(own) == np.inf)]
     texts = list(dict.fromkeys(text for data in own["data"] for text in data.split(",")))[:2]
     if len(texts) < 2:
         return _missing("needs finished own-text runs with validation loss on two texts")
@@ -265,6 +265,11 @@ def _num_collapsed(part: Frame, kind: str) -> tuple[int, int]:
 
 def _own(frame: Frame) -> Frame:
     return frame[frame["train.source"] == "own"]
+
+
+def _divergence(frame: Frame) -> Frame:
+    """The step at which each run diverged; infinite where it did not, or that is unknown."""
+    return frame.reindex(columns=["diverged_step"])["diverged_step"].astype("Float64").fillna(np.inf).astype(float)
 
 
 def _seed_means(values: Frame, seed: Frame, arm: Frame) -> list[float]:

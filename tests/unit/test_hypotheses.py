@@ -1,133 +1,31 @@
-"""Verdicts in worlds where each claim is true, false, or cannot be known; and how often chance alone convinces."""
+"""Verdicts in worlds where each claim is true, false, or cannot be known."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
+from made_worlds import (
+    KEYS,
+    MODELS,
+    RATES,
+    TEXTS,
+    Made,
+    frames,
+    made,
+    spread,
+    sweep,
+    true_world,
+    verdicts,
+    with_controls,
+)
 
-from collapselab.config import RunConfig
 from collapselab.frames import Runs
-from collapselab.hypotheses import Hypothesis, judge
-from collapselab.overrides import override
-from collapselab.records import flatten
-
-MODELS = ("builtin:nano", "builtin:micro", "builtin:mini")
-RATES = (2e-5, 4e-5, 8e-5)
-TEXTS = ("austen", "moby-dick")
-KEYS = ("H1", "H2", "H3", "H4", "H4b", "H5", "H6")
-BUDGET = 400
-
-
-@dataclass(frozen=True)
-class Made:
-    """A run that was made up: its settings, when it collapses (infinity: never), and how its losses go."""
-
-    settings: dict[str, Any]
-    onset: float
-    last_step: int
-    slopes: tuple[float, float] = (0.02, 0.01)
-    losses: tuple[float, float] = (3.0, 3.5)
-    final_share: float = 0.02
-    update: float | None = None
-
-
-def made(model: str, lr: float, seed: int, onset: float, **others: Any) -> Made:
-    """A run on its own text, to four steps past its onset or to the end of the budget."""
-    settings = {"model": model, "optim.lr": lr, "seed": seed}
-    onset = math.floor(onset) if onset + 4 <= BUDGET else math.inf
-    return Made(settings, onset, int(min(onset + 4, BUDGET)), **others)
-
-
-def control(run: Made, source: str, onset: float = math.inf, last_step: int = BUDGET) -> Made:
-    """The same run on other text."""
-    source_setting = {"train.real_text": "austen"} if source == "real" else {"train.other_model": "builtin:mini"}
-    settings = run.settings | {"train.source": source} | source_setting
-    return replace(run, settings=settings, onset=onset, last_step=last_step)
-
-
-def frames(world: Sequence[Made]) -> Runs:
-    """The frames that `load_runs` would give."""
-    rows, steps = zip(*(frame(run, f"run-{i}") for i, run in enumerate(world)), strict=True)
-    runs = pd.DataFrame(rows).astype({"onset_step": "Int64", "total_collapse_step": "Int64", "last_step": "Int64"})
-    joined = pd.concat(steps, ignore_index=True).astype({"step": "Int64", "degenerate": "boolean"})
-    return Runs(runs, joined, pd.DataFrame())
-
-
-@functools.cache
-def settings_of(changes: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
-    """The settings as `load_runs` names them."""
-    row = dict(flatten(override(RunConfig(data=TEXTS), dict(changes)).model_dump(mode="json")))
-    return row | {"data": ",".join(row["data"]), "lr": row.pop("optim.lr")}
-
-
-def frame(run: Made, name: str) -> tuple[dict[str, Any], pd.DataFrame]:
-    row = dict(settings_of(tuple(run.settings.items())))
-    texts = row["data"].split(",")
-    collapses = math.isfinite(run.onset)
-    row |= {
-        "run": name,
-        "outcome": "collapsed" if collapses else "budget",
-        "onset_step": run.onset if collapses else None,
-        "total_collapse_step": run.onset + 4 if collapses else None,
-        "last_step": run.last_step,
-        "train_nll_first": 2.5,
-        "train_nll_last": 2.5 * run.final_share * (1 + 0.1 * math.sin(run.settings["seed"])),
-    }
-    step = np.arange(run.last_step + 1)
-    noise = np.random.default_rng(run.settings["seed"]).normal(0, 1e-3, (2, len(step)))
-    loss = np.array(run.losses)[:, None] + np.outer(run.slopes, step) + np.where(step > 0, noise, 0)
-    share = np.clip(0.5 + (step - run.onset) / 8, 0, 1)
-    values = {"run": name, "step": step, "val_nll_nats": loss[0], "degenerate_share": share, "degenerate": share > 0}
-    values |= {f"val_nll_nats[{text}]": loss[TEXTS.index(text)] for text in texts}
-    if run.update is not None:
-        values["relative_update_norm"] = run.update
-    return row, pd.DataFrame(values)
-
-
-def verdicts(world: Sequence[Made]) -> dict[str, Hypothesis]:
-    return {hypothesis.key: hypothesis for hypothesis in judge(frames(world))}
-
-
-def spread(*seeds: int) -> float:
-    """About 1, by seed and arm."""
-    return math.exp(0.2 * np.random.default_rng(seeds).normal())
-
-
-def sweep(
-    onset: Callable[[int, int], float],
-    slopes: Callable[[int], tuple[float, float]] = lambda r: (0.02 * 2**r, 0.01 * 2**r),
-    num_seeds: int = 5,
-    **others: Any,
-) -> list[Made]:
-    """Models times learning rates times seeds; onset by the model's and the rate's number, losses by the rate's."""
-    return [
-        made(model, lr, seed, onset(m, r) * spread(seed, m, r), slopes=slopes(r), **others)
-        for (m, model), (r, lr), seed in itertools.product(enumerate(MODELS), enumerate(RATES), range(num_seeds))
-    ]
-
-
-def with_controls(world: list[Made], onset: float = math.inf, last_step: int = BUDGET) -> list[Made]:
-    middle = [run for run in world if run.settings["model"] == MODELS[1] and run.settings["optim.lr"] == RATES[1]]
-    return [*world, *(control(run, source, onset, last_step) for run in middle for source in ("real", "other"))]
-
-
-def true_world(num_seeds: int = 5) -> list[Made]:
-    """Larger models and higher rates collapse sooner, relative updates go with the rate, controls never collapse."""
-    world = sweep(lambda m, r: 240 / 2**r * 0.6**m, num_seeds=num_seeds)
-    world = [replace(run, update=run.settings["optim.lr"] * 1e3) for run in world]
-    return with_controls(world)
-
-
-# --- worlds
+from collapselab.hypotheses import judge
 
 
 def test_where_all_is_true_all_holds() -> None:
@@ -390,118 +288,3 @@ def test_an_effect_known_to_be_too_small_does_not_hold() -> None:
     assert h4.p_value > 0.05
     assert h4.high is not None
     assert (1 < h4.high < 1.1, h4.verdict) == (True, "does not hold")
-
-
-def test_controls_that_were_not_watched_for_long_prove_nothing() -> None:
-    h6 = verdicts(with_controls(sweep(lambda m, r: 100), last_step=50))["H6"]
-    assert (h6.verdict, h6.effect) == ("undecided", None)
-    assert "0 of 0 collapse on real text" in h6.note
-
-
-def test_both_controls_must_stay_healthy() -> None:
-    own = sweep(lambda m, r: 100)
-    real = [run for run in with_controls(own) if run.settings.get("train.source") == "real"]
-    other = [run for run in with_controls(own, 100, 104) if run.settings.get("train.source") == "other"]
-    h6 = verdicts([*own, *real, *other])["H6"]
-    assert (h6.verdict, h6.effect) == ("does not hold", 1.0)
-    assert h6.note.startswith("0 of 5 collapse on real text; 5 of 5 collapse on another model's text")
-
-
-def controlled(own: Sequence[float], real: Sequence[float], other: Sequence[float], lr: float = RATES[0]) -> list[Made]:
-    """Runs of one arm by the onsets of own text and of both controls, seeds in order."""
-    runs = [made(MODELS[0], lr, seed, onset) for seed, onset in enumerate(own)]
-    return runs + [
-        replace(control(made(MODELS[0], lr, seed, onset), kind), onset=onset, last_step=int(min(onset + 4, BUDGET)))
-        for kind, onsets in (("real", real), ("other", other))
-        for seed, onset in enumerate(onsets)
-    ]
-
-
-def test_controls_that_collapse_now_and_then_decide_nothing() -> None:
-    never = [math.inf] * 10
-    h6 = verdicts(controlled(range(20, 30), [*never[:8], 200, 300], never))["H6"]
-    assert h6.p_adjusted is not None
-    assert h6.p_adjusted < 0.05, "they last longer than own text"
-    assert (h6.effect, h6.verdict) == (0.2, "undecided")
-
-
-def test_rare_collapse_that_comes_sooner_than_on_own_text_is_no_support() -> None:
-    never = [math.inf] * 91
-    h6 = verdicts(controlled([*never, *never[:8], 390], [*never[:90], *range(10, 20)], [*never[:90], *range(10, 20)]))[
-        "H6"
-    ]
-    assert h6.p_value is not None
-    assert h6.p_value < 0.05
-    assert (h6.effect, h6.verdict) == (0.1, "undecided")
-
-
-def test_the_weaker_control_decides() -> None:
-    never = [math.inf] * 5
-    strong, weak = (verdicts(controlled(range(20, 25), never, never[:n]))["H6"] for n in (5, 2))
-    assert strong.p_value == pytest.approx(2 / 252)
-    assert weak.p_value == pytest.approx(1 / 21), "two of seven, and no other arrangement is as far out"
-
-
-def test_controls_are_compared_within_their_arm() -> None:
-    """Controls go like own text in both arms, but most of them are in the arm where all last longer."""
-    fast, slow = (list(range(20, 30)), list(range(200, 210)))
-    world = controlled(fast, fast[:2], fast[:2]) + controlled(slow[:2], slow, slow, lr=RATES[1])
-    h6 = verdicts(world)["H6"]
-    assert h6.p_value is not None
-    assert h6.p_value > 0.3
-
-
-def test_controls_are_compared_with_probed_runs_where_there_are_any() -> None:
-    world = with_controls(sweep(lambda m, r: 100))
-    streamed = verdicts(world)["H6"]
-    assert "judged by their training samples" in streamed.note
-    middle = [run for run in world if run.settings["model"] == MODELS[1] and run.settings["optim.lr"] == RATES[1]]
-    probed = [replace(run, settings=run.settings | {"collapse.source": "probe"}) for run in middle[:5]]
-    h6 = verdicts([*world, *probed])["H6"]
-    assert "judged by" not in h6.note
-    assert h6.num_runs == streamed.num_runs == 15
-
-
-def test_a_wide_sweep_is_judged_quickly() -> None:
-    runs = frames(
-        [made(m, lr, s, math.inf) for m in MODELS[:2] for lr in (1e-6, 2e-6, 3e-6, 4e-6, 5e-6) for s in range(10)]
-    )
-    more = [runs.steps.assign(step=runs.steps["step"] + k * (BUDGET + 1)) for k in range(3)]
-    runs = replace(runs, steps=pd.concat(more, ignore_index=True))
-    assert len(runs.steps) > 100_000
-    judge(runs)  # imports
-    start = time.perf_counter()
-    judge(runs)
-    assert time.perf_counter() - start < 3
-
-
-# --- how often chance alone convinces
-
-
-def chance(key: str, world: Callable[[np.random.Generator], list[Made]], num_worlds: int = 25) -> tuple[float, float]:
-    """The shares of worlds with p < .05, and of those in which the claim would hold."""
-    generator = np.random.default_rng(7)
-    found = [verdicts(world(generator))[key] for _ in range(num_worlds)]
-    is_small = [h.p_value is not None and h.p_value < 0.05 for h in found]
-    return float(np.mean(is_small)), float(np.mean([h.verdict == "holds" for h in found]))
-
-
-def test_chance_alone_rarely_makes_a_rate_hasten_onset() -> None:
-    def world(draw: np.random.Generator) -> list[Made]:
-        return [made(MODELS[0], lr, seed, 20 * math.exp(0.4 * draw.normal())) for lr in RATES for seed in range(4)]
-
-    share_small, share_held = chance("H2", world)
-    assert share_small <= 0.14  # .05 and two standard deviations of 25 worlds
-    assert share_held <= share_small
-
-
-def test_chance_alone_rarely_makes_controls_healthy() -> None:
-    def world(draw: np.random.Generator) -> list[Made]:
-        own = [made(MODELS[0], RATES[0], seed, 20 * math.exp(0.4 * draw.normal())) for seed in range(5)]
-        onsets = [math.floor(20 * math.exp(0.4 * draw.normal())) for _ in range(10)]
-        controls = zip(itertools.product(own, ("real", "other")), onsets, strict=True)
-        return [*own, *(control(run, kind, onset, onset + 4) for (run, kind), onset in controls)]
-
-    share_small, share_held = chance("H6", world)
-    assert share_small <= 0.14
-    assert share_held == 0
