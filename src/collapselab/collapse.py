@@ -37,7 +37,8 @@ class CollapseState:
     """What a run's steps so far say. Each `…_step` is the first such step, `None` until it is known.
 
     `degenerate_share` is of the last `window` judged steps, always over `window`: steps before the first count as not
-    degenerate, so that a run cannot begin collapsed. `None` until a step was judged.
+    degenerate, so that a run cannot begin collapsed. `None` until a step was judged. `was_below_uniform`: the loss on
+    human text has been at most that of a uniform guess, ln `vocab_size` (`None`: unknown, and no run is lost).
     """
 
     vocab_size: int | None
@@ -169,8 +170,8 @@ def outcome(state: CollapseState) -> Outcome:
     """The outcome of a state.
 
     One of `total-collapse`, `diverged`, `recovered`, `collapsed` (onset only), `lost`, `severe`, `degraded` and
-    `healthy`; the first that holds, in this order. Nothing is judged from divergence on, so total collapse came before
-    it. `recovered` stands in the place of total collapse, and holds while less than half of the window is degenerate
+    `healthy`; the first that holds, in this order. Nothing is judged after divergence, so total collapse came before it.
+    `recovered` stands in the place of total collapse, and holds while less than half of the window is degenerate
     again. `lost`, `severe` and `degraded` speak of the loss on human text alone.
     """
     return Outcome(

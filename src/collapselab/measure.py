@@ -83,7 +83,7 @@ def verdict_values(
 ) -> dict[str, Value]:
     """`degenerate`, `reasons` and `kind` of a step, from the samples that judge the model: its own, or probes.
 
-    `is_own_text`: the model wrote what it is trained on, so that its loss can say that it is frozen. From divergence on
+    `is_own_text`: the model wrote what it is trained on, so that its loss can say that it is frozen. After divergence
     nothing is judged: what weights that are not finite write is no collapse, and no health.
     """
     judged = _judged(samples, thresholds)

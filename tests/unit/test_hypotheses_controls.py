@@ -133,7 +133,7 @@ def test_chance_alone_rarely_makes_controls_healthy() -> None:
 
 @pytest.mark.parametrize("last_loss", [math.nan, 1e10])
 def test_what_comes_with_and_after_divergence_does_not_count(last_loss: float) -> None:
-    """One run per seed collapses totally, has a norm that is not finite at step 1, and no loss worth the name after it."""
+    """One run per seed collapses totally, has a norm that is not finite at step 1, and no sensible loss after it."""
     world = true_world()
     wild = [replace(run, settings={**run.settings, "optim.lr": 9.0}, onset=math.inf, last_step=2) for run in world[:5]]
     runs = frames([*world, *wild])
