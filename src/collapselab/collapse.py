@@ -170,8 +170,8 @@ def outcome(state: CollapseState) -> Outcome:
     """The outcome of a state.
 
     One of `total-collapse`, `diverged`, `recovered`, `collapsed` (onset only), `lost`, `severe`, `degraded` and
-    `healthy`; the first that holds, in this order. Nothing is judged after divergence, so total collapse came before it.
-    `recovered` stands in the place of total collapse, and holds while less than half of the window is degenerate
+    `healthy`; the first that holds, in this order. Nothing is judged after divergence, so total collapse came before
+    it. `recovered` stands in the place of total collapse, and holds while less than half of the window is degenerate
     again. `lost`, `severe` and `degraded` speak of the loss on human text alone.
     """
     return Outcome(
