@@ -64,6 +64,11 @@ class Setup:
         kernels = None if self.kernels is None else "native"
         return {"write": self.engine.name, "evaluate": self.scorer.name, "update": kernels or "torch"}
 
+    def weights_changed(self) -> None:
+        """To be called after every change of the learner's weights, which the engines cannot see by themselves."""
+        self.engine.weights_changed()
+        self.scorer.weights_changed()
+
     def losses(self, step: int) -> dict[str, Loss]:
         """Loss on each text by the protocol of every step."""
         if not self.config.eval.redraw:

@@ -57,5 +57,5 @@ def adamw_step(
             sums,
             threads,
         )
-    torch.autograd.graph.increment_version(list(gradients))
+    torch.autograd.graph.increment_version(list(gradients))  # so that autograd refuses a graph of the old weights
     return grad_norm, math.sqrt(sums[0]), math.sqrt(sums[1])

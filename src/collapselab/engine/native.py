@@ -24,7 +24,7 @@ ROWS_FLOAT32, ROWS_PACKED = 16, 1024
 
 
 class NativeEngine:
-    """A model as the kernels see it: its float32 weights in place, or a packed bfloat16 copy made when they change.
+    """A model as the kernels see it: its float32 weights in place, or a packed bfloat16 copy.
 
     `plain` reads what the kernels are not made for: many tokens at once in float32.
     """
@@ -39,11 +39,14 @@ class NativeEngine:
         self._layers = (CLayer * len(decoder.layers))(*(self._c_layer(layer) for layer in decoder.layers))
         self._model = self._c_model()
         self._num_weights = sum(linear.weight.numel() for linear in decoder.linears)
-        self._versions: list[int] = []
+        self._is_stale = self._is_packed  # whether the packed copy is older than the weights
         self._memory = torch.empty(0, dtype=torch.uint8)
         self._cache = CCache()
         self._sizes: dict[tuple[int, int], int] = {}
         self._keys = self._values = torch.empty(0)
+
+    def weights_changed(self) -> None:
+        self._is_stale = self._is_packed
 
     def begin(self, num_sequences: int, length: int) -> None:
         self._refresh()
@@ -108,13 +111,12 @@ class NativeEngine:
         return self._nll(scored_RW, tokens_BT[:, num_context:].flatten()).view(num_sequences, -1)
 
     def _refresh(self) -> None:
-        versions = self._decoder.versions if self._is_packed else []
-        if versions == self._versions:
+        if not self._is_stale:
             return
         for linear in self._decoder.linears:
             pointer = self._packed[id(linear)].data_ptr()
             self._library.pack_weights(self._c_linear(linear), pointer, torch.get_num_threads())
-        self._versions = versions
+        self._is_stale = False
 
     def _make_room_for_packed(self) -> dict[int, Tensor]:
         linears = self._decoder.linears
