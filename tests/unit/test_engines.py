@@ -11,13 +11,16 @@ import torch
 from engines import ENGINES, MODELS, engine_of, engines_of, llama, tokens
 from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, LlamaForCausalLM
 
+from collapselab.config import Optimizer, Sampling
+from collapselab.engine.adamw import adamw_step
 from collapselab.engine.choose import make_engines
 from collapselab.engine.families import read_decoder
 from collapselab.engine.library import CLinear, library
 from collapselab.engine.numerics import round_at_random
 from collapselab.errors import InputError
 from collapselab.models import LoadedModel
-from collapselab.testing import tiny_model
+from collapselab.testing import BYTE_VOCAB, tiny_model
+from collapselab.training import make_optimizer
 
 
 @torch.no_grad()
@@ -171,3 +174,40 @@ def test_scaled_rotary_positions(native: None) -> None:
             expected = model(torch.tensor([ids])).logits[0].detach()
             torch.testing.assert_close(engine.read([ids], [0]), expected, atol=1e-5, rtol=0)
             assert (expected - reference(loaded, ids)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+def test_the_kernels_read_nothing_outside_their_tables(make: Callable[[], LoadedModel], native: None) -> None:
+    """A bad token, position or target is an error with its value, wherever it stands; nothing is read before."""
+    loaded = make()
+    for precision in ("float32", "bfloat16"):
+        engine, scorer = engines_of(loaded.model, "native", precision)
+        for bad in (-1, BYTE_VOCAB, 2**31 - 1):
+            for ids in ([[bad]], [[1, 2, bad]], [[*tokens(40), bad]]):
+                engine.begin(1, 64)
+                with pytest.raises(IndexError, match=str(bad)):
+                    engine.read(ids, [0])
+                with pytest.raises(IndexError):
+                    scorer.score(torch.tensor([[*ids[0], 1]]), 1)
+            with pytest.raises(IndexError):
+                scorer.score(torch.tensor([[1, bad]]), 1)
+            if precision == "bfloat16":
+                with pytest.raises(IndexError, match=str(bad)):
+                    scorer._nll(torch.zeros(2, read_decoder(loaded.model).width), torch.tensor([1, bad]))
+        engine.begin(1, 64)
+        with pytest.raises(IndexError, match="positions 60 to 64 of 64"):
+            engine.read([tokens(5)], [60])
+        with pytest.raises(IndexError, match="sequences 0 to 1 of 1"):
+            engine.read([[1], [2]], [0, 0])
+        assert engine.read([[1]], [0]).isfinite().all()  # goes on afterwards
+
+
+def test_the_kernels_refuse_noise_and_moments_of_another_size(native: None) -> None:
+    loaded = tiny_model(0)
+    with pytest.raises(AssertionError):
+        engine_of(loaded.model, "native").draw(torch.zeros(1, BYTE_VOCAB), torch.ones(1, BYTE_VOCAB - 1), Sampling())
+    optimizer = make_optimizer(loaded.model, Optimizer())
+    parameter = next(loaded.model.parameters())
+    optimizer.state[parameter] = {"step": torch.tensor(1.0), "exp_avg": torch.zeros(3), "exp_avg_sq": torch.zeros(3)}
+    with pytest.raises(AssertionError):
+        adamw_step(library(), optimizer, {parameter: torch.zeros_like(parameter)}, None)

@@ -63,6 +63,8 @@ class CModel(Structure):
         ),
         ("num_qkv", c_int64),
         ("num_up", c_int64),
+        ("num_embeddings", c_int64),
+        ("num_positions", c_int64),
         ("eps", c_float),
         *((name, c_void_p) for name in ("embedding", "positions", "cosines", "sines")),
         ("layers", POINTER(CLayer)),
@@ -83,12 +85,12 @@ _SIGNATURES = {
     "pack_weights": (None, (POINTER(CLinear), c_void_p, c_int32)),
     "workspace_bytes": (c_int64, (POINTER(CModel), c_int64, c_int64, c_int32)),
     "forward": (
-        None,
+        c_int32,
         (POINTER(CModel), POINTER(CCache), c_int32, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_int32),
     ),
     "head_logits": (None, (POINTER(CModel), c_void_p, c_int32, c_void_p, c_void_p, c_int32)),
     "nll_bytes": (c_int64, (POINTER(CModel), c_int64, c_int32)),
-    "head_nll": (None, (POINTER(CModel), c_void_p, c_void_p, c_int32, c_void_p, c_void_p, c_int32)),
+    "head_nll": (c_int32, (POINTER(CModel), c_void_p, c_void_p, c_int32, c_void_p, c_void_p, c_int32)),
     "draw_tokens": (
         None,
         (c_void_p, c_void_p, c_int32, c_int64, c_float, c_int64, c_float, *([c_void_p] * 4), c_int32),
