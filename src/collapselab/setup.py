@@ -62,6 +62,7 @@ class Setup:
     def engine_names(self) -> dict[str, str | None]:
         """What writes, evaluates and updates here (`engine` may leave the choice open), and why the kernels are off."""
         return {
+            "asked_for": self.config.engine,
             "write": self.engine.name,
             "evaluate": self.scorer.name,
             "update": "torch" if self.kernels is None else "native",
