@@ -157,38 +157,37 @@ def _compiler(folder: Path) -> list[str]:
 
 
 def _compile(compiler: Sequence[str], arguments: Sequence[str], temporary: Path) -> None:
-    said = temporary / "messages"
-    environment = os.environ | {"TMPDIR": str(temporary), "LC_ALL": "C"}
     called = shlex.join(compiler)
-    with said.open("wb") as messages:
-        try:
-            process = subprocess.Popen(
-                [*compiler, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=messages,
-                env=environment,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise NoKernels(f"the C compiler {called!r} cannot be run: {error.strerror}") from error
     try:
+        process = subprocess.Popen(
+            [*compiler, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=os.environ | {"TMPDIR": str(temporary), "LC_ALL": "C"},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise NoKernels(f"the C compiler {called!r} cannot be run: {error.strerror}") from error
+    with process:
         try:
-            status = process.wait(PATIENCE_S)
+            try:
+                _, said = process.communicate(timeout=PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                log.info("compiling the kernels in C with %r, which is needed once on a machine …", called)
+                _, said = process.communicate(timeout=LIMIT_S - PATIENCE_S)
         except subprocess.TimeoutExpired:
-            log.info("compiling the kernels in C with %r, which is needed once on a machine …", called)
-            status = process.wait(LIMIT_S - PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        raise NoKernels(f"the C compiler {called!r} did not end within {LIMIT_S} s") from None
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    if status:
-        lines = said.read_text(encoding="utf-8", errors="replace").splitlines()
+            raise NoKernels(f"the C compiler {called!r} did not end within {LIMIT_S} s") from None
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        lines = said.splitlines()
         telling = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
-        raise _BuildFailed(f"the C compiler {called!r} failed ({_ending(status)}): {telling.strip()}")
+        raise _BuildFailed(f"the C compiler {called!r} failed ({_ending(process.returncode)}): {telling.strip()}")
 
 
 def _try_out(library: Path, functions: Sequence[str], called: str) -> None:

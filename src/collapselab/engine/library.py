@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 from ctypes import POINTER, Structure, c_double, c_float, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache
@@ -108,9 +107,6 @@ class Kernels:
 @cache
 def kernels() -> Kernels:
     """The kernels as this process has them: compiled and loaded at the first call, which says why if it cannot."""
-    # Threads that wait for each other spin for some 20 µs, then sleep: the default of milliseconds makes runs
-    # side by side crawl. Read when the OpenMP library is loaded.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         loaded = load_library(list(_SIGNATURES))
         for name, (result, arguments) in _SIGNATURES.items():
