@@ -1,15 +1,27 @@
-"""The machine and the versions a run was made with (env.json)."""
+"""The machine, the versions and the engines a run was made with (env.json), and whether they are still the same."""
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import subprocess
 import sys
+import time
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any, cast
+
+from collapselab.config import RunConfig
+from collapselab.errors import InputError
+from collapselab.records import SCHEMA_VERSION
+from collapselab.rundir import read_json, write_json
+
+log = logging.getLogger(__name__)
 
 PACKAGES = ("collapselab", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "gguf")
+NUMERICAL = ("collapselab", "torch", "transformers", "tokenizers", "numpy")  # those that the numbers of a run depend on
 
 
 def environment(threads: int | None = None) -> dict[str, object]:
@@ -25,6 +37,58 @@ def environment(threads: int | None = None) -> dict[str, object]:
         "gpu": _gpu_name(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
+
+
+def keep_engine(env: Path, config: RunConfig) -> RunConfig:
+    """The configuration with the engine that the run of this env.json asked for, unless it names one itself."""
+    asked_for = _part(_known(env), "engines").get("asked_for")
+    is_kept = config.engine == "auto" and asked_for in ("native", "static", "plain")
+    return config.model_copy(update={"engine": asked_for}) if is_kept else config
+
+
+def record_environment(env: Path, engines: Mapping[str, str | None], threads: int, *, is_named: bool) -> None:
+    """Writes env.json: this beginning of the run, and the earlier ones under `earlier`, oldest first.
+
+    Raises:
+        InputError: other engines served the run so far, and the user did not name one (`is_named`).
+    """
+    former = _known(env)
+    changed = _changes(_part(former, "engines"), engines, ("write", "evaluate", "update"))
+    if changed and not is_named:
+        off = engines["kernels_off"]
+        raise InputError(
+            f"the run in {env.parent} cannot go on with the engines it began with: {changed}"
+            + (f"; the kernels in C are off: {off}" if off else ""),
+            f"bring them back, or go on with another engine all the same: --engine {engines['write']}",
+        )
+    now: dict[str, Any] = {
+        "schema": SCHEMA_VERSION,
+        "began": time.strftime("%Y-%m-%d %H:%M:%S"),
+        **environment(threads),
+        "engines": dict(engines),
+    }
+    if former:
+        versions = _changes(_part(former, "packages"), now["packages"], NUMERICAL)
+        machine = _changes(former, now, ("cpu", "gpu", "threads"))
+        if differences := ", ".join(filter(None, (changed, versions, machine))):
+            log.warning("from here on the numbers may differ from those of an uninterrupted run: %s", differences)
+        now["earlier"] = [*former.pop("earlier", []), former]
+    write_json(env, now)
+
+
+def _known(env: Path) -> dict[str, Any]:
+    """What env.json says; empty where there is none."""
+    return read_json(env) if env.exists() else {}
+
+
+def _part(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    part = values.get(name)
+    return cast(dict[str, Any], part) if isinstance(part, dict) else {}
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[str]) -> str:
+    """`name old → new` of each value that was recorded and is another now."""
+    return ", ".join(f"{name} {old[name]} → {new[name]}" for name in names if name in old and old[name] != new[name])
 
 
 def _version(package: str) -> str | None:

@@ -33,6 +33,7 @@ def online_loop(
     state = replay(history, config.collapse, learner.vocab_size)
     if history and history[-1].values["stop"] is not None:
         return
+    setup.weights_changed()  # a checkpoint may have been restored
     for step in itertools.count(len(history)):
         clock = Stopwatch()
         values: dict[str, Value] = {"step": step}
@@ -100,12 +101,19 @@ def _loss(setup: Setup, batch: Batch) -> Tensor:
 
 
 def _update(setup: Setup, batch: Batch, loss: Tensor) -> StepStats:
-    """`steps_per_sequence` updates on one batch, the first on the loss at hand; the figures are the last one's."""
-    config, model = setup.config, setup.trained
+    """`steps_per_sequence` updates on one batch, the first on the given loss; the norms are those of the last one."""
+    config = setup.config
     with setup.weights_in_use:  # a checkpoint may still be reading them
         if config.optim.reset_each_step:
             setup.optimizer.state.clear()
-        stats = update(model, setup.optimizer, loss, config.optim.clip, setup.kernels)
+        stats = _one_update(setup, loss)
         for _ in range(config.train.steps_per_sequence - 1):
-            stats = update(model, setup.optimizer, _loss(setup, batch), config.optim.clip, setup.kernels)
+            stats = _one_update(setup, _loss(setup, batch))
+    return stats
+
+
+def _one_update(setup: Setup, loss: Tensor) -> StepStats:
+    """The only place where the weights change, so the engines are told here."""
+    stats = update(setup.trained, setup.optimizer, loss, setup.config.optim.clip, setup.kernels)
+    setup.weights_changed()
     return stats

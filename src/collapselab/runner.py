@@ -13,12 +13,12 @@ import torch
 from collapselab.checkpoint import BackgroundWriter, load_checkpoint
 from collapselab.claim import check_claim, claim
 from collapselab.config import RunConfig
-from collapselab.environment import environment
+from collapselab.environment import keep_engine, record_environment
 from collapselab.errors import CollapselabError, Interrupted
 from collapselab.interruptions import interruptions, sigterm_as_ctrl_c
 from collapselab.loop import online_loop
 from collapselab.measure import Metric
-from collapselab.records import SCHEMA_VERSION, Record
+from collapselab.records import Record
 from collapselab.rundir import FINISHED, RecordWriter, RunDir, Status, disk_errors, read_json, write_json
 from collapselab.setup import Setup, build
 from collapselab.summary import read_summary, summarise
@@ -73,12 +73,12 @@ def run(
         with sigterm_as_ctrl_c():
             if resume:
                 _keep_threads(rundir, config)
-            setup = build(config, data_dir)  # before anything is written: a mistake leaves no directory behind
+            setup = build(
+                keep_engine(rundir.env, config) if resume else config, data_dir
+            )  # before anything is written: a mistake leaves no directory behind
         claim(rundir, config, setup.text_sha256, asked_for or {}, fresh=fresh)
-        write_json(
-            rundir.env,
-            {"schema": SCHEMA_VERSION, **environment(torch.get_num_threads()), "engines": setup.engine_names},
-        )
+        is_named = config.engine != "auto"
+        record_environment(rundir.env, setup.engine_names, torch.get_num_threads(), is_named=is_named)
         try:
             return _carry_out(rundir, setup, metrics or {}, on_start, on_record)
         except Interrupted:

@@ -14,7 +14,7 @@ from collapselab.config import RunConfig
 from collapselab.data import load_text
 from collapselab.engine.choose import make_engines
 from collapselab.engine.interface import Engine, Scorer
-from collapselab.engine.library import library
+from collapselab.engine.library import kernels
 from collapselab.engine.rounded import RoundedModel
 from collapselab.errors import InputError
 from collapselab.evaluation import Loss, Plan, evaluate_texts, plan
@@ -60,9 +60,19 @@ class Setup:
 
     @property
     def engine_names(self) -> dict[str, str | None]:
-        """What writes, evaluates and updates here (`engine` in the configuration may leave the choice to us)."""
-        kernels = None if self.kernels is None else "native"
-        return {"write": self.engine.name, "evaluate": self.scorer.name, "update": kernels or "torch"}
+        """What writes, evaluates and updates here (`engine` may leave the choice open), and why the kernels are off."""
+        return {
+            "asked_for": self.config.engine,
+            "write": self.engine.name,
+            "evaluate": self.scorer.name,
+            "update": "torch" if self.kernels is None else "native",
+            "kernels_off": kernels().why_off if _wants_kernels(self.config) else None,
+        }
+
+    def weights_changed(self) -> None:
+        """To be called after every change of the learner's weights, which the engines cannot see by themselves."""
+        self.engine.weights_changed()
+        self.scorer.weights_changed()
 
     def losses(self, step: int) -> dict[str, Loss]:
         """Loss on each text by the protocol of every step."""
@@ -98,7 +108,7 @@ def build(config: RunConfig, data_dir: Path | None = None) -> Setup:
     text_ids = {name: encode(text.text) for name, text in texts.items()}
     writer = None if other is None else load_model(other, device=config.device)
     engine, scorer = _engines(learner, config)
-    kernels = library() if config.device == "cpu" and config.engine in ("auto", "native") else None
+    library = kernels().library if _wants_kernels(config) else None
     setup = Setup(
         config=config,
         learner=learner,
@@ -106,8 +116,8 @@ def build(config: RunConfig, data_dir: Path | None = None) -> Setup:
         engine=engine,
         scorer=scorer,
         writer_engine=None if writer is None else _engines(writer, config)[0],
-        trained=RoundedModel(learner.model, kernels) if config.numerics.update == "bfloat16" else learner.model,
-        kernels=kernels,
+        trained=RoundedModel(learner.model, library) if config.numerics.update == "bfloat16" else learner.model,
+        kernels=library,
         optimizer=make_optimizer(learner.model, config.optim),
         weights_in_use=threading.Lock(),
         text_ids=text_ids,
@@ -119,6 +129,10 @@ def build(config: RunConfig, data_dir: Path | None = None) -> Setup:
     )
     _check_lengths(setup)
     return setup
+
+
+def _wants_kernels(config: RunConfig) -> bool:
+    return config.device == "cpu" and config.engine in ("auto", "native")
 
 
 def _engines(model: LoadedModel, config: RunConfig) -> tuple[Engine, Scorer]:

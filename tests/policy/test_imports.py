@@ -20,7 +20,7 @@ survival model_files models
 hazards comparisons
 evidence
 hypotheses
-sampling testing
+sampling testing engine.compiler
 engine.interface engine.numerics engine.library engine.families
 engine.plain engine.adamw engine.rounded
 engine.static engine.native

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
@@ -10,7 +12,7 @@ from collapselab.engine.choose import make_engines
 from collapselab.engine.interface import Engine, Precision, Scorer
 from collapselab.engine.library import library
 from collapselab.models import LoadedModel
-from collapselab.testing import BYTE_VOCAB, byte_tokenizer
+from collapselab.testing import BYTE_VOCAB, byte_tokenizer, tiny_model
 
 ENGINES = ("plain", "static", "native")
 
@@ -47,3 +49,14 @@ def llama(seed: int = 4, *, context: int = 64) -> LoadedModel:
     return LoadedModel(
         "llama", model, byte_tokenizer(), context, BYTE_VOCAB, sum(p.numel() for p in model.parameters())
     )
+
+
+MODELS: dict[str, Callable[[], LoadedModel]] = {
+    "gpt2": lambda: tiny_model(3, context=64, width=48),
+    "gpt2-odd": lambda: tiny_model(3, context=64, width=38),
+    "llama": llama,
+}
+
+
+def tokens(count: int, seed: int = 0) -> list[int]:
+    return torch.randint(0, BYTE_VOCAB, (count,), generator=torch.Generator().manual_seed(seed)).tolist()

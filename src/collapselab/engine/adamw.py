@@ -40,6 +40,9 @@ def adamw_step(
         state, gradient = cast(dict[str, Any], optimizer.state[p]), gradients[p]
         if not state:
             state |= {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+        for moment in (state["exp_avg"], state["exp_avg_sq"]):
+            assert moment.shape == p.shape == gradient.shape, (moment.shape, p.shape, gradient.shape)
+            assert moment.dtype == torch.float32 and moment.is_contiguous(), (moment.dtype, moment.stride())
         state["step"] += 1
         library.adamw(
             p.data_ptr(),
@@ -57,5 +60,5 @@ def adamw_step(
             sums,
             threads,
         )
-    torch.autograd.graph.increment_version(list(gradients))
+    torch.autograd.graph.increment_version(list(gradients))  # so that autograd refuses a graph of the old weights
     return grad_norm, math.sqrt(sums[0]), math.sqrt(sums[1])

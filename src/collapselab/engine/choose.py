@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from collapselab.engine.families import read_decoder
 from collapselab.engine.interface import Engine, Precision, Scorer
-from collapselab.engine.library import library
+from collapselab.engine.library import kernels
 from collapselab.engine.native import NativeEngine
 from collapselab.engine.plain import PlainEngine
 from collapselab.engine.static import StaticEngine
@@ -42,14 +42,14 @@ def make_engines(
     is_cpu = model.device.type == "cpu"
     if name == "native" and not is_cpu:
         raise InputError(f"engine native works on the CPU, received device {model.device.type}", "use --engine auto")
-    kernels = library() if is_cpu and name != "static" else None
-    if name == "native" and kernels is None:
-        rule = "engine native needs a C compiler with OpenMP, and none works here"
-        raise InputError(rule, "install gcc, or use --engine auto")
+    library = kernels().library if is_cpu and name != "static" else None
+    if name == "native" and library is None:
+        rule = f"engine native needs its kernels in C, and they are off: {kernels().why_off}"
+        raise InputError(rule, "install a C compiler with OpenMP (gcc), or use --engine auto")
     exact = plain if is_cpu else StaticEngine(decoder, "float32")
-    if kernels is None:
+    if library is None:
         return StaticEngine(decoder, write), exact if score == "float32" else StaticEngine(decoder, score)
-    writer = NativeEngine(kernels, decoder, write, plain)
+    writer = NativeEngine(library, decoder, write, plain)
     if score == "float32":
         return writer, exact
-    return writer, writer if write == score else NativeEngine(kernels, decoder, score, plain)
+    return writer, writer if write == score else NativeEngine(library, decoder, score, plain)

@@ -78,21 +78,6 @@ class Decoder:
         of_layers = [linear for layer in self.layers for linear in (*layer.qkv, layer.out, *layer.up, layer.down)]
         return [*of_layers, self.head]
 
-    @cached_property
-    def tensors(self) -> list[Tensor]:
-        """All weights that training changes."""
-        norms = [n for layer in self.layers for n in (layer.norm_1, layer.norm_2)] + [self.final_norm]
-        found = [self.embedding, self.positions]
-        found += [t for n in norms for t in (n.weight, n.bias)] + [
-            t for linear in self.linears for t in (linear.weight, linear.bias)
-        ]
-        return list({id(t): t for t in found if t is not None}.values())
-
-    @property
-    def versions(self) -> list[int]:
-        """Counts of the changes of the tensors: equal lists mean equal weights."""
-        return [t._version for t in self.tensors]  # pyright: ignore[reportPrivateUsage]
-
 
 def read_decoder(model: PreTrainedModel) -> Decoder | None:
     """The weights of a model of the GPT-2 or Llama family in float32; `None` for any other."""

@@ -23,7 +23,7 @@ class Drawn:
 
 
 class Engine(Protocol):
-    """One model, ready to write. It sees every change of the model's weights.
+    """One model, ready to write.
 
     `is_ragged`: `read` takes token lists of different lengths and positions, and may go back; speculation needs both.
     """
@@ -31,8 +31,15 @@ class Engine(Protocol):
     name: str
     is_ragged: bool
 
+    def weights_changed(self) -> None:
+        """To be called after every change of the model's weights: what was computed from the old ones is dropped.
+
+        An engine cannot find out by itself: torch's fused optimisers do not count up a tensor's version.
+        """
+        ...
+
     def begin(self, num_sequences: int, length: int) -> None:
-        """Empties the cache and makes room for sequences of `length` tokens; picks up new weights."""
+        """Empties the cache and makes room for sequences of `length` tokens."""
         ...
 
     def read(self, tokens: Sequence[Sequence[int]], starts: Sequence[int], *, last_only: bool = False) -> Tensor:
@@ -53,9 +60,13 @@ class Engine(Protocol):
 
 
 class Scorer(Protocol):
-    """One model, ready to be evaluated. It sees every change of the model's weights."""
+    """One model, ready to be evaluated."""
 
     name: str
+
+    def weights_changed(self) -> None:
+        """As for `Engine`."""
+        ...
 
     def score(self, tokens_BT: Tensor, num_context: int) -> Tensor:
         """-log p in nats (B, T - num_context), float32, of the tokens after the first `num_context`, on the CPU."""

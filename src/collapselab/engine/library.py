@@ -1,24 +1,16 @@
-"""The kernels in C: compiled once for this machine, then loaded; `None` where there is no compiler."""
+"""The kernels in C as Python calls them; none where they cannot be compiled."""
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
+import logging
 from ctypes import POINTER, Structure, c_double, c_float, c_int32, c_int64, c_void_p
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-SOURCES = Path(__file__).parent / "native"
-# No -ffast-math: it would make every library of the process flush denormal numbers, and lose NaN.
-FLAGS = (
-    *("-O3", "-march=native", "-fopenmp", "-std=gnu11", "-shared", "-fPIC"),
-    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"),
-)
+from collapselab.engine.compiler import NoKernels, load_library
+
+log = logging.getLogger(__name__)
 
 
 class CLinear(Structure):
@@ -63,6 +55,8 @@ class CModel(Structure):
         ),
         ("num_qkv", c_int64),
         ("num_up", c_int64),
+        ("num_embeddings", c_int64),
+        ("num_positions", c_int64),
         ("eps", c_float),
         *((name, c_void_p) for name in ("embedding", "positions", "cosines", "sines")),
         ("layers", POINTER(CLayer)),
@@ -83,12 +77,12 @@ _SIGNATURES = {
     "pack_weights": (None, (POINTER(CLinear), c_void_p, c_int32)),
     "workspace_bytes": (c_int64, (POINTER(CModel), c_int64, c_int64, c_int32)),
     "forward": (
-        None,
+        c_int32,
         (POINTER(CModel), POINTER(CCache), c_int32, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_int32),
     ),
     "head_logits": (None, (POINTER(CModel), c_void_p, c_int32, c_void_p, c_void_p, c_int32)),
     "nll_bytes": (c_int64, (POINTER(CModel), c_int64, c_int32)),
-    "head_nll": (None, (POINTER(CModel), c_void_p, c_void_p, c_int32, c_void_p, c_void_p, c_int32)),
+    "head_nll": (c_int32, (POINTER(CModel), c_void_p, c_void_p, c_int32, c_void_p, c_void_p, c_int32)),
     "draw_tokens": (
         None,
         (c_void_p, c_void_p, c_int32, c_int64, c_float, c_int64, c_float, *([c_void_p] * 4), c_int32),
@@ -102,51 +96,30 @@ _SIGNATURES = {
 }
 
 
+@dataclass(frozen=True)
+class Kernels:
+    """The kernels in C, or why there are none."""
+
+    library: ctypes.CDLL | None
+    why_off: str | None
+
+
 @cache
+def kernels() -> Kernels:
+    """The kernels as this process has them: compiled and loaded at the first call, which says why if it cannot."""
+    try:
+        loaded = load_library(list(_SIGNATURES))
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(loaded, name)
+            function.restype, function.argtypes = result, arguments
+        if not loaded.prepare_tiles():
+            raise NoKernels("the system does not grant the processor's matrix unit (AMX)")
+    except NoKernels as error:
+        log.warning("the kernels in C are off, torch computes instead (slower): %s", error)
+        return Kernels(None, str(error))
+    return Kernels(loaded, None)
+
+
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels; `None` if there is no C compiler with OpenMP, or it fails.
-
-    The first call on a machine compiles them (about a second) into the user's cache folder.
-    """
-    compiler = os.environ.get("CC") or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), None)
-    if compiler is None:
-        return None
-    try:
-        file = _compiled(compiler)
-        # Threads that wait for each other spin for some 20 µs, then sleep: the default of milliseconds makes runs
-        # side by side crawl. Read when the OpenMP library is loaded.
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-        loaded = ctypes.CDLL(str(file))
-    except (OSError, subprocess.SubprocessError):
-        return None
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(loaded, name)
-        function.restype, function.argtypes = result, arguments
-    return loaded if loaded.prepare_tiles() else None
-
-
-def _compiled(compiler: str) -> Path:
-    files = sorted(SOURCES.iterdir())
-    identity = [compiler, *FLAGS, _processor(), *(f.read_text(encoding="utf-8") for f in files)]
-    name = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "collapselab"
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"native-{name}.so"
-    if not target.exists():
-        # Under a name of its own first: several runs may begin at once.
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            built = Path(temporary) / "native.so"
-            sources = [str(f) for f in files if f.suffix == ".c"]
-            command = [compiler, *FLAGS, "-o", str(built), *sources, "-lm"]
-            subprocess.run(command, check=True, capture_output=True, timeout=300)
-            built.rename(target)
-    return target
-
-
-def _processor() -> str:
-    """What -march=native looks at: a cache folder may be shared by machines that differ."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith("flags")), platform.machine())
+    """The compiled kernels; `None` where there are none (`kernels().why_off` says why)."""
+    return kernels().library

@@ -24,7 +24,7 @@ ROWS_FLOAT32, ROWS_PACKED = 16, 1024
 
 
 class NativeEngine:
-    """A model as the kernels see it: its float32 weights in place, or a packed bfloat16 copy made when they change.
+    """A model as the kernels see it: its float32 weights in place, or a packed bfloat16 copy.
 
     `plain` reads what the kernels are not made for: many tokens at once in float32.
     """
@@ -39,11 +39,14 @@ class NativeEngine:
         self._layers = (CLayer * len(decoder.layers))(*(self._c_layer(layer) for layer in decoder.layers))
         self._model = self._c_model()
         self._num_weights = sum(linear.weight.numel() for linear in decoder.linears)
-        self._versions: list[int] = []
+        self._is_stale = self._is_packed  # whether the packed copy is older than the weights
         self._memory = torch.empty(0, dtype=torch.uint8)
         self._cache = CCache()
         self._sizes: dict[tuple[int, int], int] = {}
         self._keys = self._values = torch.empty(0)
+
+    def weights_changed(self) -> None:
+        self._is_stale = self._is_packed
 
     def begin(self, num_sequences: int, length: int) -> None:
         self._refresh()
@@ -77,6 +80,8 @@ class NativeEngine:
         if rule.top_p is not None:  # needs the order of the words
             return draw_plainly(logits_RV, noise_RV, rule)
         rows, vocab = logits_RV.shape
+        assert noise_RV.shape == logits_RV.shape, (noise_RV.shape, logits_RV.shape)
+        assert noise_RV.dtype == torch.float32 and noise_RV.is_contiguous() and logits_RV.is_contiguous()
         tokens, numbers = (ctypes.c_int32 * rows)(), (ctypes.c_float * (2 * rows))()
         entropies = ctypes.byref(numbers, rows * ctypes.sizeof(ctypes.c_float))
         threads = self._threads(rows)
@@ -108,13 +113,12 @@ class NativeEngine:
         return self._nll(scored_RW, tokens_BT[:, num_context:].flatten()).view(num_sequences, -1)
 
     def _refresh(self) -> None:
-        versions = self._decoder.versions if self._is_packed else []
-        if versions == self._versions:
+        if not self._is_stale:
             return
         for linear in self._decoder.linears:
             pointer = self._packed[id(linear)].data_ptr()
             self._library.pack_weights(self._c_linear(linear), pointer, torch.get_num_threads())
-        self._versions = versions
+        self._is_stale = False
 
     def _make_room_for_packed(self) -> dict[int, Tensor]:
         linears = self._decoder.linears
@@ -129,7 +133,7 @@ class NativeEngine:
         rows, threads = len(tokens), self._threads(len(tokens))
         hidden_RW = torch.empty(rows, self._decoder.width)
         of_rows = ctypes.c_int32 * rows
-        self._library.forward(
+        outside = self._library.forward(
             self._model,
             self._cache,
             rows,
@@ -140,6 +144,13 @@ class NativeEngine:
             self._room_for(rows, threads),
             threads,
         )
+        if outside:
+            raise IndexError(
+                f"a token, sequence or position lies outside its table: tokens {min(tokens)} to {max(tokens)} of "
+                f"{self._model.num_embeddings}, sequences {min(sequences)} to {max(sequences)} of "
+                f"{self._cache.num_sequences}, positions {min(positions)} to {max(positions)} of "
+                f"{min(self._model.num_positions, self._cache.length)}"
+            )
         return hidden_RW
 
     def _logits(self, hidden_RW: Tensor) -> Tensor:
@@ -154,9 +165,12 @@ class NativeEngine:
         rows, threads = len(hidden_RW), torch.get_num_threads()
         nll_R, targets_R = torch.empty(rows), targets_R.to(torch.int32).contiguous()
         room = self._room(self._library.nll_bytes(self._model, rows, threads))
-        self._library.head_nll(
+        outside = self._library.head_nll(
             self._model, hidden_RW.data_ptr(), targets_R.data_ptr(), rows, nll_R.data_ptr(), room, threads
         )
+        if outside:
+            least, greatest = targets_R.aminmax()
+            raise IndexError(f"targets {least} to {greatest} go beyond the {self._model.vocab} of the output layer")
         return nll_R
 
     def _threads(self, rows: int) -> int:
@@ -208,6 +222,8 @@ class NativeEngine:
             d.head.num_out,
             len(d.layers[0].qkv),
             len(d.layers[0].up),
+            len(d.embedding),
+            len(d.positions if d.positions is not None else cast(Tensor, d.cosines)),
             d.eps,
             d.embedding.data_ptr(),
             _pointer(d.positions),

@@ -30,6 +30,9 @@ class PlainEngine:
         self._model: Any = model
         self._cache: Any = None
 
+    def weights_changed(self) -> None:
+        """Nothing is kept: each forward pass reads the module's weights."""
+
     def begin(self, num_sequences: int, length: int) -> None:
         self._cache = DynamicCache(config=self._model.config)
 

@@ -17,7 +17,7 @@ from collapselab.engine.plain import ROWS_PER_CHUNK, draw_plainly, nll_of_logits
 
 
 class StaticEngine:
-    """Reads the module's float32 weights in place, or bfloat16 copies of its matrices made anew when they change."""
+    """Reads the module's float32 weights in place, or bfloat16 copies of its matrices."""
 
     name = "static"
     is_ragged = False
@@ -26,10 +26,13 @@ class StaticEngine:
         self._decoder, self._precision = decoder, precision
         self._device = decoder.embedding.device
         self._copies: dict[int, Tensor] = {}
-        self._versions: list[int] = []
+        self._is_stale = True  # whether the copies are older than the weights
         self._keys = self._values = torch.empty(0)
         self._length = 0
         self._graph: _Graph | None = None
+
+    def weights_changed(self) -> None:
+        self._is_stale = True
 
     def begin(self, num_sequences: int, length: int) -> None:
         self._refresh()
@@ -76,15 +79,14 @@ class StaticEngine:
         return torch.cat(parts).view(num_sequences, -1).cpu()
 
     def _refresh(self) -> None:
-        versions = self._decoder.versions
-        if self._precision == "float32" or versions == self._versions:
+        if self._precision == "float32" or not self._is_stale:
             return
         for matrix in self._decoder.linears:
             rounded = round_at_random(matrix.weight)
             kept = self._copies.setdefault(id(matrix), rounded)
             if kept is not rounded:
                 kept.copy_(rounded)  # in place: a captured graph reads this memory
-        self._versions = versions
+        self._is_stale = False
 
     def _forward(self, tokens_BT: Tensor, positions_T: Tensor, end: int, mask_TS: Tensor | None) -> Tensor:
         """Normed hidden states (B, T, width); `end` positions of the cache are looked at."""

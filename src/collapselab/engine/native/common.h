@@ -27,6 +27,7 @@ typedef struct {
 
 typedef struct {
   int64_t num_layers, width, num_heads, num_kv_heads, head_dim, inner, vocab, num_qkv, num_up;
+  int64_t num_embeddings, num_positions;  // rows of `embedding`, and of `positions` or `cosines`
   float eps;
   const float *embedding, *positions;  // positions: learned ones (GPT-2), or NULL
   const float *cosines, *sines;        // rotary ones (Llama) [T, D], or NULL

@@ -15,7 +15,7 @@ enum { TILE = 512, ROWS = 16 };  // values of a weight tile; rows of a tile of i
 static inline int64_t padded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 // Rounds to bfloat16: up or down at random, with probabilities that make the mean exact. Rounding to the nearest
-// would lose an update smaller than half a unit in the last place; over a run that is a bias (see docs/numerics.md).
+// would lose an update smaller than half a unit in the last place; over a run that is a bias (docs/performance.md, Numerics).
 // The random bits depend on the place in the matrix alone, so equal weights are always rounded alike (and as
 // numerics.round_at_random does it).
 static inline uint16_t round_f32(float x, uint32_t place) {

@@ -244,10 +244,21 @@ static void norm_rows(const Model *m, const Norm *n, const Workspace *w, int row
   }
 }
 
+// Whether all of `count` numbers are rows of a table of `limit` rows.
+static int are_rows(const int32_t *numbers, int32_t count, int64_t limit) {
+  for (int32_t i = 0; i < count; i++)
+    if (numbers[i] < 0 || numbers[i] >= limit) return 0;
+  return 1;
+}
+
 // Reads `rows` tokens, row r at position[r] of sequence[r], where the positions before it are in the cache or among
 // the rows; writes their keys and values to the cache and the normed hidden states, [R, width], to `hidden`.
-void forward(const Model *m, const Cache *c, int32_t rows, const int32_t *tokens, const int32_t *sequences,
-             const int32_t *positions, float *hidden, char *memory, int32_t threads) {
+// Returns 0, or, before anything is read, 1 for a token, 2 for a sequence and 3 for a position outside its table.
+int32_t forward(const Model *m, const Cache *c, int32_t rows, const int32_t *tokens, const int32_t *sequences,
+                const int32_t *positions, float *hidden, char *memory, int32_t threads) {
+  if (!are_rows(tokens, rows, m->num_embeddings)) return 1;
+  if (!are_rows(sequences, rows, c->num_sequences)) return 2;
+  if (!are_rows(positions, rows, min_i64(m->num_positions, c->length))) return 3;
   Workspace w;
   lay_out(m, rows, c->length, threads, memory, &w);
   int64_t width = m->width, heads_width = m->num_heads * m->head_dim;
@@ -283,6 +294,7 @@ void forward(const Model *m, const Cache *c, int32_t rows, const int32_t *tokens
     }
     norm_rows(m, &m->final_norm, &w, rows, hidden, 0);
   }
+  return 0;
 }
 
 // logits [R, V] of normed hidden states [R, width]. `memory` as for `forward`.
@@ -301,8 +313,10 @@ int64_t nll_bytes(const Model *m, int64_t rows, int32_t threads) {
 
 // nll[r] = -log p(target[r]) in nats, of normed hidden states [R, width] and a packed head. Logits live for 32 rows
 // and CHUNK words at a time, in the second-level cache; each chunk leaves its largest logit and its sum.
-void head_nll(const Model *m, const float *hidden, const int32_t *targets, int32_t rows, float *nll, char *memory,
-              int32_t threads) {
+// Returns 0, or, before anything is read, 1 for a target outside the vocabulary.
+int32_t head_nll(const Model *m, const float *hidden, const int32_t *targets, int32_t rows, float *nll, char *memory,
+                 int32_t threads) {
+  if (!are_rows(targets, rows, m->vocab)) return 1;
   int64_t V = m->vocab, num_chunks = (V + CHUNK - 1) / CHUNK, K = m->width, padded_K = padded(K, 32);
   Input *inputs = (Input *)memory;
   float *largest = (float *)(memory + padded(padded(rows, 32) * padded_K * sizeof(Input), 64)), *sums = largest + num_chunks * rows;
@@ -361,6 +375,7 @@ void head_nll(const Model *m, const float *hidden, const int32_t *targets, int32
       nll[r] = logf(sum) + high - nll[r];
     }
   }
+  return 0;
 }
 
 void pack_weights(const Linear *l, uint16_t *packed, int32_t threads) {
