@@ -30,8 +30,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from collapselab.config import Sampling
-from collapselab.engine.decoding import generate
 from collapselab.encoded_text import encode_text
+from collapselab.engine.decoding import generate
 from collapselab.engine.plain import PlainEngine
 from collapselab.evaluation import evaluate, plan
 from collapselab.models import load_model

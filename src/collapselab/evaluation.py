@@ -26,8 +26,8 @@ class Loss:
 
     `nll_nats`: mean negative log-likelihood a scored token. `se_nats`: its standard error, with the windows as the
     independent units (tokens of one window are not); `None` for a single window. `bits_per_byte` and
-    `word_perplexity` divide the same sum by the bytes and by the white-space separated words of the scored tokens (`EncodedText`);
-    `None` where there are none, as in a text without white space.
+    `word_perplexity` divide the same sum by the bytes and by the white-space separated words of the scored tokens
+    (`EncodedText`); `None` where no byte or no word begins in them, as in Chinese.
     """
 
     protocol: str

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from collapselab.data import data_folder, load_text, read_json_lines, text_names
+from collapselab.data import data_folder, load_text, text_names
 from collapselab.errors import InputError
 from collapselab.text_sources import TEXTS, Mirror, TextInfo
 from collapselab.tokenization import BUILTIN
@@ -250,9 +250,11 @@ def test_a_data_folder_that_cannot_be_made_is_named(publish: Callable[..., None]
         ("asuten", "unknown text 'asuten'", "austen"),
         ("wikitext-2:tests", "wikitext-2 has no split 'tests'", "train, valid, test"),
         ("austen:test", "austen has no split 'test'", "it has valid"),
-        ("nowhere.txt", "there is no file nowhere.txt", "UTF-8 file"),
-        ("nowhere/text", "there is no file nowhere/text", "UTF-8 file"),
+        ("nowhere.txt", "there is no file nowhere.txt", "plain text in UTF-8"),
+        ("nowhere/text", "there is no file nowhere/text", "plain text in UTF-8"),
         ("nowhere.jsonl:body", "there is no file nowhere.jsonl", "JSON lines"),
+        ("~nobody-of-that-name/x.txt", "there is no file ~nobody-of-that-name/x.txt", "plain text in UTF-8"),
+        ("n" * 300, "unknown text 'nnn", "known"),
     ],
 )
 def test_what_is_not_there_is_named(spec: str, rule: str, hint: str, tmp_path: Path) -> None:
@@ -289,33 +291,22 @@ def test_a_folder_is_no_text(tmp_path: Path) -> None:
         load_text(str(tmp_path))
 
 
-def test_json_lines_are_joined_like_paragraphs(tmp_path: Path) -> None:
+def test_records_are_joined_like_paragraphs(tmp_path: Path) -> None:
     path = tmp_path / "own.jsonl"
     # JSON allows a bare line separator (U+2028) within a string; only a newline ends a line.
     path.write_text('{"text": "one\u2028", "body": "1"}\n\n{"text": "two", "body": "2"}\n')
-    assert load_text(str(path)).text == "one\u2028\n\ntwo"
+    text = load_text(str(path))
+    assert (text.text, text.form) == ("one\u2028\n\ntwo", "JSON, field 'text'")
     assert load_text(f"{path}:body").text == "1\n\n2"
-    assert read_json_lines(path, "body") == ["1", "2"]
 
 
-@pytest.mark.parametrize(
-    ("line", "rule", "hint"),
-    [
-        ('{"text": ', "line 2 is not JSON", "one object a line"),
-        ("[1]", "line 2 is not a JSON object", '{"text"'),
-        ('{"body": "b", "id": 1}', "line 2 has no field 'text'", "its fields: body, id"),
-        ('{"text": 3}', "line 2: the field 'text' is no string", "received 3"),
-    ],
-)
-def test_a_broken_json_line_is_named_by_its_number(line: str, rule: str, hint: str, tmp_path: Path) -> None:
+def test_records_without_a_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "own.jsonl"
-    path.write_text('{"text": "fine"}\n' + line + "\n")
-    with pytest.raises(InputError, match=rule) as caught:
-        load_text(str(path))
-    assert hint in (caught.value.hint or "")
-
-
-def test_json_lines_without_a_line_are_empty(tmp_path: Path) -> None:
-    (tmp_path / "own.jsonl").write_text("\n")
+    path.write_text('{"text": ""}\n{"text": " "}\n')
     with pytest.raises(InputError, match="is empty"):
-        load_text(str(tmp_path / "own.jsonl"))
+        load_text(str(path))
+    path.write_text('{"token_ids": [1, 2]}\n')
+    with pytest.raises(InputError, match="none of the fields text, completion"):
+        load_text(str(path))
+    with pytest.raises(InputError, match="holds token ids"):
+        load_text(f"{path}:token_ids")

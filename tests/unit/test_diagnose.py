@@ -79,35 +79,17 @@ def test_nothing_judged_has_no_share(tmp_path: Path):
     assert result.samples[0].verdict.reasons == ("under_100_tokens",)
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.txt", b"abc\xff", "not UTF-8: byte 3 is 0xff"),
-        ("a.txt", "", "is empty"),
-        ("a.txt", " \n", "is empty"),
-        ("a.jsonl", '{"text": "a"}\n{"text": ', "line 2 is not JSON"),
-        ("a.jsonl", "[1, 2]", "line 1 is not an object, received list"),
-        ("a.jsonl", '{"txt": "a", "step": 1}', "neither \"text\" nor \"token_ids\", received 'txt', 'step'"),
-        ("a.jsonl", "{}", "received no keys"),
-        ("a.jsonl", '{"text": 3}', "must be text, received 3"),
-        ("a.jsonl", '{"token_ids": "1 2"}', "received str"),
-        ("a.jsonl", '{"token_ids": [1, -2]}', "received -2 at position 1"),
-        ("a.jsonl", '{"token_ids": [1.0]}', "received 1.0 at position 0"),
-        ("a.jsonl", '{"token_ids": [true]}', "received True at position 0"),
-        ("a.jsonl", '{"token_ids": [4294967296]}', "received 4294967296 at position 0"),
-    ],
-)
-def test_bad_input_is_named_with_its_place_and_a_hint(tmp_path: Path, name: str, content: str | bytes, message: str):
-    with pytest.raises(InputError) as caught:
-        audited(written(tmp_path / name, content))
-    assert message in caught.value.message
-    assert caught.value.hint
+def test_what_the_file_may_not_be_is_refused(tmp_path: Path):
+    with pytest.raises(InputError, match="none of the fields token_ids, text"):
+        audited(written(tmp_path / "a.jsonl", '{"txt": "a"}'))
 
 
-def test_a_missing_file_is_named(tmp_path: Path):
-    with pytest.raises(InputError, match=r"cannot read .*nowhere\.txt: No such file") as caught:
-        audited(tmp_path / "nowhere.txt")
-    assert caught.value.hint
+def test_a_field_by_name_and_an_answer_in_a_conversation(tmp_path: Path):
+    turns = [{"role": "user", "content": HEALTHY}, {"role": "assistant", "content": LOOP}]
+    path = written(tmp_path / "a.json", json.dumps([{"messages": turns}]))
+    assert audited(path).kinds == {"loop": 1}
+    result = diagnose(path, encode, decode, Collapse(), field="messages.0.content")
+    assert [(sample.place, sample.verdict.degenerate) for sample in result.samples] == [("item 1", False)]
 
 
 @given(st.integers(1, 2000).flatmap(lambda trials: st.tuples(st.integers(0, trials), st.just(trials))))
