@@ -6,9 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import platformdirs
+
 from collapselab.errors import InputError, nearest
+from collapselab.text_download import download, sha256_of
 from collapselab.text_files import FORMS, is_json, read_passages, read_text, split_field
-from collapselab.text_sources import TEXTS, TextInfo, download, sha256_of
+from collapselab.text_sources import TEXTS, TextInfo
 from collapselab.tokenization import BUILTIN
 
 DEFAULT_SPLIT = "valid"
@@ -41,9 +44,7 @@ def data_folder(data_dir: str | Path | None = None) -> Path:
     chosen = data_dir or os.environ.get("COLLAPSELAB_DATA")
     if chosen:
         return Path(os.path.expanduser(chosen))
-    import pooch  # pyright: ignore[reportMissingTypeStubs]
-
-    return Path(pooch.os_cache("collapselab"))
+    return Path(platformdirs.user_cache_dir("collapselab"))
 
 
 def load_text(spec: str, data_dir: str | Path | None = None) -> Text:

@@ -198,7 +198,9 @@ def _passage(where: str, place: str, record: Any, field: str | None, fields: tup
     if isinstance(record, str):
         return Passage(_checked(where, record), place)
     if not isinstance(record, Mapping):
-        raise InputError(f"{where} is not an object, received {reprlib.repr(record)}", 'one object a line: {"text": "…"}')
+        raise InputError(
+            f"{where} is not an object, received {reprlib.repr(record)}", 'one object a line: {"text": "…"}'
+        )
     values = cast(Mapping[str, Any], record)
     candidates = fields if field is None else (field,)
     found = next(((name, value) for name in candidates if (value := _value(values, name)) is not None), None)
