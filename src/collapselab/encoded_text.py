@@ -13,7 +13,6 @@ from tokenizers import decoders
 from collapselab.tokenization import Tokenizer
 
 Counts = NDArray[np.int64]
-_BYTE_PIECE = re.compile("<0x[0-9A-F]{2}>")  # of sentencepiece: one byte of a character it has no token for
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,4 +74,4 @@ def _piece_lengths(backend: Any, ids: list[int]) -> Counts:
 def _piece_length(piece: str, is_byte_level: bool) -> int:
     if is_byte_level:  # each character of its alphabet stands for a byte
         return max(1, len(piece))
-    return 1 if _BYTE_PIECE.fullmatch(piece) else max(1, len(piece.replace("▁", " ").encode()))
+    return max(1, len(piece.replace("▁", " ").encode()))

@@ -57,6 +57,7 @@ def test_the_data_folder_is_the_argument_then_the_environment_then_the_cache(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("COLLAPSELAB_DATA", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert data_folder().name == "collapselab"
     assert Path.home() in data_folder().parents
     monkeypatch.setenv("COLLAPSELAB_DATA", str(tmp_path))

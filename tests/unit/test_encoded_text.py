@@ -123,6 +123,13 @@ def test_byte_level_tokens_hold_the_bytes_they_spell(name: str, script: str) -> 
         start = end
 
 
+def test_a_blank_put_first_and_bytes_of_unknown_characters_by_hand() -> None:
+    # "▁", then three tokens for the three bytes of 道, a blank, a token for a letter of two bytes.
+    encoded = encode_text(tokenizer("sentencepiece"), "道 ï道")
+    assert encoded.bytes_before.tolist() == [0, 0, 1, 2, 3, 4, 6, 7, 8, 9]
+    assert encoded.words_before.tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
+
+
 def marked(chosen: Tokenizer, text: str, protocol: str) -> tuple[int, int, int]:
     """(tokens, bytes, words) scored, by marking each byte of the text and looking where words begin."""
     encoded = encode_text(chosen, text)

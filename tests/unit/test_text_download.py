@@ -235,7 +235,7 @@ def endless_redirection(file: BinaryIO) -> None:
 
 def dripping(file: BinaryIO, start: bytes = OK + b"Content-Length: 1000\r\n\r\n") -> None:
     file.write(start)
-    for _ in range(60):
+    for _ in range(150):
         file.write(b"a")
         time.sleep(0.1)
 

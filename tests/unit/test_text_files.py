@@ -87,7 +87,7 @@ ANSWER = {"role": "assistant", "content": "yes"}
             {"messages": [{"role": "assistant", "content": [{"type": "text", "text": "yes"}, {"type": "x"}]}]},
             "messages",
         ),
-        ({"conversations": [{"from": "human", "value": "p"}, {"from": "gpt", "value": "yes"}]}, "conversations"),
+        ({"conversations": [{"from": "gpt", "value": "hello"}, {"from": "gpt", "value": "yes"}]}, "conversations"),
         ({"prompt": [{"role": "user", "content": "p"}], "completion": [ANSWER]}, "completion"),
     ],
 )
