@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scipy.special import betaincinv  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
@@ -12,6 +12,7 @@ from scipy.special import betaincinv  # pyright: ignore[reportMissingTypeStubs, 
 from collapselab.config import Collapse
 from collapselab.errors import InputError
 from collapselab.metrics import repetition_metrics
+from collapselab.metrics.repetition import ngrams
 from collapselab.records import Value
 from collapselab.text_files import TEXT_FIELDS, read_passages
 from collapselab.verdicts import MIN_TOKENS, SampleVerdict, count_visible, judge_sample
@@ -57,7 +58,9 @@ def diagnose(
 ) -> Audit:
     """The audit of a file: plain text in windows of `window` tokens, or one sample per JSON record.
 
-    Windows are disjoint; what is left at the end is a sample too. A record's `token_ids` go before its text.
+    Windows are disjoint; what is left at the end is a sample too. A window is a `template` if at least
+    `template_share` of its 4-grams stand in the `thresholds.window` windows before it, taken as one text. A record's
+    `token_ids` go before its text.
 
     Args:
         path: the file.
@@ -82,8 +85,10 @@ def diagnose(
             samples.append(diagnose_ids(passage.place or "", passage.content, known, thresholds))
             continue
         ids = encode(passage.content)
-        cut = _windows(ids, window) if passage.place is None else [(passage.place, ids)]
-        samples += [diagnose_ids(place, part, decode, thresholds) for place, part in cut]
+        if passage.place is None:
+            samples += _diagnose_stream(ids, decode, thresholds, window)
+        else:
+            samples.append(diagnose_ids(passage.place, ids, decode, thresholds))
     return audit(tuple(samples))
 
 
@@ -126,7 +131,26 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tu
     return low, high
 
 
-def _windows(ids: list[int], window: int) -> Iterator[tuple[str, list[int]]]:
+def _diagnose_stream(ids: list[int], decode: Decode | None, thresholds: Collapse, window: int) -> Iterator[Diagnosis]:
+    shares = _repeated_shares(ids, window, thresholds.window * window)
+    for start, share in zip(range(0, len(ids), window), shares, strict=True):
+        part = ids[start : start + window]
+        found = diagnose_ids(f"tokens {start}-{start + len(part) - 1}", part, decode, thresholds)
+        verdict = found.verdict
+        if len(part) >= MIN_TOKENS and share >= thresholds.template_share:
+            verdict = SampleVerdict(True, (*verdict.reasons, "template"), verdict.kind or "template")
+        yield replace(found, verdict=verdict)
+
+
+def _repeated_shares(ids: list[int], window: int, looked_back: int) -> Iterator[float]:
+    """Of each window, the share of 4-grams that stand in the `looked_back` tokens before it."""
+    grams = list(ngrams(ids, 4))
+    latest: dict[tuple[int, ...], int] = {}
+    num_known = 0
     for start in range(0, len(ids), window):
-        cut = ids[start : start + window]
-        yield f"tokens {start}-{start + len(cut) - 1}", cut
+        for place in range(num_known, max(num_known, start - 3)):  # the grams that end before the window
+            latest[grams[place]] = place
+        num_known = max(num_known, start - 3)
+        earliest = max(0, start - looked_back)
+        own = grams[start : start + window - 3]
+        yield sum(latest.get(gram, -1) >= earliest for gram in own) / len(own) if own else 0.0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from collapselab.config import Collapse
-from collapselab.diagnose import Audit, clopper_pearson, diagnose
+from collapselab.diagnose import Audit, _repeated_shares, clopper_pearson, diagnose
 from collapselab.errors import InputError
 
 LOOP = "abc" * 100
@@ -45,6 +45,30 @@ def test_plain_text_is_cut_into_windows(tmp_path: Path):
     assert result.kinds == {"loop": 1}
     assert result.samples[1].metrics["loop_period"] == 3
     assert result.samples[2].token_ids == tuple(encode(HEALTHY[:50]))
+
+
+def test_a_paragraph_again_and_again_is_a_template(tmp_path: Path):
+    """No window of 200 holds it twice, so each alone looks healthy."""
+    paragraph = "".join(chr(0x4E00 + k) for k in range(900))
+    other = "".join(chr(0x7000 + k) for k in range(2000))
+    result = audited(written(tmp_path / "a.txt", other + paragraph * 3 + other))
+    flagged = [sample.verdict.degenerate for sample in result.samples]
+    # The first copy ends within tokens 2800-2999; the other text is too long ago when it comes again.
+    assert flagged == [False] * 15 + [True] * 8 + [False] * 11
+    assert result.kinds == {"template": 8}
+    assert result.samples[15].verdict.reasons == ("template",)
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=80), st.integers(4, 12), st.integers(1, 40))
+def test_repeated_shares_are_their_slow_definition(ids: list[int], window: int, looked_back: int):
+    shares = list(_repeated_shares(ids, window, looked_back))
+    for number, start in enumerate(range(0, len(ids), window)):
+        before = ids[max(0, start - looked_back) : start]
+        known = {tuple(before[i : i + 4]) for i in range(len(before) - 3)}
+        part = ids[start : start + window]
+        own = [tuple(part[i : i + 4]) in known for i in range(len(part) - 3)]
+        assert shares[number] == (sum(own) / len(own) if own else 0.0)
+    assert len(shares) == -(-len(ids) // window)
 
 
 def test_the_window_is_a_choice(tmp_path: Path):
