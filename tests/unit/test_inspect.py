@@ -55,9 +55,11 @@ def test_eval_says_the_precision_it_used(
 
 
 def test_eval_reads_names_with_commas_and_markup(
-    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = [str(tmp_path / name) for name in ("a,b [/x] :smile: \x1b[31m.txt", "c.ndjson")]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a,b [").mkdir()
+    names = ["a,b [/x] \x1b[31m.txt", "c.ndjson"]
     Path(names[0]).write_text(PROSE)
     Path(names[1]).write_text(json.dumps({"text": PROSE}))
     command = ("eval", "--model", str(tiny_folder), "--data", join_with_commas(names), "--protocol", "disjoint[64]")
