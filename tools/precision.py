@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from collapselab.data import load_text
+from collapselab.encoded_text import encode_text
 from collapselab.engine.choose import make_engines
 from collapselab.evaluation import evaluate_texts, plan
 from collapselab.models import load_model
@@ -34,8 +35,8 @@ def measure(model_name: str, texts: list[str]) -> list[dict[str, object]]:
     """The losses of one model on each text, by every way of computing them."""
     loaded = load_model(model_name)
     protocol, end_of_text_id = parse_protocol(PROTOCOL), loaded.tokenizer.end_of_text_id
-    ids = {name: loaded.tokenizer.encode(load_text(name).text) for name in texts}
-    plans = {name: plan(protocol, i, loaded.tokenizer, rng(0, "evaluation", 0)) for name, i in ids.items()}
+    encoded = {name: encode_text(loaded.tokenizer, load_text(name).text) for name in texts}
+    plans = {name: plan(protocol, text, rng(0, "evaluation", 0)) for name, text in encoded.items()}
     rows: dict[str, dict[str, object]] = {name: {"model": model_name, "text": name} for name in texts}
     for way, (engine, precision, is_autocast) in WAYS.items():
         _, scorer = make_engines(loaded.model, engine, write="float32", score=precision)

@@ -30,6 +30,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from collapselab.config import Sampling
+from collapselab.encoded_text import encode_text
 from collapselab.engine.decoding import generate
 from collapselab.engine.plain import PlainEngine
 from collapselab.evaluation import evaluate, plan
@@ -129,7 +130,7 @@ def build_model(recipe: Recipe, vocab_size: int) -> GPT2LMHeadModel:
 def held_out_loss(model: GPT2LMHeadModel, text: str) -> dict[str, float]:
     """Loss on a text by `disjoint[256]`, as `collapselab eval` measures it."""
     tokenizer = builtin_tokenizer()
-    planned = plan(PROTOCOL, tokenizer.encode(text), tokenizer, rng(0, "evaluation", 0))
+    planned = plan(PROTOCOL, encode_text(tokenizer, text), rng(0, "evaluation", 0))
     was_training = model.training
     loss = evaluate(PlainEngine(model.eval()), planned, tokenizer.end_of_text_id)
     model.train(was_training)

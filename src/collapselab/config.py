@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Iterable
 from typing import Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -170,12 +172,25 @@ class Stop(Settings):
     max_seconds: float | None = Field(default=None, gt=0, description="wall time at most; the run can be resumed")
 
 
+def split_at_commas(text: str) -> tuple[str, ...]:
+    """The parts of a text between commas, without blanks around them; `\\,` is a comma within a part."""
+    parts = (part.replace("\\,", ",").strip() for part in re.split(r"(?<!\\),", text))
+    return tuple(part for part in parts if part)
+
+
+def join_with_commas(parts: Iterable[str]) -> str:
+    """The text that `split_at_commas` takes apart again."""
+    return ",".join(part.replace(",", "\\,") for part in parts)
+
+
 class RunConfig(Settings):
     """One run of the online loop."""
 
     model: str = Field(default="builtin:micro", description="name, hub id, folder or GGUF file")
     data: tuple[str, ...] = Field(
-        default=("austen", "moby-dick"), min_length=1, description="texts to evaluate on, with commas"
+        default=("austen", "moby-dick"),
+        min_length=1,
+        description="texts to evaluate on, with commas (`\\,` is a comma in a path)",
     )
     seed: int = Field(default=0, ge=0, description="of all randomness")
     device: Literal["cpu", "cuda"] = Field(default="cpu", description="where the model runs")
@@ -199,7 +214,7 @@ class RunConfig(Settings):
     @field_validator("data", mode="before")
     @classmethod
     def _split_at_commas(cls, data: object) -> object:
-        return tuple(part.strip() for part in data.split(",") if part.strip()) if isinstance(data, str) else data
+        return split_at_commas(data) if isinstance(data, str) else data
 
     @field_validator("data")
     @classmethod

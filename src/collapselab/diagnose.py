@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
 from scipy.special import betaincinv  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 from collapselab.config import Collapse
 from collapselab.errors import InputError
 from collapselab.metrics import repetition_metrics
+from collapselab.metrics.repetition import ngrams
 from collapselab.records import Value
+from collapselab.text_files import TEXT_FIELDS, read_passages
 from collapselab.verdicts import MIN_TOKENS, SampleVerdict, count_visible, judge_sample
 
 Encode = Callable[[str], list[int]]
 Decode = Callable[[list[int]], str]
-
-JSON_LINES_SUFFIXES = (".jsonl", ".ndjson")
-_JSON_LINES_HINT = 'one object a line, with "text" or "token_ids" (a list of whole numbers from 0 on)'
 
 
 @dataclass(frozen=True)
@@ -56,11 +53,14 @@ def diagnose(
     thresholds: Collapse,
     window: int = 200,
     *,
+    field: str | None = None,
     ids_are_known: bool = True,
 ) -> Audit:
-    """The audit of a file: plain text in windows of `window` tokens, or one sample a line (.jsonl, .ndjson).
+    """The audit of a file: plain text in windows of `window` tokens, or one sample per JSON record.
 
-    Windows are disjoint; what is left at the end is a sample too. A line's `token_ids` go before its `text`.
+    Windows are disjoint; what is left at the end is a sample too. A window is a `template` if at least
+    `template_share` of its 4-grams stand in the `thresholds.window` windows before it, taken as one text. A record's
+    `token_ids` go before its text.
 
     Args:
         path: the file.
@@ -68,23 +68,28 @@ def diagnose(
         decode: from token ids to text; `None`: the white-space rule is skipped.
         thresholds: the rules' settings.
         window: tokens a window of plain text, at least 100: shorter samples cannot be judged.
+        field: of JSON records, the one with the text; default: the first that is known (`text_files.TEXT_FIELDS`).
         ids_are_known: whether `decode` can read the `token_ids` of a file; if not, they are judged without it.
 
     Raises:
-        InputError: no such file, not UTF-8, empty, a broken line (with its number), or a window under 100.
+        InputError: what `text_files.read_passages` refuses, or a window under 100.
     """
     if window < MIN_TOKENS:
         raise InputError(
             f"windows need at least {MIN_TOKENS} tokens to be judged, received {window}", "the default is 200"
         )
-    text = _read(path)
-    samples = _lines(path, text, encode) if path.suffix in JSON_LINES_SUFFIXES else _windows(encode(text), window)
-    return audit(
-        tuple(
-            diagnose_ids(place, ids, decode if is_text or ids_are_known else None, thresholds)
-            for place, ids, is_text in samples
-        )
-    )
+    samples: list[Diagnosis] = []
+    for passage in read_passages(path, field, ("token_ids", *TEXT_FIELDS)):
+        if isinstance(passage.content, list):
+            known = decode if ids_are_known else None
+            samples.append(diagnose_ids(passage.place or "", passage.content, known, thresholds))
+            continue
+        ids = encode(passage.content)
+        if passage.place is None:
+            samples += _diagnose_stream(ids, decode, thresholds, window)
+        else:
+            samples.append(diagnose_ids(passage.place, ids, decode, thresholds))
+    return audit(tuple(samples))
 
 
 def diagnose_ids(place: str, ids: list[int], decode: Decode | None, thresholds: Collapse) -> Diagnosis:
@@ -126,63 +131,26 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tu
     return low, high
 
 
-def _read(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error.strerror}", "give the path of a text or JSON-lines file"
-        ) from None
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8: byte {error.start} is {raw[error.start]:#04x}", "save it as UTF-8"
-        ) from None
-    if not text.strip():
-        raise InputError(f"{path} is empty", "there is nothing to diagnose")
-    return text
+def _diagnose_stream(ids: list[int], decode: Decode | None, thresholds: Collapse, window: int) -> Iterator[Diagnosis]:
+    shares = _repeated_shares(ids, window, thresholds.window * window)
+    for start, share in zip(range(0, len(ids), window), shares, strict=True):
+        part = ids[start : start + window]
+        found = diagnose_ids(f"tokens {start}-{start + len(part) - 1}", part, decode, thresholds)
+        verdict = found.verdict
+        if len(part) >= MIN_TOKENS and share >= thresholds.template_share:
+            verdict = SampleVerdict(True, (*verdict.reasons, "template"), verdict.kind or "template")
+        yield replace(found, verdict=verdict)
 
 
-def _windows(ids: list[int], window: int) -> Iterator[tuple[str, list[int], bool]]:
+def _repeated_shares(ids: list[int], window: int, looked_back: int) -> Iterator[float]:
+    """Of each window, the share of 4-grams that stand in the `looked_back` tokens before it."""
+    grams = list(ngrams(ids, 4))
+    latest: dict[tuple[int, ...], int] = {}
+    num_known = 0
     for start in range(0, len(ids), window):
-        cut = ids[start : start + window]
-        yield f"tokens {start}-{start + len(cut) - 1}", cut, True
-
-
-def _lines(path: Path, text: str, encode: Encode) -> Iterator[tuple[str, list[int], bool]]:
-    """(place, ids, whether they were encoded here) of each line."""
-    # Not str.splitlines: it also cuts at separators such as U+2028, which JSON allows inside strings.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            ids, is_text = _line_ids(f"{path}, line {number}", line, encode)
-            yield f"line {number}", ids, is_text
-
-
-def _line_ids(where: str, line: str, encode: Encode) -> tuple[list[int], bool]:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where} is not JSON: {error.msg} at column {error.colno}", _JSON_LINES_HINT) from None
-    if not isinstance(value, dict):
-        raise InputError(f"{where} is not an object, received {type(value).__name__}", _JSON_LINES_HINT)
-    record = cast(dict[str, Any], value)
-    if "token_ids" in record:
-        return _token_ids(where, record["token_ids"]), False
-    if "text" not in record:
-        received = ", ".join(map(repr, record)) or "no keys"
-        raise InputError(f'{where} has neither "text" nor "token_ids", received {received}', _JSON_LINES_HINT)
-    if not isinstance(record["text"], str):
-        raise InputError(f'{where}: "text" must be text, received {record["text"]!r}', _JSON_LINES_HINT)
-    return encode(record["text"]), True
-
-
-def _token_ids(where: str, value: Any) -> list[int]:
-    rule = f'{where}: "token_ids" must be a list of whole numbers from 0 to 2^32 - 1'
-    if not isinstance(value, list):
-        raise InputError(f"{rule}, received {type(value).__name__}", _JSON_LINES_HINT)
-    for position, token in enumerate(cast(list[Any], value)):
-        # bool is an int in Python, and no token.
-        if type(token) is not int or not 0 <= token < 2**32:
-            raise InputError(f"{rule}, received {token!r} at position {position}", _JSON_LINES_HINT)
-    return cast(list[int], value)
+        for place in range(num_known, max(num_known, start - 3)):  # the grams that end before the window
+            latest[grams[place]] = place
+        num_known = max(num_known, start - 3)
+        earliest = max(0, start - looked_back)
+        own = grams[start : start + window - 3]
+        yield sum(latest.get(gram, -1) >= earliest for gram in own) / len(own) if own else 0.0

@@ -19,6 +19,7 @@ from collapselab.comparisons import (
     num_parameters,
     trajectory,
 )
+from collapselab.config import split_at_commas
 from collapselab.frames import Runs
 from collapselab.hazards import hazard_ratio, log_rank_trend
 from collapselab.statistics import LEVEL, Interval, mean_interval, mean_test, rank_agreement, share_interval
@@ -84,7 +85,7 @@ def early_rise(material: Material) -> Finding:
     if rise.empty:
         return _missing("needs own-text runs with validation loss at step 0 and at an early step before onset")
     used = own.loc[rise.index]
-    first_text = used["data"].str.split(",").str[0]
+    first_text = used["data"].map(split_at_commas).str[0]
     arm = condition(used.assign(data=first_text), ("stop.", *JUDGING))
     num_rising = int((rise.groupby(arm).mean() > 0).sum())
     note = f"rises in {num_rising} of {arm.nunique()} arms"
@@ -167,7 +168,7 @@ def texts_agree(material: Material) -> Finding:
     """
     own = _own(material.runs)
     own = own[own["outcome"].notna() & (_divergence(own) == np.inf)]
-    texts = list(dict.fromkeys(text for data in own["data"] for text in data.split(",")))[:2]
+    texts = list(dict.fromkeys(text for data in own["data"] for text in split_at_commas(data)))[:2]
     if len(texts) < 2:
         return _missing("needs finished own-text runs with validation loss on two texts")
     names = {f"val_nll_nats[{text}]": text for text in texts}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from collapselab.config import join_with_commas
 from collapselab.errors import InputError
 from collapselab.records import flatten
 from collapselab.rundir import RunDir, read_json, read_lines
@@ -68,7 +69,7 @@ def _run_row(name: str, rundir: RunDir) -> dict[str, object]:
     status = read_json(rundir.status) if rundir.status.exists() else {}
     summary = read_summary(rundir) if rundir.summary.exists() else {}
     row = {"run": name, "run_id": identity["run_id"], **config, "status": status.get("status")}
-    row["data"], row["lr"] = ",".join(config["data"]), row.pop("optim.lr")
+    row["data"], row["lr"] = join_with_commas(config["data"]), row.pop("optim.lr")
     return row | {key: value for key, value in flatten(summary) if key not in row and key != "schema"}
 
 

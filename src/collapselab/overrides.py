@@ -10,7 +10,7 @@ from typing import get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from collapselab.config import RunConfig, Settings
+from collapselab.config import RunConfig, Settings, split_at_commas
 from collapselab.errors import InputError, nearest
 from collapselab.records import flatten
 
@@ -76,7 +76,7 @@ def _from_text(value: str, field: FieldInfo) -> object:
     if optional and value.lower() in ("none", "null"):
         return None
     is_tuple = get_origin(field.annotation) is tuple
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if is_tuple else value
+    return split_at_commas(value) if is_tuple else value
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:

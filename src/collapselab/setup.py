@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from collapselab.config import RunConfig
 from collapselab.data import load_text
+from collapselab.encoded_text import EncodedText, encode_text
 from collapselab.engine.choose import make_engines
 from collapselab.engine.interface import Engine, Scorer
 from collapselab.engine.library import kernels
@@ -28,7 +29,7 @@ from collapselab.training import make_optimizer
 class Setup:
     """The parts of one run; the weights of `learner` and the state of `optimizer` change as the loop goes on.
 
-    `writer` is the other model of `train.source = other`. `text_ids` and the plans are by text, as `config.data` names
+    `writer` is the other model of `train.source = other`. `encoded` and the plans are by text, as `config.data` names
     it; `real_ids` is the real training text, empty where none is named. `context` is the number of positions seen
     while writing. `engine` writes and `scorer` evaluates with the learner, `writer_engine` writes with the writer;
     `trained` is the learner as the update sees it. The update uses the `kernels` in C if there are any, and waits for
@@ -45,12 +46,17 @@ class Setup:
     kernels: Any
     optimizer: torch.optim.Optimizer
     weights_in_use: threading.Lock
-    text_ids: dict[str, list[int]]
+    encoded: dict[str, EncodedText]
     text_sha256: dict[str, str]
     plans: dict[str, Plan]
     full_plans: dict[str, Plan]
     real_ids: list[int]
     context: int
+
+    @property
+    def text_ids(self) -> dict[str, list[int]]:
+        """The token ids of each text."""
+        return {name: text.ids for name, text in self.encoded.items()}
 
     @property
     def protocols(self) -> dict[str, str]:
@@ -80,8 +86,7 @@ class Setup:
             return self._evaluate(self.plans)
         protocol = parse_protocol(resolve_protocol(self.config.eval.protocol, self.learner))
         generator = rng(self.config.seed, "evaluation", step + 1)
-        tokenizer = self.learner.tokenizer
-        return self._evaluate({name: plan(protocol, ids, tokenizer, generator) for name, ids in self.text_ids.items()})
+        return self._evaluate({name: plan(protocol, text, generator) for name, text in self.encoded.items()})
 
     def full_losses(self) -> dict[str, Loss]:
         """Loss on the whole of each text."""
@@ -104,8 +109,7 @@ def build(config: RunConfig, data_dir: Path | None = None) -> Setup:
     real_texts = {name: load_text(name, data_dir) for name in (config.train.real_text,) if name is not None}
     learner = load_model(config.model, device=config.device)
     other = config.train.other_model
-    encode = learner.tokenizer.encode
-    text_ids = {name: encode(text.text) for name, text in texts.items()}
+    encoded = {name: encode_text(learner.tokenizer, text.text) for name, text in texts.items()}
     writer = None if other is None else load_model(other, device=config.device)
     engine, scorer = _engines(learner, config)
     library = kernels().library if _wants_kernels(config) else None
@@ -120,11 +124,11 @@ def build(config: RunConfig, data_dir: Path | None = None) -> Setup:
         kernels=library,
         optimizer=make_optimizer(learner.model, config.optim),
         weights_in_use=threading.Lock(),
-        text_ids=text_ids,
+        encoded=encoded,
         text_sha256={name: text.sha256 for name, text in (texts | real_texts).items()},
-        plans=_plans(config.eval.protocol, text_ids, learner),
-        full_plans=_plans(config.eval.full_protocol, text_ids, learner) if config.eval.full_every else {},
-        real_ids=[token for text in real_texts.values() for token in encode(text.text)],
+        plans=_plans(config.eval.protocol, encoded, learner),
+        full_plans=_plans(config.eval.full_protocol, encoded, learner) if config.eval.full_every else {},
+        real_ids=[token for text in real_texts.values() for token in learner.tokenizer.encode(text.text)],
         context=config.generate.context or min(m.context_length for m in (learner, writer) if m is not None),
     )
     _check_lengths(setup)
@@ -161,10 +165,10 @@ def fitting_protocol(name: str, model: LoadedModel) -> Protocol:
     return protocol
 
 
-def _plans(protocol_name: str, text_ids: dict[str, list[int]], model: LoadedModel) -> dict[str, Plan]:
+def _plans(protocol_name: str, encoded: dict[str, EncodedText], model: LoadedModel) -> dict[str, Plan]:
     protocol = fitting_protocol(protocol_name, model)
     # The windows depend on text and protocol alone, so that runs with different seeds are compared on equal windows.
-    return {name: plan(protocol, ids, model.tokenizer, rng(0, "evaluation", 0)) for name, ids in text_ids.items()}
+    return {name: plan(protocol, text, rng(0, "evaluation", 0)) for name, text in encoded.items()}
 
 
 def _check_lengths(setup: Setup) -> None:

@@ -1,22 +1,10 @@
-"""The texts that have a name: their forms, licences, checksums and mirrors, and the download of one."""
+"""The texts that have a name: their forms, licences, checksums and mirrors."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import os
-import tempfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, cast
-from urllib.parse import urlsplit
 
-from collapselab.errors import InputError
-
-log = logging.getLogger(__name__)
-TIMEOUT_S = (5.0, 30.0)  # to connect, and between two packets
 CC_BY_SA = "CC BY-SA 3.0 and GFDL (Wikipedia)"
 
 
@@ -115,61 +103,3 @@ TEXTS: dict[str, TextInfo] = {
         ),
     )
 }
-
-
-def sha256_of(content: bytes) -> str:
-    """The SHA-256 of some bytes, in hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()
-
-
-def download(info: TextInfo, split: str, target: Path) -> None:
-    """Writes one split of a text to `target`, from the first mirror that gives the right bytes; whole or not at all.
-
-    Raises:
-        InputError: no mirror gave it, or the folder cannot be written.
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        hint = "set COLLAPSELAB_DATA to a folder that can be written"
-        raise InputError(f"cannot make the folder {target.parent}: {error.strerror}", hint) from error
-    failures: list[str] = []
-    for mirror in info.mirrors:
-        url, member = mirror.url.format(split=split), mirror.member and mirror.member.format(split=split)
-        log.info("downloading %s:%s from %s (licence: %s)", info.id, split, url, info.licence)
-        try:
-            return _fetch(url, mirror.zip_sha256 or info.sha256[split], member, target)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:  # requests' errors are OSError
-            failures.append(f"{urlsplit(url).netloc}: {_reason(error)}")
-            log.info("no %s:%s from %s", info.id, split, failures[-1])
-    raise InputError(
-        f"cannot download {info.id}:{split} ({'; '.join(failures)})",
-        f"on a machine with a network, {_by_hand(info.mirrors[0], split)}; put it here as {target}",
-    )
-
-
-def _fetch(url: str, sha256: str, member: str | None, target: Path) -> None:
-    import pooch  # pyright: ignore[reportMissingTypeStubs]
-
-    pooch.get_logger().setLevel(logging.WARNING)  # our own log names the address, and the licence too
-    # In the target's own folder, so that the last step is one rename in one file system.
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
-        downloader = pooch.HTTPDownloader(timeout=TIMEOUT_S, headers={"User-Agent": "collapselab"})
-        path = Path(cast(Any, pooch).retrieve(url, f"sha256:{sha256}", "download", folder, downloader=downloader))
-        if member is not None:
-            with zipfile.ZipFile(path) as archive:
-                path = Path(archive.extract(member, folder))
-        os.replace(path, target)
-
-
-def _reason(error: Exception) -> str:
-    """A few words: the messages of requests fill half a screen."""
-    if isinstance(error, ValueError):
-        return "the file has another sha256"
-    response = getattr(error, "response", None)
-    return type(error).__name__ if response is None else f"HTTP status {response.status_code}"
-
-
-def _by_hand(mirror: Mirror, split: str) -> str:
-    url = mirror.url.format(split=split)
-    return f"download {url}" if mirror.member is None else f"take {mirror.member.format(split=split)} out of {url}"

@@ -31,10 +31,9 @@ def steps_with(records: list[Record], name: str) -> list[int]:
 
 def reference_loss(setup: Setup, protocol: str, seed: int, step: int) -> float:
     """The loss by the plain engine on windows drawn from the evaluation stream."""
-    (ids,) = setup.text_ids.values()
-    tokenizer = setup.learner.tokenizer
-    planned = plan(parse_protocol(protocol), ids, tokenizer, rng(seed, "evaluation", step))
-    return evaluate(PlainEngine(setup.learner.model), planned, tokenizer.end_of_text_id).nll_nats
+    (text,) = setup.encoded.values()
+    planned = plan(parse_protocol(protocol), text, rng(seed, "evaluation", step))
+    return evaluate(PlainEngine(setup.learner.model), planned, setup.learner.tokenizer.end_of_text_id).nll_nats
 
 
 @pytest.mark.parametrize(("every", "steps"), [(1, [0, 1, 2, 3, 4]), (3, [0, 3, 4]), (4, [0, 4]), (9, [0, 4])])

@@ -14,8 +14,9 @@ PACKAGE = Path(__file__).parents[2] / "src" / "collapselab"
 
 # From the bottom up; a module imports from its own layer and those below. A package stands for its modules.
 _LAYERS = """
-errors records randomness protocols config overrides presets rundir verdicts collapse metrics tokenization data \
-text_sources environment frames measure summary diagnose claim statistics interruptions
+errors records randomness protocols config overrides presets rundir verdicts collapse metrics tokenization \
+encoded_text data text_files text_sources text_download environment frames measure summary diagnose claim \
+statistics interruptions
 survival model_files models
 hazards comparisons
 evidence
@@ -38,8 +39,8 @@ LAZY_UPWARD: set[tuple[str, str]] = set()
 
 _TORCH_FREE = """
 collapselab errors config overrides presets verdicts collapse metrics records randomness protocols rundir frames
-tokenization data models measure summary environment diagnose statistics interruptions survival hazards comparisons
-evidence hypotheses sweep report cli
+tokenization encoded_text text_files data models measure summary environment diagnose statistics interruptions
+survival hazards comparisons evidence hypotheses sweep report cli
 """
 TORCH_FREE = _TORCH_FREE.split()
 

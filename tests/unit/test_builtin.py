@@ -10,6 +10,7 @@ import pytest
 
 from collapselab.config import Collapse, Sampling
 from collapselab.data import load_text
+from collapselab.encoded_text import encode_text
 from collapselab.engine.decoding import generate
 from collapselab.engine.plain import PlainEngine
 from collapselab.evaluation import evaluate, plan
@@ -40,8 +41,8 @@ def test_all_weights_together_are_at_most_20_mb() -> None:
 @pytest.mark.parametrize("text", ["austen", "moby-dick"])
 def test_the_card_of_nano_is_what_its_weights_score(text: str) -> None:
     loaded, written = load_model("builtin:nano"), card("nano")
-    ids = loaded.tokenizer.encode(load_text(text).text)
-    planned = plan(parse_protocol(written["protocol"]), ids, loaded.tokenizer, rng(0, "evaluation", 0))
+    encoded = encode_text(loaded.tokenizer, load_text(text).text)
+    planned = plan(parse_protocol(written["protocol"]), encoded, rng(0, "evaluation", 0))
     loss = evaluate(PlainEngine(loaded.model), planned, loaded.tokenizer.end_of_text_id)
     assert loss.nll_nats == pytest.approx(written["held_out"][text]["nll_nats"], abs=1e-4)
     assert loss.bits_per_byte == pytest.approx(written["held_out"][text]["bits_per_byte"], abs=1e-4)

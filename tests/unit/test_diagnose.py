@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from collapselab.config import Collapse
-from collapselab.diagnose import Audit, clopper_pearson, diagnose
+from collapselab.diagnose import Audit, _repeated_shares, clopper_pearson, diagnose
 from collapselab.errors import InputError
 
 LOOP = "abc" * 100
@@ -47,6 +47,31 @@ def test_plain_text_is_cut_into_windows(tmp_path: Path):
     assert result.samples[2].token_ids == tuple(encode(HEALTHY[:50]))
 
 
+def test_a_paragraph_again_and_again_is_a_template(tmp_path: Path):
+    """No window of 200 holds it twice, so each alone looks healthy."""
+    paragraph = "".join(chr(0x4E00 + k) for k in range(900))
+    other = "".join(chr(0x7000 + k) for k in range(2000))
+    result = audited(written(tmp_path / "a.txt", other + paragraph * 3 + other))
+    flagged = [sample.verdict.degenerate for sample in result.samples]
+    # The first copy ends within tokens 2800-2999; the other text is too long ago when it comes again.
+    assert flagged == [False] * 15 + [True] * 8 + [False] * 11
+    assert result.kinds == {"template": 8}
+    assert result.samples[15].verdict.reasons == ("template",)
+
+
+@settings(max_examples=500, derandomize=True, deadline=None)
+@given(st.lists(st.integers(0, 1), min_size=1, max_size=80), st.integers(4, 12), st.integers(1, 40))
+def test_repeated_shares_are_their_slow_definition(ids: list[int], window: int, looked_back: int):
+    shares = list(_repeated_shares(ids, window, looked_back))
+    for number, start in enumerate(range(0, len(ids), window)):
+        before = ids[max(0, start - looked_back) : start]
+        known = {tuple(before[i : i + 4]) for i in range(len(before) - 3)}
+        part = ids[start : start + window]
+        own = [tuple(part[i : i + 4]) in known for i in range(len(part) - 3)]
+        assert shares[number] == (sum(own) / len(own) if own else 0.0)
+    assert len(shares) == -(-len(ids) // window)
+
+
 def test_the_window_is_a_choice(tmp_path: Path):
     result = audited(written(tmp_path / "a.txt", LOOP), window=100)
     assert [len(sample.token_ids) for sample in result.samples] == [100, 100, 100]
@@ -79,35 +104,17 @@ def test_nothing_judged_has_no_share(tmp_path: Path):
     assert result.samples[0].verdict.reasons == ("under_100_tokens",)
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.txt", b"abc\xff", "not UTF-8: byte 3 is 0xff"),
-        ("a.txt", "", "is empty"),
-        ("a.txt", " \n", "is empty"),
-        ("a.jsonl", '{"text": "a"}\n{"text": ', "line 2 is not JSON"),
-        ("a.jsonl", "[1, 2]", "line 1 is not an object, received list"),
-        ("a.jsonl", '{"txt": "a", "step": 1}', "neither \"text\" nor \"token_ids\", received 'txt', 'step'"),
-        ("a.jsonl", "{}", "received no keys"),
-        ("a.jsonl", '{"text": 3}', "must be text, received 3"),
-        ("a.jsonl", '{"token_ids": "1 2"}', "received str"),
-        ("a.jsonl", '{"token_ids": [1, -2]}', "received -2 at position 1"),
-        ("a.jsonl", '{"token_ids": [1.0]}', "received 1.0 at position 0"),
-        ("a.jsonl", '{"token_ids": [true]}', "received True at position 0"),
-        ("a.jsonl", '{"token_ids": [4294967296]}', "received 4294967296 at position 0"),
-    ],
-)
-def test_bad_input_is_named_with_its_place_and_a_hint(tmp_path: Path, name: str, content: str | bytes, message: str):
-    with pytest.raises(InputError) as caught:
-        audited(written(tmp_path / name, content))
-    assert message in caught.value.message
-    assert caught.value.hint
+def test_what_the_file_may_not_be_is_refused(tmp_path: Path):
+    with pytest.raises(InputError, match="none of the fields token_ids, text"):
+        audited(written(tmp_path / "a.jsonl", '{"txt": "a"}'))
 
 
-def test_a_missing_file_is_named(tmp_path: Path):
-    with pytest.raises(InputError, match=r"cannot read .*nowhere\.txt: No such file") as caught:
-        audited(tmp_path / "nowhere.txt")
-    assert caught.value.hint
+def test_a_field_by_name_and_an_answer_in_a_conversation(tmp_path: Path):
+    turns = [{"role": "user", "content": HEALTHY}, {"role": "assistant", "content": LOOP}]
+    path = written(tmp_path / "a.json", json.dumps([{"messages": turns}]))
+    assert audited(path).kinds == {"loop": 1}
+    result = diagnose(path, encode, decode, Collapse(), field="messages.0.content")
+    assert [(sample.place, sample.verdict.degenerate) for sample in result.samples] == [("item 1", False)]
 
 
 @given(st.integers(1, 2000).flatmap(lambda trials: st.tuples(st.integers(0, trials), st.just(trials))))

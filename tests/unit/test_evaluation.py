@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from collapselab.encoded_text import encode_text
 from collapselab.engine.plain import PlainEngine
 from collapselab.errors import InputError
 from collapselab.evaluation import evaluate, plan
@@ -18,8 +19,7 @@ TEXT = "It is a truth universally acknowledged, that a single man in possession 
 
 
 def loss_of(loaded, protocol: str, text: str = TEXT):
-    ids = loaded.tokenizer.encode(text)
-    planned = plan(parse_protocol(protocol), ids, loaded.tokenizer, rng(0, "evaluation", 0))
+    planned = plan(parse_protocol(protocol), encode_text(loaded.tokenizer, text), rng(0, "evaluation", 0))
     return evaluate(PlainEngine(loaded.model), planned, loaded.tokenizer.end_of_text_id)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from collapselab.cli.text import stdout_console
+from collapselab.cli.text import one_line, stdout_console
 
 if TYPE_CHECKING:  # diagnose brings in scipy, half a second that only this command needs
     from collapselab.diagnose import Audit
@@ -17,7 +16,7 @@ ROWS_SHOWN = 40
 METRICS_SHOWN = ("seq_rep_4", "loop_period", "loop_span", "match_entropy_nats", "top_token_share")
 
 
-def print_audit(file: Path, audit: Audit) -> None:
+def print_audit(file: str, audit: Audit) -> None:
     """Prints the samples of an audit, degenerate ones first, and the totals."""
     table = Table(box=None, pad_edge=False)
     for column in ("sample", "tokens", "degenerate", "kind", "reasons", *METRICS_SHOWN):
@@ -34,10 +33,10 @@ def print_audit(file: Path, audit: Audit) -> None:
     console.print(table, markup=False)
     if len(ranked) > ROWS_SHOWN:
         console.print(f"… and {len(ranked) - ROWS_SHOWN} more; --json has all of them")
-    console.print(_total(file, audit), soft_wrap=True, markup=False)
+    console.print(one_line(_total(file, audit)), soft_wrap=True, markup=False, emoji=False)
 
 
-def _total(file: Path, audit: Audit) -> str:
+def _total(file: str, audit: Audit) -> str:
     if audit.degenerate_share is None or audit.interval is None:
         return f"{file}: no sample has the 100 tokens needed to judge it"
     low, high = audit.interval

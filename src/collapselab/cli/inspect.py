@@ -10,7 +10,7 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from collapselab.cli.audit import TOTALS, print_audit
-from collapselab.cli.text import stdout_console
+from collapselab.cli.text import one_line, stdout_console
 from collapselab.errors import InputError
 from collapselab.records import dumps
 
@@ -28,21 +28,24 @@ def evaluate(
 
     Args:
         model: builtin:NAME, smollm2-135m, a hub id, a folder or a GGUF file
-        data: texts, with commas
+        data: texts, with commas ("\\," is a comma within a path)
         protocol: windows[n,k], disjoint[n] or sliding[n,s]; +eot scores each window's first token too
-        precision: bfloat16 is quicker, and within thousandths of a nat (docs/performance.md)
+        precision: bfloat16 is faster, and within thousandths of a nat; models that only the plain engine serves are
+            always evaluated in float32 (docs/performance.md)
         device: where the model runs
         data_dir: where texts lie or are downloaded to (also COLLAPSELAB_DATA)
         json: print JSON
     """
+    from collapselab.config import split_at_commas
     from collapselab.protocols import parse_protocol
 
     parse_protocol(protocol.replace("[context]", "[1024]"))  # a wrong name is told before a model is read
     from collapselab.data import load_text
 
-    texts = {name.strip(): load_text(name.strip(), data_dir) for name in data.split(",") if name.strip()}
+    texts = {name: load_text(name, data_dir) for name in split_at_commas(data)}
     if not texts:
         raise InputError(f"--data names no text, received {data!r}", "for example --data austen,moby-dick")
+    from collapselab.encoded_text import encode_text
     from collapselab.engine.choose import make_engines
     from collapselab.evaluation import evaluate as measure
     from collapselab.evaluation import plan
@@ -53,45 +56,54 @@ def evaluate(
     loaded = load_model(model, device=device)
     resolved = fitting_protocol(protocol, loaded)
     _, scorer = make_engines(loaded.model, "auto", write="float32", score=precision)
+    used = "float32" if scorer.name == "plain" else precision  # the plain engine knows no other
     rows: dict[str, dict[str, Any]] = {}
     for name, text in texts.items():
-        ids = loaded.tokenizer.encode(text.text)
+        encoded = encode_text(loaded.tokenizer, text.text)
         loss = measure(
             scorer,
-            plan(resolved, ids, loaded.tokenizer, rng(0, "evaluation", 0)),
+            plan(resolved, encoded, rng(0, "evaluation", 0)),
             loaded.tokenizer.end_of_text_id,
         )
         derived = {n: getattr(loss, n) for n in ("perplexity", "bits_per_byte", "word_perplexity")}
-        rows[name] = asdict(loss) | derived | {"text_sha256": text.sha256, "text_tokens": len(ids)}
+        rows[name] = asdict(loss) | derived | {"text_sha256": text.sha256, "text_tokens": len(encoded.ids)}
     if json:
-        print(dumps({"model": model, "protocol": resolved.name, "precision": precision, "texts": rows}, indent=1))  # noqa: T201
+        print(dumps({"model": model, "protocol": resolved.name, "precision": used, "texts": rows}, indent=1))  # noqa: T201
         return
     table = _table("text", "nats/token", "s.e.", "perplexity", "bits/byte", "word perplexity", "tokens scored")
     for name, row in rows.items():
-        se = row["se_nats"]
         table.add_row(
-            name,
-            f"{row['nll_nats']:.4f}",
-            "–" if se is None else f"{se:.4f}",
-            f"{row['perplexity']:.2f}",
-            f"{row['bits_per_byte']:.4f}",
-            f"{row['word_perplexity']:.1f}",
+            one_line(name),
+            _number(row["nll_nats"], 4),
+            _number(row["se_nats"], 4),
+            _number(row["perplexity"], 2),
+            _number(row["bits_per_byte"], 4),
+            _number(row["word_perplexity"], 1),
             f"{row['num_tokens']:,}",
         )
-    stdout_console().print(f"{model}, {resolved.name}", table, sep="\n", markup=False)
+    stdout_console().print(one_line(f"{model}, {resolved.name}, {used}"), table, sep="\n", markup=False, emoji=False)
 
 
-def diagnose(file: Positional[Path], tokenizer: str | None = None, window: int = 200, json: bool = False) -> None:
+def diagnose(
+    file: Positional[str],
+    tokenizer: str | None = None,
+    window: int = 200,
+    field: str | None = None,
+    json: bool = False,
+) -> None:
     """Audits a text for degeneration: which samples, by which rules, of which kind.
 
     Args:
-        file: plain text (cut into windows), or JSON lines with `text` or `token_ids` (a sample a line)
+        file: plain text (cut into windows), or JSON (.jsonl, .ndjson, .json; one sample per record), also in gzip
         tokenizer: the model whose tokenizer reads the text (a name as in `collapselab models`); default: builtin
         window: tokens a window of plain text
+        field: of a JSON record, the one with the text, for example choices.0.message.content (also FILE:FIELD);
+            default: token_ids, text, completion, response, output, generated_text, answer, or messages' last answer
         json: print JSON
     """
     from collapselab.config import Collapse
     from collapselab.diagnose import diagnose as audit_file
+    from collapselab.text_files import split_field
     from collapselab.tokenization import builtin_tokenizer
 
     if tokenizer is None:
@@ -101,14 +113,23 @@ def diagnose(file: Positional[Path], tokenizer: str | None = None, window: int =
 
         chosen = load_tokenizer(tokenizer)
     # Ids in the file are those of a tokenizer we know only if it was named; else the white-space rule is skipped.
-    audit = audit_file(file, chosen.encode, chosen.decode, Collapse(), window, ids_are_known=tokenizer is not None)
+    path, field_in_name = split_field(file)
+    audit = audit_file(
+        path,
+        chosen.encode,
+        chosen.decode,
+        Collapse(),
+        window,
+        field=field or field_in_name,
+        ids_are_known=tokenizer is not None,
+    )
     if json:
         samples = [
             {"place": s.place, **asdict(s.verdict), "num_tokens": len(s.token_ids), "metrics": dict(s.metrics)}
             for s in audit.samples
         ]
         total = {name: getattr(audit, name) for name in TOTALS}
-        print(dumps({"file": str(file), "tokenizer": tokenizer or "builtin", **total, "samples": samples}, indent=1))  # noqa: T201
+        print(dumps({"file": file, "tokenizer": tokenizer or "builtin", **total, "samples": samples}, indent=1))  # noqa: T201
         return
     print_audit(file, audit)
 
@@ -132,7 +153,7 @@ def data() -> None:
     table = _table("text", "splits", "licence", "about")
     for info in text_names():
         table.add_row(info.id, ", ".join(info.splits), info.licence, info.form)
-    _print(table, "Any other text: the path of a UTF-8 file, or of JSON lines with a field `text`.")
+    _print(table, "Any other text: the path of a UTF-8 file, or of JSON lines (path.jsonl[:field]).")
 
 
 def presets() -> None:
@@ -146,6 +167,10 @@ def presets() -> None:
         _print(
             f"[bold]{name}[/]  (model {config.model}, data {','.join(config.data)})", cleandoc(preset.__doc__ or ""), ""
         )
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _table(*columns: str) -> Table:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pandas as pd
 
 from collapselab.comparisons import UPDATE_STEPS, distinct, equal_update_sets
+from collapselab.config import split_at_commas
 from collapselab.frames import Runs
 from collapselab.report.groups import drawn_once, main_runs, run_table, shown_run
 from collapselab.report.loss_curves import Layout
@@ -141,7 +142,7 @@ def _judged(runs: Runs) -> Frame:
 
 def _with_text(table: Frame, runs: Runs, position: int) -> Frame:
     """The runs with a validation loss on the text at a position of their `data`, and that text."""
-    texts = table["data"].astype(str).str.split(",").str.get(position)
+    texts = table["data"].astype(str).map(split_at_commas).str.get(position)
     table = table.assign(text=texts)[texts.notna()]
     steps: Frame = runs.steps
     known = set[str]()

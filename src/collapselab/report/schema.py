@@ -10,6 +10,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from collapselab.config import split_at_commas
 from collapselab.report.groups import SOURCES
 from collapselab.report.theme import layered, short, themed
 from collapselab.survival import Frame
@@ -68,7 +69,7 @@ def loop(table: Frame) -> tuple[Box, ...]:
 
 
 def _evaluate(table: Frame) -> Box:
-    texts = list(dict.fromkeys(text for data in table["data"] for text in data.split(",")))
+    texts = list(dict.fromkeys(text for data in table["data"] for text in split_at_commas(data)))
     every = _listed(table["eval.every"])
     return Box(
         "1  Evaluate",

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pandas as pd
 
+from collapselab.config import split_at_commas
 from collapselab.frames import Runs
 from collapselab.overrides import settings
 from collapselab.report.barcode import judged_samples
@@ -95,7 +96,7 @@ def all_runs(runs: Runs) -> pd.DataFrame | None:
     table = run_table(runs)
     if table.empty:
         return None
-    texts = list(dict.fromkeys(text for data in table["data"] for text in str(data).split(",")))
+    texts = list(dict.fromkeys(text for data in table["data"] for text in split_at_commas(str(data))))
     losses = {
         "training loss": "train_nll_nats",
         **{f"validation loss, {text}": f"val_nll_nats[{text}]" for text in texts},

@@ -1,0 +1,272 @@
+"""What a file of text is: plain text, or JSON records with a text in each. Every command that reads text uses this.
+
+The name decides: `.jsonl`, `.ndjson` and `.json`, in any case, also with `.gz`, are JSON; all else is plain text.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import json
+import os
+import re
+import reprlib
+import stat
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from collapselab.errors import InputError
+
+MAX_TEXT_BYTES = 2**30  # unpacked: more than anybody evaluates on, and a gzip bomb ends here
+TEXT_FIELDS = (
+    "text",
+    "completion",
+    "response",
+    "output",
+    "generated_text",
+    "answer",
+    "messages",
+    "conversations",
+)
+FORMS = "a text is plain text in UTF-8, or JSON lines (path.jsonl[:field])"
+_JSON_NAME = r"\.(?:jsonl|ndjson|json)(?:\.gz)?"
+_ASSISTANT = ("assistant", "gpt", "model")  # as OpenAI and TRL, ShareGPT, and Gemini name it
+_OTHER_FORMATS = {
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"PK\x03\x04": "a ZIP file",
+    b"%PDF": "a PDF file",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a Zstandard file",
+}
+_MARKS = {  # UTF-32 first: its little-endian mark begins with that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One text of a file, or one list of token ids; `place` is its line or item, `field` what it was found in.
+
+    Plain text has neither.
+    """
+
+    content: str | list[int]
+    place: str | None = None
+    field: str | None = None
+
+
+def split_field(spec: str) -> tuple[Path, str | None]:
+    """The path and the field of `path.jsonl:field`. A file whose whole name this is goes first."""
+    found = re.fullmatch(rf"(.*?{_JSON_NAME}):(.+)", spec, re.IGNORECASE | re.DOTALL)
+    # os.path's, not pathlib's: that raises where a user or HOME is unknown.
+    if found is None or os.path.exists(os.path.expanduser(spec)):
+        return Path(os.path.expanduser(spec)), None
+    return Path(os.path.expanduser(found[1])), found[2]
+
+
+def is_json(path: Path) -> bool:
+    """Whether a file is JSON, by its name."""
+    return bool(re.search(_JSON_NAME + "$", path.name, re.IGNORECASE))
+
+
+def read_passages(path: Path, field: str | None = None, fields: tuple[str, ...] = TEXT_FIELDS) -> list[Passage]:
+    """The texts of a file: one of plain text, one of each JSON record.
+
+    A record's text is in `field`, else in the first of `fields` that it has; of a list of messages it is the last turn
+    of the assistant. A field may lie deeper: `choices.0.message.content`.
+
+    Raises:
+        InputError: no regular file, no text, nothing in it, or a record (its line is named) without such a text.
+    """
+    text = read_text(path)
+    if not text.strip():
+        raise InputError(f"{path} is empty", "a text needs at least a few hundred words")
+    if is_json(path):
+        return [_passage(f"{path}, {place}", place, record, field, fields) for place, record in _records(path, text)]
+    if field is not None:
+        raise InputError(f"{path} is plain text and has no field {field!r}", f"{FORMS}; its name says which")
+    return [Passage(text)]
+
+
+def read_text(path: Path) -> str:
+    """What a file says, unpacked from gzip and without a byte-order mark; UTF-16 and UTF-32 need theirs.
+
+    Raises:
+        InputError: no regular file, larger than `MAX_TEXT_BYTES`, another format, or no text.
+    """
+    content = _unpacked(path, _read_bytes(path))
+    encoding = next((encoding for mark, encoding in _MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+        reason = None if "\0" not in text else f"character {text.index(chr(0))} is NUL"
+    except UnicodeDecodeError as error:
+        text, reason = "", f"{error.reason} at byte {error.start}"
+    if reason is None:
+        return text
+    if other := next((name for start, name in _OTHER_FORMATS.items() if content.startswith(start)), None):
+        raise InputError(f"{path} is {other}; {FORMS}", "write its texts to such a file")
+    raise InputError(
+        f"{path} is not {encoding.upper().removesuffix('-SIG')}: {reason}",
+        "convert it, for example with iconv -t UTF-8; UTF-16 is read if it begins with its byte-order mark",
+    )
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        str(path).encode()
+        status = os.stat(path)
+        # Nothing but a file is opened: a pipe may wait for its writer for ever.
+        content = path.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_TEXT_BYTES else None
+    except UnicodeEncodeError:
+        raise InputError(f"the file name {str(path)!r} is not UTF-8", "rename the file") from None
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}", FORMS) from None
+    except (OSError, ValueError) as error:  # ValueError: NUL in the name
+        raise InputError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', error)}", FORMS) from None
+    if content is not None:
+        return content
+    if stat.S_ISREG(status.st_mode):
+        raise _too_large(path, f"{status.st_size:,} bytes")
+    kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+    raise InputError(f"{path} is {kind}; {FORMS}", "give a file")
+
+
+def _too_large(path: Path, received: str) -> InputError:
+    return InputError(f"{path} may have {MAX_TEXT_BYTES:,} bytes at most, received {received}", "give a part of it")
+
+
+def _unpacked(path: Path, content: bytes) -> bytes:
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    try:
+        with gzip.open(io.BytesIO(content)) as file:
+            unpacked = file.read(MAX_TEXT_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is a broken gzip file: {error}", "pack or download it again") from None
+    if len(unpacked) > MAX_TEXT_BYTES:
+        raise _too_large(path, "more, once unpacked")
+    return unpacked
+
+
+def _records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    """(place, record) of each line, of each item of one array, or of one object over several lines."""
+    # Not str.splitlines: it also cuts at separators such as U+2028, which JSON allows inside strings.
+    lines = [(f"line {number}", line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    if text.lstrip().startswith("["):
+        items = cast(list[Any], _parsed(str(path), text))
+        lines = []
+        yield from ((f"item {number}", item) for number, item in enumerate(items, start=1))
+    elif len(lines) > 1 and not _is_json(lines[0][1]) and _is_json(text):
+        lines = [("object 1", text)]
+    for place, line in lines:
+        yield place, _parsed(f"{path}, {place}", line)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _parsed(where: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        at = f"line {error.lineno}, column {error.colno}" if "\n" in text.strip() else f"column {error.colno}"
+        raise InputError(
+            f"{where} is not JSON: {error.msg} ({at})", "one object a line, or one array of them"
+        ) from None
+    except RecursionError:
+        raise InputError(f"{where} is nested too deeply to be read", "one object a line, with a text in it") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise InputError(f"{where} cannot be read: {error}", "write such a number as a string") from None
+
+
+def _passage(where: str, place: str, record: Any, field: str | None, fields: tuple[str, ...]) -> Passage:
+    if isinstance(record, str):
+        return Passage(_checked(where, record), place)
+    if not isinstance(record, Mapping):
+        raise InputError(
+            f"{where} is not an object, received {reprlib.repr(record)}", 'one object a line: {"text": "…"}'
+        )
+    values = cast(Mapping[str, Any], record)
+    candidates = fields if field is None else (field,)
+    found = next(((name, value) for name in candidates if (value := _value(values, name)) is not None), None)
+    if found is None:
+        received = reprlib.repr(list(values)).strip("[]") or "no fields"
+        rule = f"no field {field!r}" if field is not None else f"none of the fields {', '.join(fields)}"
+        raise InputError(f"{where} has {rule}, received {received}", "name the field: path.jsonl:FIELD")
+    name, value = found
+    content = _last_turn(value) if _is_messages(value) else value
+    if isinstance(content, str) and name != "token_ids":
+        return Passage(_checked(where, content), place, name)
+    if content is None:
+        raise InputError(f"{where}: {name!r} has no turn of the assistant with a text", "name a field within it")
+    return Passage(_token_ids(f"{where}: {name!r}", content), place, name)
+
+
+def _value(record: Any, field: str) -> Any:
+    """What stands under a name, or at a path of names and numbers parted by dots; `None` if nothing does."""
+    if isinstance(record, Mapping) and field in record:
+        return cast(Any, record)[field]
+    for part in field.split("."):
+        inner = cast(Any, record)
+        if isinstance(record, Mapping):
+            record = inner.get(part)
+        elif isinstance(record, list) and re.fullmatch("[0-9]{1,9}", part):
+            record = inner[int(part)] if int(part) < len(inner) else None
+        else:
+            return None
+    return cast(Any, record)
+
+
+def _is_messages(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, Mapping) for item in cast(list[Any], value))
+
+
+def _last_turn(messages: list[Any]) -> str | None:
+    """The text of the assistant's last message that has one (a call of a tool has none)."""
+    for message in reversed(messages):
+        turn = cast(Mapping[str, Any], message if isinstance(message, Mapping) else {})
+        content: Any = turn.get("content", turn.get("value"))
+        if isinstance(content, list):  # parts, of which some are text
+            parts = [_value(part, "text") for part in cast(list[Any], content)]
+            content = "".join(part for part in parts if isinstance(part, str))
+        if turn.get("role", turn.get("from")) in _ASSISTANT and isinstance(content, str) and content:
+            return content
+    return None
+
+
+def _checked(where: str, text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        rule = f"{where} holds half a surrogate pair, {text[error.start]!r} at character {error.start}"
+        raise InputError(
+            f"{rule}, which is no character", "write whole characters, or U+FFFD for broken ones"
+        ) from None
+    return text
+
+
+def _token_ids(where: str, value: Any) -> list[int]:
+    rule = f"{where} must be a text, messages, or a list of whole numbers from 0 to 2^32 - 1"
+    hint = "name another field: path.jsonl:FIELD"
+    if not isinstance(value, list):
+        raise InputError(f"{rule}, received {reprlib.repr(value)}", hint)
+    for position, token in enumerate(cast(list[Any], value)):
+        # bool is an int in Python, and no token.
+        if type(token) is not int or not 0 <= token < 2**32:
+            raise InputError(f"{rule}, received {reprlib.repr(token)} at position {position}", hint)
+    return cast(list[int], value)
