@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from collapselab.cli.text import stdout_console
+from collapselab.cli.text import plain, stdout_console
 
 if TYPE_CHECKING:  # diagnose brings in scipy, half a second that only this command needs
     from collapselab.diagnose import Audit
@@ -28,13 +28,18 @@ def print_audit(file: Path, audit: Audit) -> None:
         judged = {True: "yes", False: "no", None: "too short"}[verdict.degenerate]
         figures = [_figure(sample.metrics[name]) for name in METRICS_SHOWN]
         table.add_row(
-            sample.place, str(len(sample.token_ids)), judged, verdict.kind or "", ", ".join(verdict.reasons), *figures
+            plain(sample.place),
+            str(len(sample.token_ids)),
+            judged,
+            verdict.kind or "",
+            ", ".join(verdict.reasons),
+            *figures,
         )
     console = stdout_console()
-    console.print(table, markup=False)
+    console.print(table)
     if len(ranked) > ROWS_SHOWN:
         console.print(f"… and {len(ranked) - ROWS_SHOWN} more; --json has all of them")
-    console.print(_total(file, audit), soft_wrap=True, markup=False)
+    console.print(plain(_total(file, audit)), soft_wrap=True)
 
 
 def _total(file: Path, audit: Audit) -> str:

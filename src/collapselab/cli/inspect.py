@@ -6,13 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.table import Table
+from rich.text import Text
 from tyro.conf import Positional
 
 from collapselab.cli.audit import TOTALS, print_audit
-from collapselab.cli.text import stdout_console
+from collapselab.cli.text import plain, print_json, stdout_console, table
 from collapselab.errors import InputError
-from collapselab.records import dumps
 
 
 def evaluate(
@@ -64,13 +63,13 @@ def evaluate(
         derived = {n: getattr(loss, n) for n in ("perplexity", "bits_per_byte", "word_perplexity")}
         rows[name] = asdict(loss) | derived | {"text_sha256": text.sha256, "text_tokens": len(ids)}
     if json:
-        print(dumps({"model": model, "protocol": resolved.name, "precision": precision, "texts": rows}, indent=1))  # noqa: T201
+        print_json({"model": model, "protocol": resolved.name, "precision": precision, "texts": rows})
         return
-    table = _table("text", "nats/token", "s.e.", "perplexity", "bits/byte", "word perplexity", "tokens scored")
+    shown = table("text", "nats/token", "s.e.", "perplexity", "bits/byte", "word perplexity", "tokens scored")
     for name, row in rows.items():
         se = row["se_nats"]
-        table.add_row(
-            name,
+        shown.add_row(
+            plain(name),
             f"{row['nll_nats']:.4f}",
             "–" if se is None else f"{se:.4f}",
             f"{row['perplexity']:.2f}",
@@ -78,7 +77,7 @@ def evaluate(
             f"{row['word_perplexity']:.1f}",
             f"{row['num_tokens']:,}",
         )
-    stdout_console().print(f"{model}, {resolved.name}", table, sep="\n", markup=False)
+    stdout_console().print(plain(f"{model}, {resolved.name}"), shown, sep="\n")
 
 
 def diagnose(file: Positional[Path], tokenizer: str | None = None, window: int = 200, json: bool = False) -> None:
@@ -108,7 +107,7 @@ def diagnose(file: Positional[Path], tokenizer: str | None = None, window: int =
             for s in audit.samples
         ]
         total = {name: getattr(audit, name) for name in TOTALS}
-        print(dumps({"file": str(file), "tokenizer": tokenizer or "builtin", **total, "samples": samples}, indent=1))  # noqa: T201
+        print_json({"file": str(file), "tokenizer": tokenizer or "builtin", **total, "samples": samples})
         return
     print_audit(file, audit)
 
@@ -117,22 +116,22 @@ def models() -> None:
     """Lists the models that have a name of their own."""
     from collapselab.models import model_names
 
-    table = _table("model", "parameters", "from", "about")
+    shown = table("model", "parameters", "from", "about")
     for info in model_names():
-        table.add_row(
+        shown.add_row(
             info.name, "–" if info.num_parameters is None else f"{info.num_parameters:,}", info.source, info.summary
         )
-    _print(table, "Any other causal language model: a hub id (owner/name), a folder or a GGUF file.")
+    _print(shown, "Any other causal language model: a hub id (owner/name), a folder or a GGUF file.")
 
 
 def data() -> None:
     """Lists the texts that have a name of their own."""
     from collapselab.data import text_names
 
-    table = _table("text", "splits", "licence", "about")
+    shown = table("text", "splits", "licence", "about")
     for info in text_names():
-        table.add_row(info.id, ", ".join(info.splits), info.licence, info.form)
-    _print(table, "Any other text: the path of a UTF-8 file, or of JSON lines with a field `text`.")
+        shown.add_row(info.id, ", ".join(info.splits), info.licence, info.form)
+    _print(shown, "Any other text: the path of a UTF-8 file, or of JSON lines with a field `text`.")
 
 
 def presets() -> None:
@@ -144,15 +143,10 @@ def presets() -> None:
     for name, preset in PRESETS.items():
         config = preset()
         _print(
-            f"[bold]{name}[/]  (model {config.model}, data {','.join(config.data)})", cleandoc(preset.__doc__ or ""), ""
+            Text.assemble((name, "bold"), f"  (model {config.model}, data {','.join(config.data)})"),
+            cleandoc(preset.__doc__ or ""),
+            "",
         )
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
 
 
 def _print(*parts: object) -> None:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from rich.console import Console
-from rich.text import Text
 from tyro.conf import Positional, arg
 
+from collapselab.cli.text import note
 from collapselab.errors import InputError
 
 if TYPE_CHECKING:  # pandas takes a third of a second, which --help need not wait for
@@ -44,14 +43,13 @@ def write_report(runs: Runs, out: Path, figures: Path | None, title: str) -> Non
     """Writes the page, and every figure and table as files if `figures` is a folder, and says where they are."""
     from collapselab.report.page import write_page
 
-    console = Console(stderr=True, highlight=False)
     page = write_page(runs, out, title=title)
-    console.print(Text(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)"), soft_wrap=True)
+    note(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)")
     if figures is not None:
         from collapselab.report.files import write_files
 
         paths = write_files(runs, figures)
-        console.print(Text(f"figures and tables: {len(paths)} files in {figures}"), soft_wrap=True)
+        note(f"figures and tables: {len(paths)} files in {figures}")
 
 
 def load(paths: Sequence[Path]) -> Runs:
