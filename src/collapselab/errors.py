@@ -37,7 +37,7 @@ class Interrupted(CollapselabError):
 
 @contextmanager
 def doing(what: str) -> Generator[None]:
-    """Notes what an unforeseen error ended, for the command line's message; an outer note does not replace an inner one."""
+    """Notes what an unforeseen error ended, for the message of the command line; of several, the innermost counts."""
     try:
         yield
     except CollapselabError:

@@ -16,7 +16,7 @@ from collapselab.engine.choose import make_engines
 from collapselab.engine.interface import Engine, Scorer
 from collapselab.engine.library import library
 from collapselab.engine.rounded import RoundedModel
-from collapselab.errors import InputError
+from collapselab.errors import InputError, doing
 from collapselab.evaluation import Loss, Plan, evaluate_texts, plan
 from collapselab.models import LoadedModel, load_model
 from collapselab.protocols import Protocol, parse_protocol
@@ -90,13 +90,17 @@ def build(config: RunConfig, data_dir: Path | None = None) -> Setup:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     # Texts first: a wrong name is then told before a large model is read.
-    texts = {name: load_text(name, data_dir) for name in config.data}
-    real_text = None if config.train.real_text is None else load_text(config.train.real_text, data_dir)
-    learner = load_model(config.model, device=config.device)
-    other = config.train.other_model
+    real, other = config.train.real_text, config.train.other_model
+    with doing(f"reading the texts {', '.join(filter(None, (*config.data, real)))}"):
+        texts = {name: load_text(name, data_dir) for name in config.data}
+        real_text = None if real is None else load_text(real, data_dir)
+    with doing(f"reading the model {config.model}"):
+        learner = load_model(config.model, device=config.device)
     encode = learner.tokenizer.encode
-    text_ids = {name: encode(text.text) for name, text in texts.items()}
-    writer = None if other is None else load_model(other, device=config.device)
+    with doing(f"tokenising the texts {', '.join(texts)}"):
+        text_ids = {name: encode(text.text) for name, text in texts.items()}
+    with doing(f"reading the model {other}"):
+        writer = None if other is None else load_model(other, device=config.device)
     engine, scorer = _engines(learner, config)
     kernels = library() if config.device == "cpu" and config.engine in ("auto", "native") else None
     setup = Setup(

@@ -27,14 +27,8 @@ def print_audit(file: Path, audit: Audit) -> None:
         verdict = sample.verdict
         judged = {True: "yes", False: "no", None: "too short"}[verdict.degenerate]
         figures = [_figure(sample.metrics[name]) for name in METRICS_SHOWN]
-        table.add_row(
-            plain(sample.place),
-            str(len(sample.token_ids)),
-            judged,
-            verdict.kind or "",
-            ", ".join(verdict.reasons),
-            *figures,
-        )
+        verdicts = (judged, verdict.kind or "", ", ".join(verdict.reasons))
+        table.add_row(plain(sample.place), str(len(sample.token_ids)), *verdicts, *figures)
     console = stdout_console()
     console.print(table)
     if len(ranked) > ROWS_SHOWN:

@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from collapselab.cli.audit import TOTALS, print_audit
 from collapselab.cli.text import plain, print_json, stdout_console, table
-from collapselab.errors import InputError
+from collapselab.errors import InputError, doing
 
 
 def evaluate(
@@ -39,7 +39,8 @@ def evaluate(
     parse_protocol(protocol.replace("[context]", "[1024]"))  # a wrong name is told before a model is read
     from collapselab.data import load_text
 
-    texts = {name.strip(): load_text(name.strip(), data_dir) for name in data.split(",") if name.strip()}
+    with doing(f"reading the texts {data}"):
+        texts = {name.strip(): load_text(name.strip(), data_dir) for name in data.split(",") if name.strip()}
     if not texts:
         raise InputError(f"--data names no text, received {data!r}", "for example --data austen,moby-dick")
     from collapselab.engine.choose import make_engines
@@ -49,7 +50,8 @@ def evaluate(
     from collapselab.randomness import rng
     from collapselab.setup import fitting_protocol
 
-    loaded = load_model(model, device=device)
+    with doing(f"reading the model {model}"):
+        loaded = load_model(model, device=device)
     resolved = fitting_protocol(protocol, loaded)
     _, scorer = make_engines(loaded.model, "auto", write="float32", score=precision)
     rows: dict[str, dict[str, Any]] = {}
@@ -98,9 +100,11 @@ def diagnose(file: Positional[Path], tokenizer: str | None = None, window: int =
     else:
         from collapselab.models import load_tokenizer
 
-        chosen = load_tokenizer(tokenizer)
+        with doing(f"reading the tokenizer of {tokenizer}"):
+            chosen = load_tokenizer(tokenizer)
     # Ids in the file are those of a tokenizer we know only if it was named; else the white-space rule is skipped.
-    audit = audit_file(file, chosen.encode, chosen.decode, Collapse(), window, ids_are_known=tokenizer is not None)
+    with doing(f"reading {file}"):
+        audit = audit_file(file, chosen.encode, chosen.decode, Collapse(), window, ids_are_known=tokenizer is not None)
     if json:
         samples = [
             {"place": s.place, **asdict(s.verdict), "num_tokens": len(s.token_ids), "metrics": dict(s.metrics)}

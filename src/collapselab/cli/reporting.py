@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from tyro.conf import Positional, arg
 
 from collapselab.cli.text import note
-from collapselab.errors import InputError
+from collapselab.errors import InputError, doing
 
 if TYPE_CHECKING:  # pandas takes a third of a second, which --help need not wait for
     from collapselab.frames import Runs
@@ -36,7 +36,9 @@ def report(
     """
     if out.is_dir():
         raise InputError(f"--out {out} is a folder", f"name a file, for example {out / 'report.html'}")
-    write_report(load(runs), out, figures, title)
+    with doing(f"reading {', '.join(map(str, runs))}"):
+        loaded = load(runs)
+    write_report(loaded, out, figures, title)
 
 
 def write_report(runs: Runs, out: Path, figures: Path | None, title: str) -> None:

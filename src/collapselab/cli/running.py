@@ -67,6 +67,7 @@ def split_settings(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]
 def settings_help() -> str:
     """Every setting with its default and meaning."""
     rows = [(f"--{name}", _shown(field.get_default()), field.description or "") for name, field in settings()]
+    rows.append(("--numerics", "none", "exact or fast: all three of numerics"))
     width = max(len(name) for name, _, _ in rows)
     lines = [f"  {name:<{width}}  {text} (default: {default})" for name, default, text in rows]
     return "\n".join(["settings of a run (the preset or file may set other defaults):", *lines, ""])

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from collapselab.errors import CollapselabError
 
@@ -64,7 +64,10 @@ class Painter:
         if self._child is None:
             if not self._has_drawn:  # a child that ended at its first figure: the next one would, too
                 raise DrawingError(self._reason)
-            self._child, self._has_drawn = _start(), False
+            try:
+                self._child, self._has_drawn = _start(), False
+            except OSError as error:
+                raise DrawingError(f"no process to draw in: {error.strerror}") from None
         child = self._child
         assert child.stdin is not None
         assert child.stdout is not None
@@ -97,8 +100,8 @@ def _start() -> subprocess.Popen[str]:
 
 
 def _why_ended(child: subprocess.Popen[str]) -> str:
-    child.stdout and child.stdout.close()
-    code = child.wait()
+    child.communicate()
+    code = child.returncode
     ended = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit == resource.RLIM_INFINITY:
@@ -125,8 +128,8 @@ def _files(figure: Mapping[str, Any] | str, formats: Sequence[str]) -> dict[str,
 
     if figure == LIBRARY:
         # Its stub asks for a snippet; without one, the names of the libraries become global.
-        return {"js": str(vl_convert.javascript_bundle())}  # pyright: ignore[reportCallIssue]
-    svg = vl_convert.vegalite_to_svg(figure)
+        return {"js": str(cast(Any, vl_convert).javascript_bundle())}
+    svg = vl_convert.vegalite_to_svg(cast(Any, figure))
     writers = {
         "svg": svg.encode,
         "png": lambda: vl_convert.svg_to_png(svg, scale=PNG_SCALE),

@@ -32,7 +32,7 @@ def expected_collapse_step(config: RunConfig) -> int | None:
 
 
 def time_left(config: RunConfig, step: int, pace_s: float) -> tuple[float | None, float]:
-    """Seconds from a step to the expected collapse, if one would end the run and is still to come, and to the last step.
+    """Seconds from a step to the expected collapse, if that is still to come and ends the run, and to the last step.
 
     `pace_s` is the mean of the steps so far without the first, which evaluates whole texts and starts everything.
     """
