@@ -11,6 +11,7 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from collapselab.cli.faults import only_warned
+from collapselab.cli.places import check_folder
 from collapselab.cli.text import note, plain, print_json, stdout_console
 from collapselab.errors import InputError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # they bring in torch
 
 TRAINING_COPIES = 4  # weights, gradients and two moments; a model that only reads has one
 MIN_RUNS = 5  # to publish
+MAX_THREADS = 4096
 DASH = "–"
 
 
@@ -49,6 +51,10 @@ def bench(
     """
     if n < 1:
         raise InputError(f"n must be at least 1, received {n}", f"to publish, {MIN_RUNS} or more")
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise InputError(
+            f"--threads must be from 1 to {MAX_THREADS}, received {threads}", "leave it out for each way's own"
+        )
     names = _split(variants)
     if task == "growth":
         _grow(model, [v for v in names if v in ("exact", "fast")], _split(sizes or ""), n, threads, out, json)
@@ -161,6 +167,7 @@ def _grow(
     from collapselab.benchmarks.growth_figure import growth_figure
     from collapselab.report.theme import save_figure
 
+    check_folder(out, "--out")
     points, ceilings = grow(cases(model, sizes=sizes or SIZES, threads=threads), numerics, n=n, note=_note)
     out.mkdir(parents=True, exist_ok=True)
     table, tree = save(points, ceilings, out)

@@ -50,7 +50,9 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.strerror}: {os.fsdecode(error.filename)}"
     words = " ".join(str(error).split())
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+    name = type(error).__name__
+    name = name if name != "error" else f"{type(error).__module__}.error"
+    return f"{name}: {words}" if words else name
 
 
 def show_traceback(error: BaseException) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from tyro.conf import Positional, arg
 
+from collapselab.cli.places import check_folder
 from collapselab.cli.text import note
 from collapselab.errors import InputError, doing
 
@@ -36,6 +37,9 @@ def report(
     """
     if out.is_dir():
         raise InputError(f"--out {out} is a folder", f"name a file, for example {out / 'report.html'}")
+    check_folder(out.parent, "--out")
+    if figures is not None:
+        check_folder(figures, "--figures")
     with doing(f"reading {', '.join(map(str, runs))}"):
         loaded = load(runs)
     write_report(loaded, out, figures, title)

@@ -12,6 +12,7 @@ from tyro.conf import arg
 
 from collapselab.cli.faults import only_warned
 from collapselab.cli.overview import duration
+from collapselab.cli.places import check_folder
 from collapselab.cli.reporting import load, write_report
 from collapselab.cli.sweeping import carry_out_shown, check_numbers, print_plan, raise_what_is_left, shares
 from collapselab.cli.text import note, stdout_console, table
@@ -23,6 +24,9 @@ from collapselab.sweep.tiers import EQUAL_UPDATES, Tier, about_equal_updates, eq
 
 if TYPE_CHECKING:  # pandas takes a third of a second, which --help need not wait for
     from collapselab.frames import Runs
+
+
+MAX_SEEDS = 1000
 
 
 def reproduce(
@@ -52,6 +56,8 @@ def reproduce(
         data_dir: where texts lie or are downloaded to (also COLLAPSELAB_DATA)
     """
     check_numbers(workers, retries)
+    if seeds is not None and seeds > MAX_SEEDS:
+        raise InputError(f"--seeds must be at most {MAX_SEEDS}, received {seeds}", "5 to 20 are usual")
     asked = load_tier(tier, seeds, quick=quick, device=device)
     out = out or Path("runs") / (f"reproduce-{tier}" + ("-quick" if quick else ""))
     _check_folder(out)
@@ -82,8 +88,7 @@ def reproduce(
 def _check_folder(out: Path) -> None:
     """Refuses what would be found out only after all runs."""
     for path in (out, out / "runs", out / "figures"):
-        if path.exists() and not path.is_dir():
-            raise InputError(f"{path} is not a folder", "choose another folder with --out")
+        check_folder(path, "--out")
     if (out / "report.html").is_dir():
         raise InputError(f"{out / 'report.html'} is a folder", "choose another folder with --out")
 
