@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parents[2] / "src" / "collapselab"
 
 # From the bottom up; a module imports from its own layer and those below. A package stands for its modules.
 _LAYERS = """
-errors visible records randomness protocols config overrides presets rundir verdicts collapse metrics tokenization data \
-text_sources environment frames measure summary diagnose claim statistics interruptions
+errors visible records randomness protocols config overrides presets rundir verdicts collapse metrics tokenization \
+data text_sources environment frames measure summary diagnose claim statistics interruptions
 survival model_files models
 hazards comparisons
 evidence
