@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -43,6 +44,10 @@ def encoded(name: str) -> Open:
     return lambda: io.TextIOWrapper(io.BytesIO(), encoding=name)
 
 
+def no_picture(path: Path) -> tuple[Path, ...]:
+    return ()
+
+
 def ended(command: list[str], monkeypatch: pytest.MonkeyPatch, **streams: io.TextIOWrapper | None) -> int:
     for name, stream in streams.items():
         monkeypatch.setattr(sys, name, stream)
@@ -71,7 +76,7 @@ def test_no_stream_ends_a_run(
     stdout: str, stderr: str, quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
-    monkeypatch.setattr("collapselab.cli.running._draw", lambda path: ())
+    monkeypatch.setattr("collapselab.cli.running._draw", no_picture)
     streams = {"stdout": STREAMS[stdout](), "stderr": STREAMS[stderr]()}
     assert ended([*quick, "--out", str(out)], monkeypatch, **streams) == 0
     assert read_json(out / "status.json")["status"] == "budget"
@@ -96,7 +101,7 @@ def test_json_is_json_in_every_encoding(quick: list[str], tmp_path: Path, monkey
     for encoding in ("ascii", "latin-1", "utf-8"):
         stream = encoded(encoding)()
         assert ended(["run", "demo", "--data", name, "--dry-run"], monkeypatch, stdout=stream) == 0
-        printed = stream.buffer.getvalue().decode(encoding)  # pyright: ignore
+        printed = cast(io.BytesIO, stream.buffer).getvalue().decode(encoding)
         assert json.loads(printed)["config"]["data"] == [name]
         assert not set("\u202e\x9b") & set(printed)
 

@@ -15,7 +15,7 @@ from collapselab.cli import main
 from collapselab.cli.live import Progress
 from collapselab.cli.text import named
 from collapselab.config import RunConfig
-from collapselab.records import Record, Sample
+from collapselab.records import Record, Sample, Value
 from collapselab.testing import save_folder, tiny_model
 
 ROOT = Path(__file__).parents[2]
@@ -37,12 +37,16 @@ def said(command: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, s
     return (ended.value.code if isinstance(ended.value.code, int) else 0), text
 
 
+def picture(path: Path) -> tuple[Path, ...]:
+    return (path / "loss.svg",)
+
+
 @pytest.fixture
 def hostile(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text_file: Path) -> str:
     """A name, and in the working directory a model folder `m…`, a text `t….txt` and a folder `f…` with it."""
     name: str = request.param
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("collapselab.cli.running._draw", lambda path: (path / "loss.svg",))
+    monkeypatch.setattr("collapselab.cli.running._draw", picture)
     monkeypatch.setattr("collapselab.report.page._library", lambda: "")  # a second that no name changes
     for first in "mtf":
         (tmp_path / f"{first}{name}").parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +119,13 @@ def test_the_live_panel_shows_a_hostile_name_as_it_is() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=300, markup=False, emoji=False)
     name = HOSTILE.replace(",", "")
-    values = {"step": 0, "train_nll_nats": 2.5, f"val_nll_nats[{name}]": 3.0, "stop": None, "reasons": []}
+    values: dict[str, Value] = {
+        "step": 0,
+        "train_nll_nats": 2.5,
+        f"val_nll_nats[{name}]": 3.0,
+        "stop": None,
+        "reasons": [],
+    }
     with Progress(RunConfig(model=f"some/m[/x]{HOSTILE}", data=(name,)), console) as progress:
         progress.show(Record(0, values, (Sample((1,), HOSTILE),)))
     text = STYLES.sub("", stream.getvalue())

@@ -31,7 +31,7 @@ MISTAKES = {
     "out below a file": (RUN + "--out file.txt/x", "file.txt"),
     "a name too long for the file system": (RUN + "--out " + "a" * 300, "File name too long"),
     "two presets": ("run demo paper", "paper"),
-    "no preset": ("run", "preset"),
+    "no preset": ("run", "Missing from collapselab run"),
     "a folder for a settings file": ("run folder.toml", "folder.toml"),
     "a sweep's out over a file": ("sweep learning-rates --model builtin:nano --data austen --out file.txt", "file.txt"),
     "no workers": ("sweep sizes --workers 0", "--workers"),
@@ -54,6 +54,10 @@ MISTAKES = {
 }
 
 
+def is_open(path: Path, mode: int) -> bool:
+    return path.name != "locked"
+
+
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_one_message_and_exit_code_2(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -65,7 +69,7 @@ def test_a_mistake_is_one_message_and_exit_code_2(
     (tmp_path / "file.txt").write_text("word " * 500, encoding="utf-8")
     command, said = MISTAKES[name]
     if "locked" in command and os.access(tmp_path / "locked", os.W_OK):
-        monkeypatch.setattr("collapselab.cli.places.os.access", lambda path, mode: path.name != "locked")  # root may
+        monkeypatch.setattr("collapselab.cli.places.os.access", is_open)  # root may
     with pytest.raises(SystemExit) as ended:
         main(command.split(" "))
     captured = capsys.readouterr()

@@ -86,9 +86,9 @@ class Progress:
         phases = ("generate", "update", "evaluate")
         seconds = " · ".join(f"{phase} {record.number(f'seconds_{phase}') or 0:.2f} s" for phase in phases)
         sample = Text(one_line(record.samples[0].text) if record.samples else "", overflow="ellipsis", no_wrap=True)
-        body = Group(table, Text(verdict_so_far(record)), Text(seconds, style="dim"), sample)
+        body = Group(table, Text(verdict_so_far(record)), Text(self._times(record)), Text(seconds, style="dim"), sample)
         title = plain(f"{config.model}  lr {config.optim.lr:g}  step {record.step}/{config.stop.max_steps}")
-        return Panel(body, title=title, subtitle=self._times(record), width=min(100, self._console.width))
+        return Panel(body, title=title, width=min(100, self._console.width))
 
     def _add_row(self, table: Table, label: str, name: str) -> None:
         values = [record.number(name) for record in self._records]
@@ -108,7 +108,7 @@ class Progress:
             return times
         expected_s, most_s = time_left(self._config, record.step, pace_s)
         expected = "" if expected_s is None else f"about {duration(expected_s)} to the expected collapse, "
-        return f"{times}; {expected}at most {duration(most_s)} left"
+        return f"{times}; {expected}at most {duration(most_s)}"
 
 
 def sparkline(values: Sequence[float | None]) -> str:
