@@ -54,7 +54,7 @@ def test_the_expected_end_of_the_demo_comes_true(monkeypatch: pytest.MonkeyPatch
         left = sum(map(seconds, steps[step + 1 :]))
         assert left / 2 <= expected <= left * 2
         assert elapsed == pytest.approx(sum(map(seconds, steps[: step + 1])), abs=0.5)
-        assert 2 < rate < 4
+        assert rate == pytest.approx(step / sum(map(seconds, steps[1 : step + 1])), rel=0.05), "without step 0"
         assert most * 60 == pytest.approx((1000 - step) / rate, rel=0.2, abs=60)
     assert re.search(r"\d+ s, [\d.]+ steps/s$", lines[-1]), "at the end nothing is left"
 
