@@ -197,7 +197,7 @@ class RunConfig(Settings):
     engine: Literal["auto", "native", "static", "plain"] = Field(
         default="auto", description="plain: transformers as it is; native and static: the same numbers, sooner"
     )
-    threads: int | None = Field(default=None, ge=1, description="CPU threads; none: torch's choice")
+    threads: int | None = Field(default=None, ge=1, le=4096, description="CPU threads; none: torch's choice")
     checkpoint_every_s: float = Field(default=120.0, ge=0, description="between checkpoints; 0: after every step")
     keep_checkpoints: bool = Field(
         default=True, description="keep the last two of a finished run: six times the size of its weights"

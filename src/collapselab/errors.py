@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 
 EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 75
 
@@ -32,6 +33,18 @@ class Interrupted(CollapselabError):
     """The run was asked to stop, and can be resumed."""
 
     exit_code = EXIT_INTERRUPTED
+
+
+@contextmanager
+def doing(what: str) -> Generator[None]:
+    """Notes what an unforeseen error ended, for the message of the command line; of several, the innermost counts."""
+    try:
+        yield
+    except CollapselabError:
+        raise
+    except Exception as error:
+        error.add_note(what)
+        raise
 
 
 def nearest(received: str, known: Iterable[str]) -> str:

@@ -31,14 +31,15 @@ def override(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
         InputError: an unknown name (with the nearest known one) or a value that breaks a rule.
     """
     known = dict(settings())
+    if "numerics" in changes:  # one word for the whole section; its parts may be changed besides
+        config = validate({**config.model_dump(), "numerics": changes["numerics"]})
     values = config.model_dump()
     was_resolved = config.collapse.source == ("stream" if config.train.source == "own" else "probe")
     if "train.source" in changes and was_resolved:
         values["collapse"]["source"] = None  # resolved anew from the new training source
     for name, value in changes.items():
         name = name.replace("-", "_")
-        if name == "numerics":  # one word for the whole section
-            values["numerics"] = value
+        if name == "numerics":
             continue
         if name not in known:
             raise InputError(f"unknown setting {name!r}", nearest(name, known))

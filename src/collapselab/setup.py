@@ -17,7 +17,7 @@ from collapselab.engine.choose import make_engines
 from collapselab.engine.interface import Engine, Scorer
 from collapselab.engine.library import kernels
 from collapselab.engine.rounded import RoundedModel
-from collapselab.errors import InputError
+from collapselab.errors import InputError, doing
 from collapselab.evaluation import Loss, Plan, evaluate_texts, plan
 from collapselab.models import LoadedModel, load_model
 from collapselab.protocols import Protocol, parse_protocol
@@ -105,12 +105,16 @@ def build(config: RunConfig, data_dir: Path | None = None) -> Setup:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     # Texts first: a wrong name is then told before a large model is read.
-    texts = {name: load_text(name, data_dir) for name in config.data}
-    real_texts = {name: load_text(name, data_dir) for name in (config.train.real_text,) if name is not None}
-    learner = load_model(config.model, device=config.device)
-    other = config.train.other_model
-    encoded = {name: encode_text(learner.tokenizer, text.text) for name, text in texts.items()}
-    writer = None if other is None else load_model(other, device=config.device)
+    real, other = config.train.real_text, config.train.other_model
+    with doing(f"reading the texts {', '.join(filter(None, (*config.data, real)))}"):
+        texts = {name: load_text(name, data_dir) for name in config.data}
+        real_texts = {name: load_text(name, data_dir) for name in (real,) if name is not None}
+    with doing(f"reading the model {config.model}"):
+        learner = load_model(config.model, device=config.device)
+    with doing(f"tokenising the texts {', '.join(texts)}"):
+        encoded = {name: encode_text(learner.tokenizer, text.text) for name, text in texts.items()}
+    with doing(f"reading the model {other}"):
+        writer = None if other is None else load_model(other, device=config.device)
     engine, scorer = _engines(learner, config)
     library = kernels().library if _wants_kernels(config) else None
     setup = Setup(

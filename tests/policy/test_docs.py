@@ -5,16 +5,20 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 import pytest
 
 from collapselab import cli, presets
-from collapselab.cli.running import split_settings
+from collapselab.errors import InputError
 from collapselab.metrics import SAMPLE_METRICS
 from collapselab.overrides import override, settings
+from collapselab.sweep import presets as sweep_presets
+from collapselab.sweep.grid import rebase
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("results/**/*.md")])
@@ -75,36 +79,92 @@ def test_a_dead_link_is_found(tmp_path: Path) -> None:
     assert list(dead_links(page)) == ["other.md", "#none"]
 
 
-def commands(page: Path) -> list[list[str]]:
-    """The `collapselab …` commands of the fenced blocks of a page, continued lines joined."""
-    blocks = re.findall(r"```[a-z]*\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    prompts = (line.strip().removeprefix("$ ") for line in lines)
-    return [shlex.split(line, comments=True)[1:] for line in prompts if line.startswith("collapselab ")]
+def commands(text: str) -> list[list[str]]:
+    """The `collapselab …` commands of fenced blocks, indented blocks and inline code, continued lines joined."""
+    text = text.replace("\\\n", " ")
+    blocks = re.findall(r"```[a-z]*\n(.*?)```", text, re.DOTALL)
+    lines = "\n".join(blocks).splitlines() + re.findall(r"^ {4}(.*)$", text, re.MULTILINE)
+    shown = [line.strip().removeprefix("$ ") for line in lines] + inline_code(text)
+    return [command for line in shown if line.startswith("collapselab ") for command in alternatives(line)]
 
 
-COMMANDS = [command for page in PAGES for command in commands(page)]
+def alternatives(line: str) -> list[list[str]]:
+    """The commands of a line, in which `a|b` means either and `[--x]` may be left out."""
+    words = [word.split("|") for word in shlex.split(re.sub(r"\[(--[^]]+)]", r"\1", line), comments=True)[1:]]
+    return [[either[i % len(either)] for either in words] for i in range(max(map(len, words)))]
+
+
+def inline_code(text: str) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+
+
+SOURCES = sorted(ROOT.glob("src/collapselab/**/*.py"))  # docstrings and messages tell commands too
+TEXTS = [path.read_text(encoding="utf-8") for path in PAGES] + [
+    "\n".join(f"`{code}`" for code in inline_code(path.read_text(encoding="utf-8"))) for path in SOURCES
+]
+COMMANDS = sorted({tuple(command) for text in TEXTS for command in commands(text)})
+OPTIONS = sorted({code for text in TEXTS for code in inline_code(text) if re.match(r"--[a-z]", code)})
+BEGINNINGS = (
+    ("run", "demo"),
+    ("sweep", "learning-rates"),
+    ("reproduce",),
+    ("bench",),
+    ("report", "runs"),
+    ("eval", "--model", "gpt2", "--data", "ptb"),
+    ("diagnose", "FILE"),
+)
+
+
+def check(command: Sequence[str]) -> None:
+    """Parses a command as the command line does, and checks its settings, without carrying it out."""
+    ready = cast("partial[None]", cli.parse(command))
+    if command[0] == "run":
+        options, changes = ready.args
+        override(presets.load(options.preset), changes)
+    elif command[0] == "sweep":
+        options, changes = ready.args
+        is_placeholder = options.sweep.endswith(".toml") and not Path(options.sweep).exists()
+        rebase(sweep_presets.load("sizes" if is_placeholder else options.sweep), changes)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_documented_commands_are_known(command: list[str]) -> None:
-    """Quick ones run; of the others the command, the preset and every setting are checked."""
+def test_documented_commands_are_understood(command: tuple[str, ...]) -> None:
+    """Every option of every command is parsed; commands that only look at something are carried out."""
     if command[0] in ("models", "data", "presets") or set(QUICK) & set(command):
         with pytest.raises(SystemExit) as ended:
             cli.main(command)
         assert ended.value.code == 0
-        return
-    assert command[0] in cli.COMMANDS
-    if command[0] == "run":
-        flags, changes = split_settings(command[1:])
-        override(presets.load(flags[0]), changes)
+    elif len(command) == 1:  # only a mention
+        assert command[0] in cli.COMMANDS
+    else:
+        check(command)
 
 
-def test_commands_are_collected_and_checked(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text(
-        "```sh\n$ collapselab run demo \\\n  --optim.lr 1e-4  # faster\npip install x\n```\ncollapselab run\n"
+def is_understood(command: Sequence[str]) -> bool:
+    try:
+        check(command)
+    except (SystemExit, InputError) as ended:
+        return isinstance(ended, SystemExit) and ended.code == 0
+    return True
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_documented_options_exist(option: str) -> None:
+    words = shlex.split(option)
+    values: list[list[str]] = [[], ["1"], ["gpt2"], ["fast"]] if len(words) == 1 else [[]]
+    assert any(is_understood([*begin, *words, *value]) for begin in BEGINNINGS for value in values)
+
+
+def test_commands_and_options_are_collected_and_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (
+        "```sh\n$ collapselab run demo \\\n  --optim.lr 1e-4  # faster\npip install x\n```\n"
+        "    collapselab report runs\n\nSay `collapselab bench decode|update [--json]`, collapselab run\n"
     )
-    assert commands(page) == [["run", "demo", "--optim.lr", "1e-4"]]
+    decode_and_update = [["bench", "decode", "--json"], ["bench", "update", "--json"]]
+    assert commands(page) == [["run", "demo", "--optim.lr", "1e-4"], ["report", "runs"], *decode_and_update]
     with pytest.raises(ValueError, match=r"unknown setting 'optim\.rate'"):
-        test_documented_commands_are_known(["run", "demo", "--optim.rate", "1"])
+        check(["run", "demo", "--optim.rate", "1"])
+    for wrong in (["bench", "--nunerics", "fast"], ["run", "demo", "--numerics", "slow"], ["sweep", "sizes", "--out"]):
+        assert not is_understood(wrong), capsys.readouterr()
+    assert len(COMMANDS) > 25
+    assert "--numerics exact" in OPTIONS

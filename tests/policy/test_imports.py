@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "collapselab"
 
 # From the bottom up; a module imports from its own layer and those below. A package stands for its modules.
 _LAYERS = """
-errors records randomness protocols config overrides presets rundir verdicts collapse metrics tokenization \
+errors visible records randomness protocols config overrides presets rundir verdicts collapse metrics tokenization \
 encoded_text data text_files text_sources text_download environment frames measure summary diagnose claim \
 statistics interruptions
 survival model_files models

@@ -81,7 +81,7 @@ def test_the_live_panel_has_losses_verdict_times_and_the_sample() -> None:
         "50% of the last samples",
         "loop",
         "generate 0.50 s",
-        "left",
+        "steps/s",
     ):
         assert wanted in text
     assert "a line and [red]another[/red]" in text, "markup in a sample is text"

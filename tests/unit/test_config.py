@@ -180,3 +180,11 @@ def test_an_explicit_source_of_judgement_survives_other_changes() -> None:
     assert override(probing, {"train.source": "shuffled"}).collapse.source == "probe"
     shuffled = override(RunConfig(), {"train.source": "shuffled"})
     assert override(shuffled, {"train.source": "own"}).collapse.source == "stream"
+
+
+def test_one_word_for_numerics_comes_before_its_parts() -> None:
+    for order in ({"numerics": "fast", "numerics.write": "float32"}, {"numerics.write": "float32", "numerics": "fast"}):
+        numerics = override(RunConfig(), order).numerics
+        assert (numerics.write, numerics.update, numerics.evaluate) == ("float32", "bfloat16", "bfloat16")
+    with pytest.raises(InputError, match="exact or fast"):
+        override(RunConfig(), {"numerics": "slow", "numerics.write": "float32"})

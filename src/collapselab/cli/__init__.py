@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from functools import partial, wraps
+from typing import Any
 
 import tyro
-from rich.console import Console
+from rich.text import Text
 
 from collapselab.cli import benching, inspect, reporting, reproducing, running, sweeping
+from collapselab.cli.faults import explained, show_traceback
+from collapselab.cli.streams import OutputError, safe_streams
+from collapselab.cli.text import note, plain, stderr_console, warn
 from collapselab.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, CollapselabError, InputError, nearest
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -28,54 +34,92 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits: 0 done, 2 the user's input, 75 interrupted and resumable, 1 anything else."""
-    sys.exit(_dispatch(list(sys.argv[1:] if arguments is None else arguments)))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    with safe_streams(), _notices():
+        code = _dispatch(given)
+    sys.exit(code)
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())  # noqa: T201
-        return EXIT_DONE
-    _show_notices()
     try:
-        name, rest = arguments[0], arguments[1:]
-        if name not in COMMANDS:
-            raise InputError(f"unknown command {name!r}", nearest(name, COMMANDS))
-        _call(name, rest)
+        code = _carry_out(arguments)
+        sys.stdout.flush()
+        return code
+    except OutputError as error:
+        if not error.is_broken_pipe:
+            _tell(error)
+        return error.exit_code
     except CollapselabError as error:
+        show_traceback(error)
         _tell(error)
         return error.exit_code
     except KeyboardInterrupt:
         _tell(CollapselabError("stopped", "repeat the command; collapselab run goes on with --resume"))
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has gone
-        sys.stderr.close()
+    except Exception as error:
+        show_traceback(error)
+        _tell(explained(error, arguments[0]))
         return EXIT_FAILED
+
+
+def _carry_out(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())  # noqa: T201
+        return EXIT_DONE
+    try:
+        command = parse(arguments)
+    except SystemExit as ended:  # help was shown, or the arguments were refused
+        return ended.code if isinstance(ended.code, int) else EXIT_DONE
+    command()
     return EXIT_DONE
 
 
-def _call(name: str, rest: list[str]) -> None:
+def parse(arguments: Sequence[str]) -> Callable[[], None]:
+    """The command that these arguments ask for, ready to be called.
+
+    Raises:
+        InputError: an unknown command.
+        SystemExit: an unknown flag, a wrong value, a missing one (code 2), or --help (code 0); it has been printed.
+    """
+    name, rest = arguments[0], list(arguments[1:])
+    if name not in COMMANDS:
+        raise InputError(f"unknown command {name!r}", nearest(name, COMMANDS))
+    config, prog = (tyro.conf.FlagCreatePairsOff,), f"collapselab {name}"
     if name in ("run", "sweep"):
         # The settings of a run are many and are checked in one place: the configuration.
         flags, settings = running.split_settings(rest)
         if {"-h", "--help"} & set(flags):
             print(running.settings_help())  # noqa: T201
-        config, prog = (tyro.conf.FlagCreatePairsOff,), f"collapselab {name}"
-        if name == "run":
-            running.run_command(tyro.cli(running.Options, prog=prog, args=flags, config=config), settings)
-        else:
-            sweeping.sweep_command(tyro.cli(sweeping.Options, prog=prog, args=flags, config=config), settings)
-    else:
-        tyro.cli(COMMANDS[name], prog=f"collapselab {name}", args=rest, config=(tyro.conf.FlagCreatePairsOff,))
+        options = running.Options if name == "run" else sweeping.Options
+        return partial(COMMANDS[name], tyro.cli(options, prog=prog, args=flags, config=config), settings)
+    command = COMMANDS[name]
+
+    @wraps(command)
+    def ready(*values: Any, **named_values: Any) -> Callable[[], None]:
+        return partial(command, *values, **named_values)
+
+    return tyro.cli(ready, prog=prog, args=rest, config=config)
 
 
-def _show_notices() -> None:
-    """Downloads say where a text comes from and under which licence."""
-    logger = logging.getLogger("collapselab")
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("collapselab: %(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+class _Notices(logging.Handler):
+    """Shows what the package says by the way: whose licence a text has, which figure is left out."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        warn(message) if record.levelno >= logging.WARNING else note(f"collapselab: {message}")
+
+
+@contextmanager
+def _notices() -> Generator[None]:
+    logger, handler = logging.getLogger("collapselab"), _Notices()
+    former = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(former)
 
 
 def _overview() -> str:
@@ -95,11 +139,7 @@ def _overview() -> str:
 
 
 def _tell(error: CollapselabError) -> None:
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[bold red]error:[/] {_escaped(error.message)}")
+    console = stderr_console()
+    console.print(Text.assemble(("error:", "bold red"), " ", plain(error.message)), soft_wrap=True)
     if error.hint:
-        console.print(f"[bold]hint:[/] {_escaped(error.hint)}")
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", "\\[")
+        console.print(Text.assemble(("hint:", "bold"), " ", plain(error.hint)), soft_wrap=True)

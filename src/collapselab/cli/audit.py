@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from collapselab.cli.text import one_line, stdout_console
+from collapselab.cli.text import plain, stdout_console
 
 if TYPE_CHECKING:  # diagnose brings in scipy, half a second that only this command needs
     from collapselab.diagnose import Audit
@@ -26,14 +26,13 @@ def print_audit(file: str, audit: Audit) -> None:
         verdict = sample.verdict
         judged = {True: "yes", False: "no", None: "too short"}[verdict.degenerate]
         figures = [_figure(sample.metrics[name]) for name in METRICS_SHOWN]
-        table.add_row(
-            sample.place, str(len(sample.token_ids)), judged, verdict.kind or "", ", ".join(verdict.reasons), *figures
-        )
+        verdicts = (judged, verdict.kind or "", ", ".join(verdict.reasons))
+        table.add_row(plain(sample.place), str(len(sample.token_ids)), *verdicts, *figures)
     console = stdout_console()
-    console.print(table, markup=False)
+    console.print(table)
     if len(ranked) > ROWS_SHOWN:
         console.print(f"… and {len(ranked) - ROWS_SHOWN} more; --json has all of them")
-    console.print(one_line(_total(file, audit)), soft_wrap=True, markup=False, emoji=False)
+    console.print(plain(_total(file, audit)), soft_wrap=True)
 
 
 def _total(file: str, audit: Audit) -> str:

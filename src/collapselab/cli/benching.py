@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from tyro.conf import Positional
 
-from collapselab.cli.text import stdout_console
+from collapselab.cli.faults import only_warned
+from collapselab.cli.places import check_folder
+from collapselab.cli.text import note, plain, print_json, stdout_console
 from collapselab.errors import InputError
-from collapselab.records import dumps
 
 if TYPE_CHECKING:  # they bring in torch
     from collapselab.benchmarks.measure import Spread
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # they bring in torch
 
 TRAINING_COPIES = 4  # weights, gradients and two moments; a model that only reads has one
 MIN_RUNS = 5  # to publish
+MAX_THREADS = 4096
 DASH = "–"
 
 
@@ -50,6 +51,10 @@ def bench(
     """
     if n < 1:
         raise InputError(f"n must be at least 1, received {n}", f"to publish, {MIN_RUNS} or more")
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise InputError(
+            f"--threads must be from 1 to {MAX_THREADS}, received {threads}", "leave it out for each way's own"
+        )
     names = _split(variants)
     if task == "growth":
         _grow(model, [v for v in names if v in ("exact", "fast")], _split(sizes or ""), n, threads, out, json)
@@ -61,14 +66,14 @@ def bench(
     workload = Workload(model, threads)
     result = measure(task, workload, n=n, variants=names, with_memory=not skip_memory, note=_note)
     if json:
-        print(dumps(to_json(result), indent=1))  # noqa: T201
+        print_json(to_json(result))
     else:
         print_bench(result, stdout_console())
 
 
 def print_bench(result: BenchResult, console: Console) -> None:
     """Prints a series: the machine and its ceilings, then the figures with the floor beside each."""
-    console.print(Text(_header(result)), soft_wrap=True)
+    console.print(*map(plain, _header(result).splitlines()), sep="\n", soft_wrap=True)
     names = list(result.variants)
     table = Table(box=None, pad_edge=False)
     for column in ("", *names, "floor fp32", "floor bf16"):
@@ -76,7 +81,7 @@ def print_bench(result: BenchResult, console: Console) -> None:
     for label, cells in _rows(result):
         table.add_row(label, *cells)
     console.print(table)
-    console.print(Text(_footer(result)), soft_wrap=True)
+    console.print(plain(_footer(result)), soft_wrap=True)
 
 
 def _header(result: BenchResult) -> str:
@@ -162,14 +167,17 @@ def _grow(
     from collapselab.benchmarks.growth_figure import growth_figure
     from collapselab.report.theme import save_figure
 
+    check_folder(out, "--out")
     points, ceilings = grow(cases(model, sizes=sizes or SIZES, threads=threads), numerics, n=n, note=_note)
     out.mkdir(parents=True, exist_ok=True)
     table, tree = save(points, ceilings, out)
-    pictures = save_figure(growth_figure(points), out, "growth")
+    pictures: tuple[Path, ...] = ()
+    with only_warned("the figure is not drawn"):
+        pictures = save_figure(growth_figure(points), out, "growth")
     if json:
         print(tree.read_text(encoding="utf-8"))  # noqa: T201
     else:
-        stdout_console().print(Text("\n".join(str(path) for path in (table, tree, *pictures))))
+        stdout_console().print(*(plain(str(path)) for path in (table, tree, *pictures)), sep="\n", soft_wrap=True)
 
 
 def _split(names: str) -> list[str]:
@@ -177,4 +185,4 @@ def _split(names: str) -> list[str]:
 
 
 def _note(message: str) -> None:
-    Console(stderr=True, highlight=False).print(Text(f"collapselab: {message}"), soft_wrap=True)
+    note(f"collapselab: {message}")

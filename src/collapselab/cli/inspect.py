@@ -6,13 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.table import Table
+from rich.text import Text
 from tyro.conf import Positional
 
 from collapselab.cli.audit import TOTALS, print_audit
-from collapselab.cli.text import one_line, stdout_console
-from collapselab.errors import InputError
-from collapselab.records import dumps
+from collapselab.cli.text import plain, print_json, stdout_console, table
+from collapselab.errors import InputError, doing
 
 
 def evaluate(
@@ -42,7 +41,8 @@ def evaluate(
     parse_protocol(protocol.replace("[context]", "[1024]"))  # a wrong name is told before a model is read
     from collapselab.data import load_text
 
-    texts = {name: load_text(name, data_dir) for name in split_at_commas(data)}
+    with doing(f"reading the texts {data}"):
+        texts = {name: load_text(name, data_dir) for name in split_at_commas(data)}
     if not texts:
         raise InputError(f"--data names no text, received {data!r}", "for example --data austen,moby-dick")
     from collapselab.encoded_text import encode_text
@@ -53,7 +53,8 @@ def evaluate(
     from collapselab.randomness import rng
     from collapselab.setup import fitting_protocol
 
-    loaded = load_model(model, device=device)
+    with doing(f"reading the model {model}"):
+        loaded = load_model(model, device=device)
     resolved = fitting_protocol(protocol, loaded)
     _, scorer = make_engines(loaded.model, "auto", write="float32", score=precision)
     used = "float32" if scorer.name == "plain" else precision  # the plain engine knows no other
@@ -68,12 +69,12 @@ def evaluate(
         derived = {n: getattr(loss, n) for n in ("perplexity", "bits_per_byte", "word_perplexity")}
         rows[name] = asdict(loss) | derived | {"text_sha256": text.sha256, "text_tokens": len(encoded.ids)}
     if json:
-        print(dumps({"model": model, "protocol": resolved.name, "precision": used, "texts": rows}, indent=1))  # noqa: T201
+        print_json({"model": model, "protocol": resolved.name, "precision": used, "texts": rows})
         return
-    table = _table("text", "nats/token", "s.e.", "perplexity", "bits/byte", "word perplexity", "tokens scored")
+    shown = table("text", "nats/token", "s.e.", "perplexity", "bits/byte", "word perplexity", "tokens scored")
     for name, row in rows.items():
-        table.add_row(
-            one_line(name),
+        shown.add_row(
+            plain(name),
             _number(row["nll_nats"], 4),
             _number(row["se_nats"], 4),
             _number(row["perplexity"], 2),
@@ -81,7 +82,7 @@ def evaluate(
             _number(row["word_perplexity"], 1),
             f"{row['num_tokens']:,}",
         )
-    stdout_console().print(one_line(f"{model}, {resolved.name}, {used}"), table, sep="\n", markup=False, emoji=False)
+    stdout_console().print(plain(f"{model}, {resolved.name}, {used}"), shown, sep="\n")
 
 
 def diagnose(
@@ -111,25 +112,27 @@ def diagnose(
     else:
         from collapselab.models import load_tokenizer
 
-        chosen = load_tokenizer(tokenizer)
+        with doing(f"reading the tokenizer of {tokenizer}"):
+            chosen = load_tokenizer(tokenizer)
     # Ids in the file are those of a tokenizer we know only if it was named; else the white-space rule is skipped.
     path, field_in_name = split_field(file)
-    audit = audit_file(
-        path,
-        chosen.encode,
-        chosen.decode,
-        Collapse(),
-        window,
-        field=field or field_in_name,
-        ids_are_known=tokenizer is not None,
-    )
+    with doing(f"reading {file}"):
+        audit = audit_file(
+            path,
+            chosen.encode,
+            chosen.decode,
+            Collapse(),
+            window,
+            field=field or field_in_name,
+            ids_are_known=tokenizer is not None,
+        )
     if json:
         samples = [
             {"place": s.place, **asdict(s.verdict), "num_tokens": len(s.token_ids), "metrics": dict(s.metrics)}
             for s in audit.samples
         ]
         total = {name: getattr(audit, name) for name in TOTALS}
-        print(dumps({"file": file, "tokenizer": tokenizer or "builtin", **total, "samples": samples}, indent=1))  # noqa: T201
+        print_json({"file": file, "tokenizer": tokenizer or "builtin", **total, "samples": samples})
         return
     print_audit(file, audit)
 
@@ -138,22 +141,22 @@ def models() -> None:
     """Lists the models that have a name of their own."""
     from collapselab.models import model_names
 
-    table = _table("model", "parameters", "from", "about")
+    shown = table("model", "parameters", "from", "about")
     for info in model_names():
-        table.add_row(
+        shown.add_row(
             info.name, "–" if info.num_parameters is None else f"{info.num_parameters:,}", info.source, info.summary
         )
-    _print(table, "Any other causal language model: a hub id (owner/name), a folder or a GGUF file.")
+    _print(shown, "Any other causal language model: a hub id (owner/name), a folder or a GGUF file.")
 
 
 def data() -> None:
     """Lists the texts that have a name of their own."""
     from collapselab.data import text_names
 
-    table = _table("text", "splits", "licence", "about")
+    shown = table("text", "splits", "licence", "about")
     for info in text_names():
-        table.add_row(info.id, ", ".join(info.splits), info.licence, info.form)
-    _print(table, "Any other text: the path of a UTF-8 file, or of JSON lines (path.jsonl[:field]).")
+        shown.add_row(info.id, ", ".join(info.splits), info.licence, info.form)
+    _print(shown, "Any other text: the path of a UTF-8 file, or of JSON lines (path.jsonl[:field]).")
 
 
 def presets() -> None:
@@ -165,19 +168,14 @@ def presets() -> None:
     for name, preset in PRESETS.items():
         config = preset()
         _print(
-            f"[bold]{name}[/]  (model {config.model}, data {','.join(config.data)})", cleandoc(preset.__doc__ or ""), ""
+            Text.assemble((name, "bold"), f"  (model {config.model}, data {','.join(config.data)})"),
+            cleandoc(preset.__doc__ or ""),
+            "",
         )
 
 
 def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
 
 
 def _print(*parts: object) -> None:

@@ -14,10 +14,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from collapselab.cli.text import LOSS_WORDS, one_line
+from collapselab.cli.overview import duration
+from collapselab.cli.text import LOSS_WORDS, one_line, plain
 from collapselab.config import RunConfig
 from collapselab.records import Record
 from collapselab.setup import Setup
+from collapselab.sweep.estimate import time_left
 
 BARS = "▁▂▃▄▅▆▇█"
 SPARK_STEPS = 40
@@ -31,7 +33,7 @@ class Progress:
         self._config, self._console = config, console
         self._records: list[Record] = []
         self._live = Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
-        self._started = self._last_line = time.monotonic()
+        self._started = self._first_shown = self._last_line = time.monotonic()
         self._first_step = 0
 
     def __enter__(self) -> Self:
@@ -49,20 +51,22 @@ class Progress:
         """Says what begins, once everything is loaded."""
         learner = setup.learner
         resumed = f", resumed at step {len(history)}" if history else ""
-        self._console.print(Text(f"{learner.name}: {learner.num_parameters:,} parameters{resumed}"))
+        self._console.print(plain(f"{learner.name}: {learner.num_parameters:,} parameters{resumed}"), soft_wrap=True)
         self._records, self._first_step = list(history), len(history)
         self._started = time.monotonic()
 
     def show(self, record: Record) -> None:
         """Shows one more record."""
         self._records.append(record)
+        if record.step == self._first_step:
+            self._first_shown = time.monotonic()
         if self._live:
             self._live.update(self._panel(), refresh=True)
             return
         now = time.monotonic()
         if record.step == self._first_step or record.values["stop"] or now - self._last_line >= LINES_EVERY_S:
             self._last_line = now
-            self._console.print(self._line(record), soft_wrap=True, markup=False)
+            self._console.print(plain(self._line(record)), soft_wrap=True)
 
     def _line(self, record: Record) -> str:
         losses = "  ".join(f"{name} {_number(record.number(f'val_nll_nats[{name}]'))}" for name in self._config.data)
@@ -70,7 +74,7 @@ class Progress:
         return (
             f"step {record.step:>4}  own text {_number(record.number('train_nll_nats'))}  {losses}  "
             f"rep-4 {_number(record.number('seq_rep_4'))}  degenerate {share:.0%}{_loss_word(record)}"
-            f"  {_remaining(self._remaining_s())}"
+            f"  {self._times(record)}"
         )
 
     def _panel(self) -> Panel:
@@ -83,22 +87,29 @@ class Progress:
         phases = ("generate", "update", "evaluate")
         seconds = " · ".join(f"{phase} {record.number(f'seconds_{phase}') or 0:.2f} s" for phase in phases)
         sample = Text(one_line(record.samples[0].text) if record.samples else "", overflow="ellipsis", no_wrap=True)
-        body = Group(table, Text(verdict_so_far(record)), Text(seconds, style="dim"), sample)
-        title = f"{config.model}  lr {config.optim.lr:g}  step {record.step}/{config.stop.max_steps}"
-        return Panel(body, title=title, subtitle=_remaining(self._remaining_s()), width=min(100, self._console.width))
+        body = Group(table, Text(verdict_so_far(record)), Text(self._times(record)), Text(seconds, style="dim"), sample)
+        title = plain(f"{config.model}  lr {config.optim.lr:g}  step {record.step}/{config.stop.max_steps}")
+        return Panel(body, title=title, width=min(100, self._console.width))
 
     def _add_row(self, table: Table, label: str, name: str) -> None:
         values = [record.number(name) for record in self._records]
         latest = next((v for v in reversed(values) if v is not None), None)
-        table.add_row(label, _number(latest), sparkline(values[-SPARK_STEPS:]))
+        table.add_row(plain(label), _number(latest), sparkline(values[-SPARK_STEPS:]))
 
-    def _remaining_s(self) -> float | None:
-        """Time to the last step allowed, at the pace so far; a collapse comes sooner."""
-        done = len(self._records) - self._first_step
+    def _times(self, record: Record) -> str:
+        """Time spent, the pace, and what is left; a run ends at the collapse, or at the last step allowed."""
+        now = time.monotonic()
+        times = duration(now - self._started)
+        done = record.step - self._first_step
         if done < 1:
-            return None
-        pace = (time.monotonic() - self._started) / done
-        return pace * (self._config.stop.max_steps - self._records[-1].step)
+            return times
+        pace_s = (now - self._first_shown) / done
+        times += f", {1 / max(pace_s, 1e-9):.2g} steps/s"
+        if record.values["stop"]:
+            return times
+        expected_s, most_s = time_left(self._config, record.step, pace_s)
+        expected = "" if expected_s is None else f"about {duration(expected_s)} to the expected collapse, "
+        return f"{times}; {expected}at most {duration(most_s)}"
 
 
 def sparkline(values: Sequence[float | None]) -> str:
@@ -134,10 +145,3 @@ def _loss_word(record: Record) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-def _remaining(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    minutes, hours = seconds / 60, seconds / 3600
-    return "at most " + (f"{hours:.1f} h" if hours >= 1 else f"{minutes:.0f} min") + " left"

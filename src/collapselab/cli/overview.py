@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from collapselab.cli.text import one_line
+from collapselab.cli.text import plain
 from collapselab.sweep.estimate import Estimate, estimate
 from collapselab.sweep.resources import Share
 from collapselab.sweep.schedule import State, Task
@@ -69,7 +69,7 @@ class Overview:
             self._say(self._total(self._estimate()))
 
     def _say(self, line: str) -> None:
-        self._console.print(Text(line), soft_wrap=True)
+        self._console.print(plain(line), soft_wrap=True)
 
     def _estimate(self) -> Estimate:
         """What is left; the runs that go on come first, as they do on the workers."""
@@ -99,7 +99,7 @@ class Overview:
             bar = ProgressBar(total=1, completed=1 if task.state == "done" else step / max(1, max_steps), width=20)
             remaining = left.runs_s[i] if task.state != "done" else None
             shown = "" if remaining is None else duration(remaining)
-            table.add_row(Text(task.run.name), bar, f"{step}/{max_steps}", Text(told(task, seen)), shown)
+            table.add_row(plain(task.run.name), bar, f"{step}/{max_steps}", plain(told(task, seen)), shown)
         hidden = len(ranked) - num_rows
         more = [Text(f"… and {hidden} more", style="dim")] if hidden > 0 else []
         return Group(table, *more, Text(self._total(left)))
@@ -114,7 +114,7 @@ def told(task: Task, seen: Glance) -> str:
     if task.state == "running":
         again = f"attempt {task.num_attempts}, " if task.num_attempts > 1 else ""
         return again + _so_far(seen)
-    why = f" ({one_line(task.message)})" if task.message else ""
+    why = f" ({task.message})" if task.message else ""
     return f"{task.state}{at}{why}"
 
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from rich.console import Console
-from rich.text import Text
 from tyro.conf import Positional, arg
 
-from collapselab.errors import InputError
+from collapselab.cli.places import check_folder
+from collapselab.cli.text import note
+from collapselab.errors import InputError, doing
 
 if TYPE_CHECKING:  # pandas takes a third of a second, which --help need not wait for
     from collapselab.frames import Runs
@@ -37,21 +37,25 @@ def report(
     """
     if out.is_dir():
         raise InputError(f"--out {out} is a folder", f"name a file, for example {out / 'report.html'}")
-    write_report(load(runs), out, figures, title)
+    check_folder(out.parent, "--out")
+    if figures is not None:
+        check_folder(figures, "--figures")
+    with doing(f"reading {', '.join(map(str, runs))}"):
+        loaded = load(runs)
+    write_report(loaded, out, figures, title)
 
 
 def write_report(runs: Runs, out: Path, figures: Path | None, title: str) -> None:
     """Writes the page, and every figure and table as files if `figures` is a folder, and says where they are."""
     from collapselab.report.page import write_page
 
-    console = Console(stderr=True, highlight=False)
     page = write_page(runs, out, title=title)
-    console.print(Text(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)"), soft_wrap=True)
+    note(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)")
     if figures is not None:
         from collapselab.report.files import write_files
 
         paths = write_files(runs, figures)
-        console.print(Text(f"figures and tables: {len(paths)} files in {figures}"), soft_wrap=True)
+        note(f"figures and tables: {len(paths)} files in {figures}")
 
 
 def load(paths: Sequence[Path]) -> Runs:

@@ -8,15 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from tyro.conf import arg
 
+from collapselab.cli.faults import only_warned
 from collapselab.cli.overview import duration
+from collapselab.cli.places import check_folder
 from collapselab.cli.reporting import load, write_report
 from collapselab.cli.sweeping import carry_out_shown, check_numbers, print_plan, raise_what_is_left, shares
-from collapselab.cli.text import stdout_console
+from collapselab.cli.text import note, stdout_console, table
 from collapselab.errors import InputError
 from collapselab.rundir import RunDir
 from collapselab.sweep.grid import Sweep, expand
@@ -25,6 +24,9 @@ from collapselab.sweep.tiers import EQUAL_UPDATES, Tier, about_equal_updates, eq
 
 if TYPE_CHECKING:  # pandas takes a third of a second, which --help need not wait for
     from collapselab.frames import Runs
+
+
+MAX_SEEDS = 1000
 
 
 def reproduce(
@@ -54,6 +56,8 @@ def reproduce(
         data_dir: where texts lie or are downloaded to (also COLLAPSELAB_DATA)
     """
     check_numbers(workers, retries)
+    if seeds is not None and seeds > MAX_SEEDS:
+        raise InputError(f"--seeds must be at most {MAX_SEEDS}, received {seeds}", "5 to 20 are usual")
     asked = load_tier(tier, seeds, quick=quick, device=device)
     out = out or Path("runs") / (f"reproduce-{tier}" + ("-quick" if quick else ""))
     _check_folder(out)
@@ -73,7 +77,7 @@ def reproduce(
     matched = _matched(asked, tasks, out)
     carry_out(matched)
     tasks = [*tasks, *matched]
-    _note(f"runs: {duration(time.monotonic() - started)}")
+    note(f"runs: {duration(time.monotonic() - started)}")
     title = f"Collapse of self-trained language models: {tier}" + (", quick" if quick else "")
     try:
         _write(tasks, out, title)
@@ -84,8 +88,7 @@ def reproduce(
 def _check_folder(out: Path) -> None:
     """Refuses what would be found out only after all runs."""
     for path in (out, out / "runs", out / "figures"):
-        if path.exists() and not path.is_dir():
-            raise InputError(f"{path} is not a folder", "choose another folder with --out")
+        check_folder(path, "--out")
     if (out / "report.html").is_dir():
         raise InputError(f"{out / 'report.html'} is a folder", "choose another folder with --out")
 
@@ -106,7 +109,7 @@ def _matched(asked: Tier, tasks: Sequence[Task], out: Path) -> list[Task]:
     try:
         matched = equal_updates(asked, load(_begun(tasks)))
     except InputError as error:
-        _note(f"{EQUAL_UPDATES} is left out: {error.message}")
+        note(f"{EQUAL_UPDATES} is left out: {error.message}")
         return []
     return _tasks({**asked.sweeps, EQUAL_UPDATES: matched}, out)[len(tasks) :]
 
@@ -130,24 +133,19 @@ def _write(tasks: Sequence[Task], out: Path, title: str) -> None:
     if not paths:
         return
     runs = load(paths)
-    _print_verdicts(runs)
+    with only_warned("the verdicts are not shown"):  # the page has them
+        _print_verdicts(runs)
     write_report(runs, out / "report.html", out / "figures", title)
-    _note(f"verdicts, figures, tables and page: {duration(time.monotonic() - started)}")
+    note(f"verdicts, figures, tables and page: {duration(time.monotonic() - started)}")
 
 
 def _print_verdicts(runs: Runs) -> None:
     from collapselab.hypotheses import judge
 
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "claim", "verdict", "effect", "estimate, 95 % interval", "p (Holm)"):
-        table.add_column(column, overflow="fold")
+    verdicts = table("", "claim", "verdict", "effect", "estimate, 95 % interval", "p (Holm)")
     for found in judge(runs):
         ends = "" if found.low is None or found.high is None else f" [{found.low:.3g}, {found.high:.3g}]"
         estimate = "–" if found.effect is None else f"{found.effect:.3g}{ends}"
         p_value = "–" if found.p_adjusted is None else f"{found.p_adjusted:.2g}"
-        table.add_row(found.key, found.claim, found.verdict, found.effect_name, estimate, p_value)
-    stdout_console().print(table)
-
-
-def _note(text: str) -> None:
-    Console(stderr=True, highlight=False).print(Text(text), soft_wrap=True)
+        verdicts.add_row(found.key, found.claim, found.verdict, found.effect_name, estimate, p_value)
+    stdout_console().print(verdicts)

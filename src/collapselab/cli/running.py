@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from rich.console import Console
-from rich.text import Text
 from tyro.conf import Positional
 
 from collapselab import presets
-from collapselab.cli.text import stdout_console
+from collapselab.cli.faults import only_warned
+from collapselab.cli.text import plain, print_json, stderr_console, stdout_console
 from collapselab.cli.verdict import print_verdict
 from collapselab.config import RunConfig
 from collapselab.errors import InputError
 from collapselab.overrides import override, settings
-from collapselab.records import dumps
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def split_settings(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]
     Raises:
         InputError: a setting without a value.
     """
-    known = {name for name, _ in settings()}
+    known = {name for name, _ in settings()} | {"numerics"}
     flags: list[str] = []
     found: dict[str, str] = {}
     rest = list(arguments)
@@ -69,6 +67,7 @@ def split_settings(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]
 def settings_help() -> str:
     """Every setting with its default and meaning."""
     rows = [(f"--{name}", _shown(field.get_default()), field.description or "") for name, field in settings()]
+    rows.append(("--numerics", "none", "exact or fast: all three of numerics"))
     width = max(len(name) for name, _, _ in rows)
     lines = [f"  {name:<{width}}  {text} (default: {default})" for name, default, text in rows]
     return "\n".join(["settings of a run (the preset or file may set other defaults):", *lines, ""])
@@ -82,22 +81,24 @@ def run_command(options: Options, changes: dict[str, str]) -> None:
     """Runs one experiment; `collapselab run demo` shows a collapse within minutes."""
     config = override(presets.load(options.preset), changes)
     if options.dry_run:
-        print(dumps({"run_id": config.run_id, "config": config.model_dump(mode="json")}, indent=1))  # noqa: T201
+        print_json({"run_id": config.run_id, "config": config.model_dump(mode="json")})
         return
-    result_path, summary = _run(config, options, changes)
-    try:
-        _draw(result_path)
-    except OSError as error:  # the run is complete and its verdict matters more
-        Console(stderr=True).print(Text(f"warning: the picture could not be written: {error}"))
-    if options.json:
-        print(dumps(summary, indent=1))  # noqa: T201
-    else:
-        print_verdict(result_path, summary, stdout_console())
+    path, summary = _run(config, options, changes)
+    # The run is complete: nothing that follows may make it look failed.
+    with only_warned("the verdict is not shown"):
+        if options.json:
+            print_json(summary)
+        else:
+            print_verdict(path, summary, stdout_console())
+    with only_warned("the picture is not drawn"):
+        pictures = _draw(path)
+        if not options.json:
+            stdout_console().print(plain(f"picture: {', '.join(map(str, pictures))}"), soft_wrap=True)
 
 
 def _run(config: RunConfig, options: Options, changes: dict[str, str]) -> tuple[Path, dict[str, object]]:
-    console = Console(stderr=True, highlight=False)
-    console.print(Text(f"collapselab: {config.model}, learning rate {config.optim.lr:g}, loading …"))
+    console = stderr_console()
+    console.print(plain(f"collapselab: {config.model}, learning rate {config.optim.lr:g}, loading …"), soft_wrap=True)
     # torch and transformers take seconds to import, so the command line answers wrong input first.
     from collapselab.cli.live import Progress
     from collapselab.runner import run
@@ -116,10 +117,10 @@ def _run(config: RunConfig, options: Options, changes: dict[str, str]) -> tuple[
     return result.path, dict(result.summary)
 
 
-def _draw(path: Path) -> None:
+def _draw(path: Path) -> tuple[Path, ...]:
     from collapselab.frames import load_runs
     from collapselab.report.figures import loss_figure, save_figure
 
     frames = load_runs(path)
     row = cast(dict[str, Any], frames.runs.iloc[0].to_dict())
-    save_figure(loss_figure(frames.steps, row), path, "loss")
+    return save_figure(loss_figure(frames.steps, row), path, "loss")

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from tyro.conf import Positional
 
+from collapselab.cli.faults import only_warned
 from collapselab.cli.overview import Overview, duration, told
-from collapselab.cli.text import one_line, stdout_console
+from collapselab.cli.text import plain, print_json, stderr_console, stdout_console
+from collapselab.cli.text import table as new_table
 from collapselab.errors import InputError, Interrupted, RunFailed
-from collapselab.records import dumps
 from collapselab.sweep.estimate import Estimate, estimate
 from collapselab.sweep.grid import expand, rebase
 from collapselab.sweep.presets import load
@@ -54,7 +52,8 @@ def sweep_command(options: Options, changes: dict[str, str]) -> None:
         return
     asked_for = {"sweep": options.sweep, "settings": changes}
     stopped = carry_out_shown(tasks, shared, options.retries, options.data_dir, asked_for)
-    _print_results(tasks, options)
+    with only_warned("the results are not shown"):  # they are in the run directories
+        _print_results(tasks, options)
     raise_what_is_left(tasks, stopped=stopped)
 
 
@@ -78,8 +77,8 @@ def carry_out_shown(
     """Carries out tasks on this machine under an overview; returns whether it was told to stop."""
     from collapselab.sweep.local import LocalExecutor  # multiprocessing is needed only here
 
-    console = Console(stderr=True, highlight=False)
-    console.print(Text(f"collapselab: {_counts(tasks)}; {_shared(shared)}"))
+    console = stderr_console()
+    console.print(f"collapselab: {_counts(tasks)}; {_shared(shared)}")
     with Overview(tasks, shared, console) as overview:
         return carry_out(
             tasks,
@@ -108,18 +107,18 @@ def print_plan(tasks: Sequence[Task], shared: Share, folder: Path, *, json: bool
     if json:
         rows = [_row(task) | {"at_most_s": run_s} for task, run_s in zip(tasks, needed.runs_s, strict=True)]
         total = {"at_most_s": needed.most_s, "likely_s": needed.likely_s, "basis": needed.basis}
-        print(dumps({**asdict(shared), **total, "runs": rows}, indent=1))  # noqa: T201
+        print_json({**asdict(shared), **total, "runs": rows})
         return
     some = "some " if needed.is_guess else ""
-    table = _table("run", "state", "at most")
+    table = new_table("run", "state", "at most")
     for task, look, run_s in zip(tasks, seen, needed.runs_s, strict=True):
         state = told(task, look) if task.state == "done" else "new" if look.step is None else f"begun, step {look.step}"
         shown = "unknown" if run_s is None else "–" if task.state == "done" else some + duration(run_s)
         is_named = task.path == folder / task.run.name
         name = task.run.name if is_named else f"{task.run.name}, in {task.path.name}"
-        table.add_row(Text(name), state, shown)
+        table.add_row(plain(name), plain(state), shown)
     lines = [f"{_counts(tasks)}, in {folder}; {_shared(shared)}", *_times(needed, some)]
-    stdout_console().print(table, "", *(Text(line) for line in lines), sep="\n", soft_wrap=True)
+    stdout_console().print(table, "", *map(plain, lines), sep="\n", soft_wrap=True)
 
 
 def _times(needed: Estimate, some: str) -> list[str]:
@@ -134,19 +133,19 @@ def _times(needed: Estimate, some: str) -> list[str]:
 
 def _print_results(tasks: Sequence[Task], options: Options) -> None:
     if options.json:
-        print(dumps({"runs": [_row(task) for task in tasks]}, indent=1))  # noqa: T201
+        print_json({"runs": [_row(task) for task in tasks]})
         return
-    table = _table("run", "outcome", "onset", "total collapse", "last step", "loss at first", "at last", "on")
+    table = new_table("run", "outcome", "onset", "total collapse", "last step", "loss at first", "at last", "on")
     for task in tasks:
         seen = glance(task.path)
         if task.state != "done" or seen.summary is None:
-            table.add_row(Text(task.run.name), Text(told(task, seen)))
+            table.add_row(plain(task.run.name), plain(told(task, seen)))
             continue
         summary, loss = seen.summary, seen.summary["losses"][0]
         steps = [summary[name] for name in ("onset_step", "total_collapse_step", "last_step")]
         losses = [loss["first"], loss["last"]]
-        cells = [summary["outcome"], *map(_step, steps), *map(_loss, losses), one_line(loss["text"])]
-        table.add_row(Text(task.run.name), *map(Text, cells))
+        cells = [summary["outcome"], *map(_step, steps), *map(_loss, losses), loss["text"]]
+        table.add_row(plain(task.run.name), *map(plain, cells))
     stdout_console().print(table)
 
 
@@ -174,7 +173,7 @@ def raise_what_is_left(tasks: Sequence[Task], *, stopped: bool) -> None:
     if stopped:
         raise Interrupted(f"stopped with {undone} of {len(tasks)} runs not finished", again)
     if failed:
-        told_first = [f"{task.run.name}: {one_line(task.message or 'unknown')}" for task in failed[:3]]
+        told_first = [f"{task.run.name}: {task.message or 'unknown'}" for task in failed[:3]]
         more = [f"and {len(failed) - 3} more"] if len(failed) > 3 else []
         message = f"{len(failed)} of {len(tasks)} runs failed: " + "; ".join([*told_first, *more])
         raise RunFailed(message, f"see {failed[0].log}; then {again}")
@@ -182,13 +181,6 @@ def raise_what_is_left(tasks: Sequence[Task], *, stopped: bool) -> None:
         raise Interrupted(
             f"{undone} of {len(tasks)} runs were stopped, or reached their wall time (stop.max_seconds)", again
         )
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
 
 
 def _step(step: int | None) -> str:

@@ -1,11 +1,17 @@
-"""Text for a terminal: generated text on one line, tables in a pipe."""
+"""Text for a terminal: foreign strings on one line, notes, tables in a pipe, JSON."""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from collapselab.records import dumps
+from collapselab.visible import visible
 
 WIDTH_WITHOUT_TERMINAL = 140
 LOSS_WORDS = {
@@ -18,7 +24,27 @@ LOSS_WORDS = {
 
 def stdout_console() -> Console:
     """For tables on standard output: as wide as the terminal, or wide enough for a file or a pipe."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
+    return _console(sys.stdout, None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
+
+
+def stderr_console() -> Console:
+    """For progress."""
+    return _console(sys.stderr)
+
+
+def _console(stream: object, width: int | None = None) -> Console:
+    # Names and messages are no markup, and ":x:" in them is no emoji. With the stream given, Rich knows its encoding.
+    return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)  # pyright: ignore[reportArgumentType]
+
+
+def named(text: str) -> str:
+    """A name or a message on one line, with control characters spelled out and line ends shown as "⏎"."""
+    return visible(re.sub(r"\s*\n\s*", " ⏎ ", text)).replace("\t", " ")
+
+
+def plain(text: str, style: str = "") -> Text:
+    """A name or a message for a console; nothing in it is obeyed."""
+    return Text(named(text), style)
 
 
 def one_line(text: str) -> str:
@@ -29,3 +55,33 @@ def one_line(text: str) -> str:
     """
     shown = re.sub(r"\n(?:[ \t]*\n)+", lambda run: f" ⏎×{run[0].count(chr(10))} ", text)
     return "".join(c if c.isprintable() else "�" for c in " ".join(shown.split()))
+
+
+def table(*columns: str) -> Table:
+    """A table without lines, whose cells are folded where they are too long."""
+    made = Table(box=None, pad_edge=False)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def note(message: str) -> None:
+    """Says something beside the output; above a live display, where there is one."""
+    print(named(message), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def warn(message: str) -> None:
+    """Says what did not work, although the command goes on."""
+    note(f"warning: {message}")
+
+
+def print_json(value: object) -> None:
+    """Prints JSON, in which characters that cannot be shown or encoded are escapes."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print("".join(_escaped(c, encoding) for c in dumps(value, indent=1)))  # noqa: T201
+
+
+def _escaped(character: str, encoding: str) -> str:
+    if character == "\n" or (character.isprintable() and character.encode(encoding, "ignore")):
+        return character
+    return json.dumps(character)[1:-1]

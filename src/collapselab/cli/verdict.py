@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from collapselab.cli.text import one_line
+from collapselab.cli.text import one_line, plain
 from collapselab.records import Record
 from collapselab.rundir import RunDir
 
@@ -26,8 +26,7 @@ def print_verdict(path: Path, summary: Mapping[str, Any], console: Console) -> N
     console.print(Text(loss_sentence(summary)))
     console.print(_loss_table(summary))
     console.print(_sample_table(records))
-    pictures = [path / name for name in ("loss.svg", "loss.png") if (path / name).exists()]
-    console.print(Text(f"run directory: {path}   picture: {', '.join(map(str, pictures))}"), soft_wrap=True)
+    console.print(plain(f"run directory: {path}"), soft_wrap=True)
 
 
 def outcome_sentence(summary: Mapping[str, Any]) -> str:
@@ -65,7 +64,7 @@ def _loss_table(summary: Mapping[str, Any]) -> Table:
     for row in summary["losses"]:
         first, last = row["first"], row["last"]
         change = None if first is None or last is None else last - first
-        table.add_row(row["text"], row["protocol"], _nats(first), _nats(last), _nats(change, signed=True))
+        table.add_row(plain(row["text"]), row["protocol"], _nats(first), _nats(last), _nats(change, signed=True))
     return table
 
 

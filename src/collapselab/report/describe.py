@@ -12,17 +12,13 @@ import pandas as pd
 from collapselab.comparisons import CARRIED_OUT, LOOKING
 from collapselab.frames import Runs
 from collapselab.overrides import settings
+from collapselab.visible import visible
 
 ENVIRONMENT = "env."
 ALWAYS_IN_LABEL = ("model", "lr", "seed")
 USUAL = (("train.source", "own"), ("collapse.source", "stream"))  # go without saying, also beside others
 # How a run is carried out, looked at or ended, and what goes with `train.source` and `collapse.source`.
 NO_LABEL = (*CARRIED_OUT, *LOOKING, "train.real_text", "train.other_model", "collapse.probe_")
-# Control, direction and zero-width characters, and lone surrogates: they would reorder, hide or break the text around.
-_INVISIBLE = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff"
-    r"\U000e0000-\U000e007f]"
-)
 
 
 @dataclass(frozen=True)
@@ -32,14 +28,6 @@ class Common:
     shared: list[tuple[str, str]]
     names: list[str]
     rows: list[list[str]]
-
-
-def visible(text: str) -> str:
-    """A text whose control, direction and zero-width characters, and lone surrogates, are spelled out.
-
-    Line ends and tabs stay.
-    """
-    return _INVISIBLE.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
 
 
 def shown(value: object) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from collapselab.frames import Runs
 from collapselab.report.catalogue import FIGURES
+from collapselab.report.drawing import DrawingError, Painter
 from collapselab.report.table_files import save_table
 from collapselab.report.tables import TABLES
-from collapselab.report.theme import save_figure
+from collapselab.report.theme import save_with
 from collapselab.rundir import disk_errors
 
 FIGURE_FORMATS = ("svg", "png", "pdf")
@@ -17,18 +19,25 @@ FIGURE_FORMATS = ("svg", "png", "pdf")
 def write_files(runs: Runs, folder: Path) -> list[Path]:
     """Writes each figure as SVG, PNG and PDF, each table as CSV, Markdown and LaTeX, by its key; returns the paths.
 
-    Figures and tables that these runs have nothing for are left out.
+    Figures and tables that these runs have nothing for are left out; so are figures that cannot be drawn, with a
+    warning.
 
     Raises:
         RunFailed: a file cannot be written.
     """
     paths: list[Path] = []
-    with disk_errors(folder):
+    undrawn: dict[str, list[str]] = {}
+    with disk_errors(folder), Painter() as painter:
         folder.mkdir(parents=True, exist_ok=True)
         for figure in FIGURES.values():
             chart = figure.draw(runs)
-            paths += [] if chart is None else save_figure(chart, folder, figure.key, FIGURE_FORMATS)
+            try:
+                paths += [] if chart is None else save_with(painter, chart, folder, figure.key, FIGURE_FORMATS)
+            except DrawingError as error:
+                undrawn.setdefault(error.message, []).append(figure.key)
         for table in TABLES.values():
             frame = table.build(runs)
             paths += [] if frame is None else save_table(frame, folder, table.key, table.title)
+    for reason, keys in undrawn.items():
+        logging.getLogger("collapselab").warning("figures not drawn (%s): %s", ", ".join(keys), reason)
     return paths

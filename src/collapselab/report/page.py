@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from collapselab.frames import Runs
 from collapselab.report import page_parts
 from collapselab.report.definitions import definitions
 from collapselab.report.describe import labels, outcome, visible
+from collapselab.report.drawing import DrawingError, Painter
 from collapselab.report.explorer import EVENTS, ExplorerRun, explorer_runs
 from collapselab.report.packing import packed, script_json
 from collapselab.report.page_parts import Printed
@@ -51,6 +53,8 @@ def write_page(runs: Runs, out: Path, *, title: str = "Collapse of self-trained 
     figures = list(_figures(runs))
     script = "(() => {\n" + "".join(map(_template_file, SCRIPTS)) + "})();\n"
     library, css = _library() if figures else "", _template_file("page.css")
+    if not library:  # they could not draw themselves
+        figures = []
     html = _render(
         {"css": css, "script": script, "library": library, "metadata": script_json(_metadata(runs, explored))},
         [run.packed for run in explored],
@@ -98,11 +102,13 @@ def _template_file(name: str) -> str:
 
 
 def _library() -> str:
-    """Vega, Vega-Lite and vega-embed as one script."""
-    import vl_convert
-
-    # Its stub asks for a snippet; without one, the names of the libraries become global.
-    library = str(cast(Any, vl_convert).javascript_bundle())
+    """Vega, Vega-Lite and vega-embed as one script; empty where they cannot be had, with a warning."""
+    try:
+        with Painter() as painter:
+            library = painter.library()
+    except DrawingError as error:
+        logging.getLogger("collapselab").warning("the page has no figures: %s", error.message)
+        return ""
     # In a script element these would end it, or hide what follows.
     assert not re.search(r"</script|<!--", library, re.IGNORECASE), "the bundle cannot stand in a page"
     return library

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import altair as alt
-import vl_convert
 
+from collapselab.report.drawing import Painter
 from collapselab.report.interaction import interactive, without_invisible
 
 WIDTH = 560
-PNG_SCALE = 2.0
 RULE_COLOR = "#444444"
 MAX_LEGEND_CHARS = 105  # in a row above a figure, symbols included
 
@@ -144,17 +143,24 @@ def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
 def save_figure(
     chart: alt.TopLevelMixin, folder: Path, stem: str, formats: Sequence[str] = ("svg", "png")
 ) -> tuple[Path, ...]:
-    """Writes `stem.svg`, `stem.png` (twice the size, for sharp screens), `stem.pdf` into a folder; returns paths."""
-    svg = vl_convert.vegalite_to_svg(without_invisible(_vega_lite(chart)))
-    writers = {
-        "svg": svg.encode,
-        "png": lambda: vl_convert.svg_to_png(svg, scale=PNG_SCALE),
-        "pdf": lambda: vl_convert.svg_to_pdf(svg),
-    }
-    paths = tuple(folder / f"{stem}.{ending}" for ending in formats)
-    for path, ending in zip(paths, formats, strict=True):
-        path.write_bytes(writers[ending]())
-    return paths
+    """Writes `stem.svg`, `stem.png` (twice the size, for sharp screens), `stem.pdf` into a folder; returns paths.
+
+    Raises:
+        DrawingError: the figure could not be drawn.
+    """
+    with Painter() as painter:
+        return save_with(painter, chart, folder, stem, formats)
+
+
+def save_with(
+    painter: Painter, chart: alt.TopLevelMixin, folder: Path, stem: str, formats: Sequence[str]
+) -> tuple[Path, ...]:
+    """`save_figure` for one of several figures, which share the process that draws."""
+    files = painter.draw(without_invisible(_vega_lite(chart)), formats)
+    paths = {ending: folder / f"{stem}.{ending}" for ending in files}
+    for ending, path in paths.items():
+        path.write_bytes(files[ending])
+    return tuple(paths.values())
 
 
 def _vega_lite(chart: alt.TopLevelMixin) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How long the runs of a sweep will take at most, and how that is known."""
+"""How long runs will take, at most and as expected, and how that is known."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from collapselab.config import RunConfig
+from collapselab.config import Generation, Optimizer, RunConfig, Sampling, Training
 from collapselab.protocols import parse_protocol
 from collapselab.sweep.resources import Share, num_parameters
 from collapselab.sweep.watch import Glance
@@ -17,6 +17,30 @@ from collapselab.sweep.watch import Glance
 SECONDS_PER_TOKEN = 2e-4  # overhead of one written token
 BYTES_PER_S = 10e9  # the weights are read once a written token, in float32
 FLOPS_PER_THREAD = 100e9  # 2 operations a parameter and evaluated token, 6 a trained one
+
+# Updates times learning rate at total collapse, nearly a constant of a model: medians of the runs of results/builtin
+# and results/smollm2 on their own text.
+COLLAPSE_AT = {"builtin:nano": 0.0031, "builtin:micro": 0.0038, "builtin:mini": 0.0030, "smollm2-135m": 0.0014}
+
+
+def expected_collapse_step(config: RunConfig) -> int | None:
+    """The step at which a run is expected to collapse totally; None: its model was not measured with these settings."""
+    usual = (Sampling(), Generation(), Training(), Optimizer(lr=config.optim.lr))
+    if config.model not in COLLAPSE_AT or (config.sampling, config.generate, config.train, config.optim) != usual:
+        return None
+    return round(COLLAPSE_AT[config.model] / config.optim.lr)
+
+
+def time_left(config: RunConfig, step: int, pace_s: float) -> tuple[float | None, float]:
+    """Seconds from a step to the expected collapse, if that is still to come and ends the run, and to the last step.
+
+    `pace_s` is the mean of the steps so far without the first, which evaluates whole texts and starts everything.
+    """
+    most_s = pace_s * (config.stop.max_steps - step)
+    expected = expected_collapse_step(config) if config.stop.on_collapse else None
+    if expected is None or not step < expected < config.stop.max_steps:
+        return None, most_s
+    return pace_s * (expected - step), most_s
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,19 @@
+"""Foreign text (names, messages, generated text) made harmless where it is shown: spelled out instead of obeyed."""
+
+from __future__ import annotations
+
+import re
+
+# Control, direction and zero-width characters, and lone surrogates: they would reorder, hide or break the text around.
+_INVISIBLE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff"
+    r"\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    """A text whose control, direction and zero-width characters, and lone surrogates, are spelled out.
+
+    Line ends and tabs stay.
+    """
+    return _INVISIBLE.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)

@@ -1,0 +1,82 @@
+"""What nobody foresaw: one message with the task and the library's reason, or that the fault is ours."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from collapselab import cli
+from collapselab.cli.faults import explained, only_warned
+from collapselab.errors import InputError, doing
+
+
+def raised(action: object, task: str | None = None) -> Exception:
+    try:
+        if task is None:
+            action()  # pyright: ignore
+        else:
+            with doing("outer"), doing(task):
+                action()  # pyright: ignore
+    except Exception as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def test_a_librarys_reason_comes_with_what_was_being_done() -> None:
+    error = explained(raised(lambda: json.loads("[" * 100_000), "reading the model x"), "eval")
+    assert error.message.startswith("reading the model x: RecursionError: maximum recursion depth")
+    assert (error.exit_code, error.hint) == (1, "COLLAPSELAB_DEBUG=1 shows the traceback")
+
+
+def test_without_a_note_the_command_is_named_and_lines_are_joined() -> None:
+    def fails() -> None:
+        raise ImportError("needs\n  autoawq")
+
+    assert explained(raised(fails), "eval").message == "collapselab eval: ImportError: needs autoawq"
+
+
+def test_a_fault_of_this_package_is_said_to_be_one() -> None:
+    error = explained(raised(lambda: cli.parse(None)), "report")  # pyright: ignore
+    assert "a fault in collapselab itself: TypeError" in error.message
+    assert "collapselab/cli/__init__.py, line" in error.message
+    assert "report it" in (error.hint or "")
+
+
+def test_an_error_of_the_system_names_the_file(tmp_path: Path) -> None:
+    error = explained(raised(lambda: (tmp_path / "no").read_text()), "eval")
+    assert error.message == f"collapselab eval: No such file or directory: {tmp_path / 'no'}"
+    assert explained(raised(lambda: bytearray(1 << 62)), "run").message == "collapselab run: out of memory"
+
+
+def test_our_own_errors_pass_without_a_note() -> None:
+    def refuses() -> None:
+        raise InputError("no")
+
+    assert not hasattr(raised(refuses, "reading"), "__notes__")
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_the_net_catches_what_a_command_raises(
+    debug: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> None:
+        with doing("reading the model \x1b]0;evil\x07"):
+            raise ImportError("needs [/b] auto\u202egptq")
+
+    monkeypatch.setitem(cli.COMMANDS, "models", broken)
+    monkeypatch.setenv("COLLAPSELAB_DEBUG", "1") if debug else monkeypatch.delenv("COLLAPSELAB_DEBUG", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["models"])
+    stderr = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert ("Traceback" in stderr) == debug
+    assert "error: reading the model ⟨U+001B⟩]0;evil⟨U+0007⟩: ImportError: needs [/b] auto⟨U+202E⟩gptq" in stderr
+    assert "\x1b]" not in stderr
+
+
+def test_what_comes_after_the_results_only_warns(capsys: pytest.CaptureFixture[str]) -> None:
+    with only_warned("the picture is not drawn"):
+        raise KeyError("x")
+    assert capsys.readouterr().err == "warning: the picture is not drawn: KeyError: 'x'\n"
