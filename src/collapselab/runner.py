@@ -122,8 +122,7 @@ def _finished(rundir: RunDir, config: RunConfig) -> tuple[RunResult | None, str 
         raise
     except InputError as error:
         return None, error.message
-    if not config.keep_checkpoints:  # it may have been killed before they were gone
-        _settle(rundir, config)
+    _settle(rundir, config, summary)  # it may have been killed before that
     return RunResult(rundir.path, summary), None
 
 
@@ -200,25 +199,27 @@ def _carry_out(
 
 
 def _finish(rundir: RunDir, setup: Setup, extents: Mapping[str, object]) -> RunResult:
-    """Writes summary.json, which makes the run a finished one; what comes after it cannot fail the run."""
+    """Writes summary.json, which makes the run a finished one."""
     records = rundir.read_records()
     model = setup.learner
     summary = summarise(records, setup.config, model.vocab_size, model.num_parameters, setup.protocols)
     summary["records"] = dict(extents)
     write_json(rundir.summary, summary)
-    try:
-        rundir.write_status(summary["outcome"], records[-1].step)
-        _log(rundir, f"end at step {records[-1].step}: {summary['outcome']}")
-    except RunFailed as error:
-        _notices.warning("the run is complete, but %s", error.message)
-    _settle(rundir, setup.config)
+    _settle(rundir, setup.config, summary)
     return RunResult(rundir.path, summary)
 
 
-def _settle(rundir: RunDir, config: RunConfig) -> None:
-    if not config.keep_checkpoints:
-        with contextlib.suppress(OSError):
+def _settle(rundir: RunDir, config: RunConfig, summary: Mapping[str, Any]) -> None:
+    """What is left to do once summary.json is written; nothing of it can fail the run."""
+    outcome, step = summary["outcome"], summary["last_step"]
+    try:
+        if rundir.read_status().get("status") != outcome:
+            _log(rundir, f"end at step {step}: {outcome}")
+            rundir.write_status(outcome, step)
+        if not config.keep_checkpoints:
             remove_checkpoints(rundir.checkpoints)
+    except (RunFailed, OSError) as error:
+        _notices.warning("the run is complete, but: %s", error)
 
 
 def _interruption(rundir: RunDir, step: int, timed_out: bool) -> Interrupted:
