@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import platform
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -25,6 +27,19 @@ def environment(threads: int | None = None) -> dict[str, object]:
         "gpu": _gpu_name(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
+
+
+def ensure_home() -> None:
+    """Gives a process that has no home folder one while it lives; libraries fail without when they are imported.
+
+    A user id without a name and HOME unset are common in containers.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        home = tempfile.TemporaryDirectory(prefix="collapselab-home-")
+        atexit.register(home.cleanup)
+        os.environ["HOME"] = home.name
 
 
 def _version(package: str) -> str | None:

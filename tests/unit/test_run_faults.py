@@ -127,9 +127,10 @@ def test_fresh_that_was_killed_leaves_no_result_without_records(
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished, out)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(claim, "remove_checkpoints", lambda folder: os.kill(os.getpid(), signal.SIGINT))
-        run(tiny_config, out, fresh=True)
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny_config, out, fresh=True)
     assert not (out / "summary.json").exists()
     assert not (out / "status.json").exists()
     (out / "steps.jsonl").unlink()
@@ -146,11 +147,10 @@ def test_a_run_killed_while_its_checkpoints_are_removed_is_finished(
         (path / "model.safetensors").unlink()
         raise KeyboardInterrupt
 
-    def run_to_its_end() -> None:
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            run(config, out, on_record=at_step(3, lambda: patch.setattr(files.shutil, "rmtree", killed)))
-
-    run_to_its_end()
+    with monkeypatch.context() as patch:
+        listener = at_step(3, lambda: patch.setattr(files.shutil, "rmtree", killed))
+        with pytest.raises(KeyboardInterrupt):
+            run(config, out, on_record=listener)
     assert run(config, out, resume=True).summary["num_steps"] == 4
     assert timeless(out) == timeless(finished)
     assert not (out / "checkpoint").exists()

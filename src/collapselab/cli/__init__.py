@@ -10,6 +10,7 @@ import tyro
 from rich.console import Console
 
 from collapselab.cli import benching, inspect, reporting, reproducing, running, sweeping
+from collapselab.environment import ensure_home
 from collapselab.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, CollapselabError, InputError, nearest
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -28,6 +29,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits: 0 done, 2 the user's input, 75 interrupted and resumable, 1 anything else."""
+    ensure_home()
     sys.exit(_dispatch(list(sys.argv[1:] if arguments is None else arguments)))
 
 

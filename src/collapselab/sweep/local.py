@@ -62,7 +62,7 @@ class LocalExecutor:
 
 @contextmanager
 def _signals_blocked() -> Generator[None]:
-    """What is started here does not see a terminal's Ctrl-C, or that it was closed; the parent decides what is to be done about it."""
+    """What is started here does not see a terminal's Ctrl-C, or that it was closed: the parent decides what to do."""
     former = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
