@@ -73,8 +73,9 @@ def test_without_its_lock_a_run_still_keeps_others_out(finished: Path, tiny_conf
 
     def second() -> None:
         (out / "lock").unlink()
-        with pytest.raises(InputError, match="is in use by process"):
-            run(tiny_config, out, resume=True)
+        for how in ({"resume": True}, {"fresh": True}):
+            with pytest.raises(InputError, match="is in use by process"):
+                run(tiny_config, out, **how)
 
     run(tiny_config, out, on_record=at_step(1, second))
     assert_same(out, finished)
