@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +18,7 @@ from typing import Any, cast
 from collapselab.config import RunConfig
 from collapselab.errors import InputError
 from collapselab.records import SCHEMA_VERSION
-from collapselab.rundir import read_json, write_json
+from collapselab.rundir import NewerSchema, read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +79,16 @@ def record_environment(env: Path, engines: Mapping[str, str | None], threads: in
 
 
 def _known(env: Path) -> dict[str, Any]:
-    """What env.json says; empty where there is none."""
-    return read_json(env) if env.exists() else {}
+    """What env.json says; empty where there is none, or none that can be read."""
+    if not env.exists():
+        return {}
+    try:
+        return read_json(env)
+    except NewerSchema:
+        raise
+    except InputError as error:
+        log.warning("%s; which engines and versions served before is not known", error.message)
+        return {}
 
 
 def _part(values: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -89,6 +99,19 @@ def _part(values: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[str]) -> str:
     """`name old → new` of each value that was recorded and is another now."""
     return ", ".join(f"{name} {old[name]} → {new[name]}" for name in names if name in old and old[name] != new[name])
+
+
+def ensure_home() -> None:
+    """Gives a process that has no home folder one while it lives; libraries fail without when they are imported.
+
+    A user id without a name and HOME unset are common in containers.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        home = tempfile.TemporaryDirectory(prefix="collapselab-home-")
+        atexit.register(home.cleanup)
+        os.environ["HOME"] = home.name
 
 
 def _version(package: str) -> str | None:

@@ -16,6 +16,7 @@ from collapselab.summary import read_summary
 
 RUN_COLUMNS = ("run", "run_id", "model", "data", "seed", "lr", "status", "outcome", "onset_step", "total_collapse_step")
 STEP_COLUMNS = ("run", "step")
+_ABOUT_FILES = ("schema", "records.")  # of summary.json: checks of the files, nothing about the run
 SAMPLE_COLUMNS = ("run", "step", "index", "role", "text", "token_ids")
 
 
@@ -70,7 +71,7 @@ def _run_row(name: str, rundir: RunDir) -> dict[str, object]:
     summary = read_summary(rundir) if rundir.summary.exists() else {}
     row = {"run": name, "run_id": identity["run_id"], **config, "status": status.get("status")}
     row["data"], row["lr"] = join_with_commas(config["data"]), row.pop("optim.lr")
-    return row | {key: value for key, value in flatten(summary) if key not in row and key != "schema"}
+    return row | {key: value for key, value in flatten(summary) if key not in row and not key.startswith(_ABOUT_FILES)}
 
 
 def _frame(rows: list[dict[str, Any]], first_columns: tuple[str, ...]) -> pd.DataFrame:

@@ -151,7 +151,7 @@ def is_understood(command: Sequence[str]) -> bool:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_documented_options_exist(option: str) -> None:
     words = shlex.split(option)
-    values: list[list[str]] = [[], ["1"], ["gpt2"], ["fast"]] if len(words) == 1 else [[]]
+    values: list[list[str]] = [[], ["1"], ["gpt2"], ["fast"], ["plain"]] if len(words) == 1 else [[]]
     assert any(is_understood([*begin, *words, *value]) for begin in BEGINNINGS for value in values)
 
 

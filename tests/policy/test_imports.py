@@ -14,9 +14,9 @@ PACKAGE = Path(__file__).parents[2] / "src" / "collapselab"
 
 # From the bottom up; a module imports from its own layer and those below. A package stands for its modules.
 _LAYERS = """
-errors visible records randomness protocols config overrides presets rundir verdicts collapse metrics tokenization \
-encoded_text data text_files text_sources text_download environment frames measure summary diagnose claim \
-statistics interruptions
+errors visible files line_files records randomness protocols config overrides presets rundir record_writer verdicts \
+collapse metrics tokenization encoded_text data text_files text_sources text_download environment frames measure \
+summary diagnose claim statistics interruptions
 survival model_files models
 hazards comparisons
 evidence
@@ -38,7 +38,8 @@ LAYERS = [line.split() for line in _LAYERS.strip().splitlines()]
 LAZY_UPWARD: set[tuple[str, str]] = set()
 
 _TORCH_FREE = """
-collapselab errors config overrides presets verdicts collapse metrics records randomness protocols rundir frames
+collapselab errors files line_files record_writer config overrides presets verdicts collapse metrics records
+randomness protocols rundir frames
 tokenization encoded_text text_files data models measure summary environment diagnose statistics interruptions
 survival hazards comparisons evidence hypotheses sweep report cli
 """

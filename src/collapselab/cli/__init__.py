@@ -16,6 +16,7 @@ from collapselab.cli import benching, inspect, reporting, reproducing, running, 
 from collapselab.cli.faults import explained, show_traceback
 from collapselab.cli.streams import OutputError, safe_streams
 from collapselab.cli.text import note, plain, stderr_console, warn
+from collapselab.environment import ensure_home
 from collapselab.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, CollapselabError, InputError, nearest
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits: 0 done, 2 the user's input, 75 interrupted and resumable, 1 anything else."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    ensure_home()
     with safe_streams(), _notices():
         code = _dispatch(given)
     sys.exit(code)
