@@ -42,7 +42,12 @@ class Sampling(Settings):
 class Generation(Settings):
     """The sequence a model writes at each step."""
 
-    prompt: str = Field(default="", description='text before the sample; "" is the end-of-text token, "\\n" a newline')
+    prompt: str = Field(default="", description='text before the sample; "" is the begin token, "\\n" a newline')
+    begin_token: str | None = Field(
+        default=None,
+        min_length=1,
+        description="before prompts, probes and `+eot` windows; none: the model's own (`<s>`), else the end-of-text token",
+    )
     prompt_tokens: int = Field(
         default=0, ge=0, description="begin with this many tokens of real text (`train.real_text`) instead"
     )

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "collapselab"
 _LAYERS = """
 errors records randomness protocols config overrides presets rundir verdicts collapse metrics tokenization data \
 text_sources environment frames measure summary diagnose claim statistics interruptions
-survival model_files models
+survival gguf_header tokenizer_growth model_files model_checks models
 hazards comparisons
 evidence
 hypotheses

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -36,6 +37,7 @@ def _dispatch(arguments: list[str]) -> int:
         print(_overview())  # noqa: T201
         return EXIT_DONE
     _show_notices()
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice would stand in the middle of the display
     try:
         name, rest = arguments[0], arguments[1:]
         if name not in COMMANDS:
