@@ -46,7 +46,7 @@ class Generation(Settings):
     begin_token: str | None = Field(
         default=None,
         min_length=1,
-        description="before prompts, probes and `+eot` windows; none: the model's own (`<s>`), else the end-of-text token",
+        description="before prompts and `+eot` windows; none: the model's own (`<s>`), else the end-of-text token",
     )
     prompt_tokens: int = Field(
         default=0, ge=0, description="begin with this many tokens of real text (`train.real_text`) instead"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +17,7 @@ from collapselab.model_files import FOLDER_RULE, ModelFiles
 _LAYERS = re.compile(r"layers?$|blocks?$|block_count$|depth$|attention_types$")
 _COUNTS = re.compile(r"labels|expert")
 MAX_COUNT = 10_000  # labels or experts; the libraries make an object for each before they look at the weights
+SMALL_MODEL = 10_000_000  # weights
 LEFTOVER_LAYERS = 100  # counts of layers up to here are harmless, and may be of a part that the model lacks
 
 # In a file, but of no use for predicting the next token: heads of reward models, and tables that are computed anew.
@@ -37,6 +40,8 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read, or is something else.
     """
+    if not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path} is no file", FOLDER_RULE)
     try:
         value: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -46,14 +51,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], value)
 
 
-def check_config(files: ModelFiles, config: Mapping[str, Any], num_tensors: int) -> None:
+def check_config(files: ModelFiles, config: Mapping[str, Any], sizes: Sizes) -> None:
     """Refuses what config.json says before `transformers` acts on it.
 
     Raises:
         InputError: quantised weights, an adapter, weights under another name, or more layers than there are tensors.
     """
-    _check_counts(files, _numbers(config), num_tensors)
+    _check_counts(files, _numbers(config), sizes.num_tensors)
     for part in _parts(config):
+        window = part.get("sliding_window")
+        if type(window) is int and window < 1 and part.get("use_sliding_window", True):
+            raise InputError(f"{files}: sliding_window must be at least 1, received {window}", "is config.json whole?")
         for name in ("quantization_config", "compression_config"):
             if part.get(name):
                 method = part[name].get("quant_method", "unknown") if isinstance(part[name], dict) else part[name]
@@ -81,15 +89,13 @@ def check_header(files: ModelFiles, header: GgufHeader) -> None:
     _check_counts(files, header.entries.items(), len(header.tensors))
 
 
-def _check_counts(
-    files: ModelFiles, numbers: Collection[tuple[str, Any]] | Iterator[tuple[str, Any]], tensors: int
-) -> None:
+def _check_counts(files: ModelFiles, numbers: Iterable[tuple[str, Any]], num_tensors: int) -> None:
     for name, value in numbers:
         if type(value) is not int:
             continue
-        if _LAYERS.search(name) and value > max(tensors, LEFTOVER_LAYERS):
+        if _LAYERS.search(name) and value > max(num_tensors, LEFTOVER_LAYERS):
             raise InputError(
-                f"{files} has {tensors} tensors, which cannot be {value:,} layers ({name})",
+                f"{files} has {num_tensors} tensors, which cannot be {value:,} layers ({name})",
                 "is its configuration whole?",
             )
         if _COUNTS.search(name) and value > MAX_COUNT:
@@ -116,8 +122,16 @@ def _parts(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield from _parts(cast(dict[str, Any], value))
 
 
-def count_tensors(folder: Path) -> int:
-    """How many tensors the safetensors files of a folder hold, after a check of what an index names.
+@dataclass(frozen=True)
+class Sizes:
+    """How many tensors the weights are, and how many numbers these hold."""
+
+    num_tensors: int
+    num_elements: int
+
+
+def weight_sizes(folder: Path) -> Sizes:
+    """The sizes of the safetensors files of a folder, after a check of what an index names.
 
     Raises:
         InputError: an index names anything but a safetensors file in its own folder.
@@ -126,12 +140,12 @@ def count_tensors(folder: Path) -> int:
 
     for index in sorted(folder.glob("*.safetensors.index.json")):
         _check_index(index)
-    count = 0
+    counts: list[int] = []
     for path in sorted(folder.glob("*.safetensors")):
         if path.is_file():
             with cast(Any, safe_open)(str(path), framework="numpy") as tensors:
-                count += len(tensors.keys())
-    return count
+                counts += [math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys()]  # noqa: SIM118
+    return Sizes(len(counts), sum(counts))
 
 
 def _check_index(index: Path) -> None:
@@ -163,6 +177,26 @@ def check_own_code(files: ModelFiles, config: Mapping[str, Any]) -> None:
         )
 
 
+def check_size(files: ModelFiles, config: Any, sizes: Sizes) -> None:
+    """Refuses a configuration of far more weights than there are, before memory is taken for them.
+
+    Raises:
+        InputError: the model of this configuration cannot be the one in the files.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model: Any = cast(Any, AutoModelForCausalLM).from_config(config, trust_remote_code=False)
+    described = sum(p.numel() for p in model.parameters())
+    if described > 2 * sizes.num_elements + SMALL_MODEL:  # a small difference is told tensor by tensor
+        raise InputError(
+            f"{files}: its configuration is of a model with {described:,} weights, and the files hold "
+            f"{sizes.num_elements:,}",
+            "get config.json and the weights from one source",
+        )
+
+
 def check_causal(files: ModelFiles, config: Any) -> None:
     """Refuses a model that was saved as something else than a causal language model.
 
@@ -184,6 +218,12 @@ def check_tensors(files: ModelFiles, info: Mapping[str, Any], header: GgufHeader
     Raises:
         InputError: the numbers would not be those of this model.
     """
+    if wrong := sorted(info["mismatched_keys"]):
+        name, there, expected = wrong[0]
+        raise InputError(
+            f"{files}: {name} has shape {tuple(there)}, and by the configuration it has {tuple(expected)}",
+            "get config.json and the weights from one source",
+        )
     if missing := sorted(info["missing_keys"]):  # transformers would go on with random numbers in their place
         raise InputError(
             f"{files} lacks {len(missing)} tensors of its model ({missing[0]}, …)", "get the weights again"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import warnings
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -12,15 +13,17 @@ from typing import TYPE_CHECKING, Any, cast
 from collapselab.errors import InputError
 from collapselab.gguf_header import GgufHeader, read_gguf_header
 from collapselab.model_checks import (
+    Sizes,
     check_causal,
     check_config,
     check_header,
     check_look_ahead,
     check_own_code,
+    check_size,
     check_tensors,
     context_length,
-    count_tensors,
     read_json,
+    weight_sizes,
 )
 from collapselab.model_files import BUILTIN_NAMES, FOLDER_RULE, GPT2_NAMES, SMOLLM2, ModelFiles, locate_model
 from collapselab.tokenization import BUILTIN, Tokenizer, builtin_tokenizer, read_tokenizer, wrap_tokenizer
@@ -103,9 +106,9 @@ def load_model(
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device {device!r} needs a GPU that PyTorch can use, and there is none", "use --device cpu")
     files = locate_model(name, with_weights=True)
-    header = _check_files(files)
+    sizes, header = _check_files(files)
     tokenizer = _read_tokenizer(files, begin_token)
-    model = _read_weights(files, header)
+    model = _read_weights(files, sizes, header)
     with _reading(files, "model"):
         positions = context_length(model.config) or context
         if positions is None:
@@ -123,17 +126,18 @@ def load_model(
     return LoadedModel(name, model, replace(tokenizer, num_rows=num_rows), positions, num_logits, num_parameters)
 
 
-def _check_files(files: ModelFiles) -> GgufHeader | None:
-    """Refuses files before a library reads them; the header of a GGUF file."""
+def _check_files(files: ModelFiles) -> tuple[Sizes, GgufHeader | None]:
+    """Refuses files before a library reads them; the sizes of the weights, and the header of a GGUF file."""
     if files.gguf_file is not None:
         header = read_gguf_header(files.folder / files.gguf_file)
         check_header(files, header)
-        return header
+        return Sizes(len(header.tensors), header.num_elements), header
     config = read_json(files.folder / "config.json")
     with _reading(files, "model"):
-        check_config(files, config, count_tensors(files.folder))
+        sizes = weight_sizes(files.folder)
+        check_config(files, config, sizes)
         check_own_code(files, config)
-    return None
+    return sizes, None
 
 
 def _check_vocabulary(name: str, tokenizer: Tokenizer, num_rows: int) -> None:
@@ -187,7 +191,7 @@ def _begins_texts(files: ModelFiles, config: Mapping[str, Any]) -> bool:
     )
 
 
-def _read_weights(files: ModelFiles, header: GgufHeader | None) -> PreTrainedModel:
+def _read_weights(files: ModelFiles, sizes: Sizes, header: GgufHeader | None) -> PreTrainedModel:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -196,8 +200,15 @@ def _read_weights(files: ModelFiles, header: GgufHeader | None) -> PreTrainedMod
         config = cast(Any, AutoConfig).from_pretrained(files.folder, **where)
         check_causal(files, config)
         _keep_to_torch(config)
+        check_size(files, config, sizes)
         model, info = cast(Any, AutoModelForCausalLM).from_pretrained(
-            files.folder, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **where
+            files.folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # refused below, with the tensor's name
+            output_loading_info=True,
+            **where,
         )
         check_tensors(files, info, header, model)
     if files.gguf_file is not None:
@@ -230,7 +241,8 @@ def _reading(files: ModelFiles, what: str) -> Generator[None]:
     logging.disable_progress_bar()
     try:
         # The GGUF reader's bar heeds no setting.
-        with contextlib.redirect_stderr(io.StringIO()) if files.gguf_file else contextlib.nullcontext():
+        silent = contextlib.redirect_stderr(io.StringIO()) if files.gguf_file else contextlib.nullcontext()
+        with silent, warnings.catch_warnings(action="ignore"):
             yield
     except (InputError, KeyboardInterrupt, SystemExit):
         raise

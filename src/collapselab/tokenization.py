@@ -114,6 +114,8 @@ def wrap_tokenizer(
     """
     backend.no_truncation()
     backend.no_padding()
+    if isinstance(backend.model, tokenizers.models.BPE):
+        backend.model.dropout = None  # a device for training tokenizers: equal texts would get different ids
     check_growth(backend, origin)
     found = backend.token_to_id(END_OF_TEXT)
     end_of_text_id = _token_id(eos, "eos_token_id", origin) if found is None else found

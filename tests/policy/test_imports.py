@@ -15,8 +15,8 @@ PACKAGE = Path(__file__).parents[2] / "src" / "collapselab"
 # From the bottom up; a module imports from its own layer and those below. A package stands for its modules.
 _LAYERS = """
 errors records randomness protocols config overrides presets rundir verdicts collapse metrics tokenization data \
-text_sources environment frames measure summary diagnose claim statistics interruptions
-survival gguf_header tokenizer_growth model_files model_checks models
+text_sources tokenizer_growth gguf_header environment frames measure summary diagnose claim statistics interruptions
+survival model_files model_checks models
 hazards comparisons
 evidence
 hypotheses
