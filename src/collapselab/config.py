@@ -237,7 +237,10 @@ class RunConfig(Settings):
 
     def canonical_json(self) -> str:
         """The settings that make the numbers, in one fixed form."""
-        return json.dumps(self.model_dump(mode="json", exclude=NOT_IDENTITY), sort_keys=True)
+        values = self.model_dump(mode="json", exclude=NOT_IDENTITY)
+        if self.generate.begin_token is None:  # runs from before there was this setting keep their id
+            del values["generate"]["begin_token"]
+        return json.dumps(values, sort_keys=True)
 
     @property
     def run_id(self) -> str:

@@ -168,9 +168,9 @@ def check_own_code(files: ModelFiles, config: Mapping[str, Any]) -> None:
     Raises:
         InputError: it has such code, and a type that `transformers` does not know.
     """
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers import CONFIG_MAPPING
 
-    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING_NAMES:
+    if "auto_map" in config and config.get("model_type") not in cast(Any, CONFIG_MAPPING):
         raise InputError(
             f"{files} needs Python code of its own (auto_map in config.json), which is never run",
             f"use a model of a type that transformers knows; this one's is {config.get('model_type')!r}",

@@ -135,8 +135,9 @@ def wrap_tokenizer(
 
 
 def _token_id(value: object, name: str, origin: str) -> int | None:
-    # Instruct models list several: the first ends a text, the others a turn.
-    first: object = cast(list[object], value)[0] if isinstance(value, list) and value else value
+    first = value
+    if isinstance(value, list) and value:  # instruct models list several: the first ends a text, the others a turn
+        first = cast(list[object], value)[0]
     if first is None or (type(first) is int and first >= 0):
         return first
     raise InputError(f"{origin}: {name} must be a token id, or a list of them, received {value!r}", "see config.json")

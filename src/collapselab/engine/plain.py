@@ -32,24 +32,25 @@ class PlainEngine:
         self._cache: Any = None
         # Mamba and RWKV keep a state of their own kind; they read the whole text again for each token.
         self._has_cache = "past_key_values" in inspect.signature(self._model.forward).parameters
+        self._num_read = 0
         self._so_far: list[list[int]] = []
 
     def begin(self, num_sequences: int, length: int) -> None:
         self._cache = DynamicCache(config=self._model.config)
-        self._so_far = [[] for _ in range(num_sequences)]
+        self._num_read, self._so_far = 0, [[] for _ in range(num_sequences)]
 
     @torch.no_grad()
     def read(self, tokens: Sequence[Sequence[int]], starts: Sequence[int], *, last_only: bool = False) -> Tensor:
+        assert set(starts) == {self._num_read}, (starts, self._num_read)
+        self._num_read += len(tokens[0])
         if not self._has_cache:
-            return self._read_again(tokens, starts, last_only)
-        assert set(starts) == {self._cache.get_seq_length()}, starts
+            return self._read_again(tokens, last_only)
         tokens_BT = torch.tensor([list(t) for t in tokens], device=self._model.device)
         kept = {"logits_to_keep": 1} if last_only else {}
         logits_BTV = self._model(input_ids=tokens_BT, past_key_values=self._cache, use_cache=True, **kept).logits
         return (logits_BTV[:, -1:] if last_only else logits_BTV).flatten(0, 1).float()
 
-    def _read_again(self, tokens: Sequence[Sequence[int]], starts: Sequence[int], last_only: bool) -> Tensor:
-        assert list(starts) == [len(ids) for ids in self._so_far], starts
+    def _read_again(self, tokens: Sequence[Sequence[int]], last_only: bool) -> Tensor:
         self._so_far = [[*ids, *new] for ids, new in zip(self._so_far, tokens, strict=True)]
         tokens_BT = torch.tensor(self._so_far, device=self._model.device)
         logits_BTV = self._model(input_ids=tokens_BT, use_cache=False).logits
