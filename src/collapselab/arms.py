@@ -72,19 +72,17 @@ def training_sequences(setup: Setup, text: TrainingText) -> list[list[int]]:
     joined = [prompt + sample for prompt, sample in zip(text.prompts, text.samples, strict=True)]
     if not setup.config.train.retokenise:
         return joined
-    tokenizer = setup.learner.tokenizer
-    again = [tokenizer.encode(tokenizer.decode(ids)) for ids in joined]
+    again = [setup.learner.tokenizer.again(ids) for ids in joined]
     # A sample that grew must still fit; with a window only a block of it is read anyway.
     return again if setup.config.train.window else [ids[: setup.learner.context_length + 1] for ids in again]
 
 
 def make_prompts(setup: Setup, model: LoadedModel, count: int, stream: Stream, step: int) -> list[list[int]]:
     """The prompts of a step: the configured text, or tokens of real text drawn anew."""
-    settings, tokenizer = setup.config.generate, model.tokenizer
+    settings = setup.config.generate
     if settings.prompt_tokens:
         return [_real_window(setup, settings.prompt_tokens, stream, step, PROMPT_INDEX + i) for i in range(count)]
-    ids = tokenizer.encode(settings.prompt) if settings.prompt else [tokenizer.end_of_text_id]
-    return [ids] * count
+    return [model.tokenizer.prompt(settings.prompt)] * count
 
 
 def write(
@@ -118,5 +116,6 @@ def _shuffle(setup: Setup, ids: list[int], step: int, index: int) -> list[int]:
 def _translate(ids: list[int], source: LoadedModel, target: LoadedModel) -> list[int]:
     """The ids of one model's tokenizer in another's, at least one; unchanged where the two are the same."""
     if source.tokenizer.same_as(target.tokenizer):
+        target.tokenizer.check_ids(ids)  # the writer may have more tokens than the learner
         return ids
     return target.tokenizer.encode(source.tokenizer.decode(ids)) or [target.tokenizer.end_of_text_id]

@@ -21,6 +21,10 @@ from collapselab.protocols import parse_protocol
 NOT_IDENTITY = ("checkpoint_every_s", "keep_checkpoints", "engine", "threads", "stop.max_seconds")
 
 
+# Settings that came later: where they are not set, a run keeps the id that it had before there were any.
+LATER = ("generate.begin_token",)
+
+
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -38,7 +42,12 @@ class Sampling(Settings):
 class Generation(Settings):
     """The sequence a model writes at each step."""
 
-    prompt: str = Field(default="", description='text before the sample; "" is the end-of-text token, "\\n" a newline')
+    prompt: str = Field(default="", description='text before the sample; "" is the begin token, "\\n" a newline')
+    begin_token: str | None = Field(
+        default=None,
+        min_length=1,
+        description="before prompts and `+eot` windows; none: the model's own (`<s>`), else the end-of-text token",
+    )
     prompt_tokens: int = Field(
         default=0, ge=0, description="begin with this many tokens of real text (`train.real_text`) instead"
     )
@@ -254,5 +263,5 @@ def _numerical(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return {
         name: _numerical(cast(Mapping[str, Any], value), f"{prefix}{name}.") if isinstance(value, dict) else value
         for name, value in settings.items()
-        if prefix + name not in NOT_IDENTITY
+        if prefix + name not in NOT_IDENTITY and (prefix + name not in LATER or value is not None)
     }

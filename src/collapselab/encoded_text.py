@@ -34,8 +34,11 @@ def encode_text(tokenizer: Tokenizer, text: str) -> EncodedText:
     What a tokenizer drops (white space, say) belongs to the token after it, at the end of the text to the last one.
     Tokens that share a character, as those of an emoji in byte-level BPE do, share its bytes: exactly where their
     pieces spell them out, in proportion to the length of the pieces where a normaliser has rewritten the character.
+
+    Raises:
+        InputError: the text has a token that the model has no embedding for.
     """
-    encoding = tokenizer.backend.encode(text, add_special_tokens=False)
+    encoding = tokenizer.encoding(text)
     byte_before_char = _byte_before_char(text)
     if not encoding.ids:
         return EncodedText([], np.zeros(1, np.int64), np.zeros(1, np.int64))

@@ -82,16 +82,19 @@ def plan(protocol: Protocol, text: EncodedText, generator: np.random.Generator) 
     )
 
 
-def evaluate(scorer: Scorer, plan: Plan, end_of_text_id: int) -> Loss:
+def evaluate(scorer: Scorer, plan: Plan, start_id: int) -> Loss:
     """The model's loss on the planned windows, accumulated in float64."""
-    return evaluate_texts(scorer, {"": plan}, end_of_text_id)[""]
+    return evaluate_texts(scorer, {"": plan}, start_id)[""]
 
 
-def evaluate_texts(scorer: Scorer, plans: Mapping[str, Plan], end_of_text_id: int) -> dict[str, Loss]:
-    """The losses of several texts; windows of one shape share forward passes, whichever text they are from."""
+def evaluate_texts(scorer: Scorer, plans: Mapping[str, Plan], start_id: int) -> dict[str, Loss]:
+    """The losses of several texts; windows of one shape share forward passes, whichever text they are from.
+
+    `start_id` is the token before each window under a protocol with `+eot`.
+    """
     sums: dict[str, list[float]] = {name: [0.0] * len(p.windows) for name, p in plans.items()}
     counts: dict[str, list[int]] = {name: [0] * len(p.windows) for name, p in plans.items()}
-    for (_, num_context), batch in _batches(plans, end_of_text_id):
+    for (_, num_context), batch in _batches(plans, start_id):
         tokens_BT = torch.tensor([row for _, _, row in batch])
         nll_B = cast(list[float], scorer.score(tokens_BT, num_context).double().sum(1).tolist())
         for (name, index, row), nll in zip(batch, nll_B, strict=True):
@@ -108,11 +111,11 @@ def _loss(plan: Plan, sums: Sequence[float], counts: Sequence[int]) -> Loss:
 _Row = tuple[str, int, list[int]]  # text, number of the window, token ids with the prefix if there is one
 
 
-def _batches(plans: Mapping[str, Plan], end_of_text_id: int) -> Iterator[tuple[tuple[int, int], Sequence[_Row]]]:
+def _batches(plans: Mapping[str, Plan], start_id: int) -> Iterator[tuple[tuple[int, int], Sequence[_Row]]]:
     """((tokens, tokens of them that are context only), rows): as many rows as `TOKENS_PER_PASS` holds."""
     by_shape: dict[tuple[int, int], list[_Row]] = {}
     for name, plan in plans.items():
-        prefix = [end_of_text_id] if plan.protocol.end_of_text_prefix else []
+        prefix = [start_id] if plan.protocol.end_of_text_prefix else []
         for index, w in enumerate(plan.windows):
             row = [*prefix, *plan.ids[w.start : w.end]]
             by_shape.setdefault((len(row), w.first_scored - w.start + len(prefix)), []).append((name, index, row))

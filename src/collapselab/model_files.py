@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -104,15 +105,17 @@ def _gguf(path: Path) -> ModelFiles:
 def _folder(folder: Path, with_weights: bool) -> ModelFiles:
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} has no config.json", FOLDER_RULE)
-    if with_weights and not any(folder.glob("*.safetensors")):
+    if with_weights and not any(path.is_file() for path in folder.glob("*.safetensors")):
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt"))
         if not pickles:
             raise InputError(f"{folder} has no weights (*.safetensors)", FOLDER_RULE)
-        load = f"M.from_pretrained({str(folder)!r}, use_safetensors=False)"
-        convert = f"from transformers import AutoModelForCausalLM as M; {load}.save_pretrained({str(folder)!r})"
+        convert = (
+            "import sys; from transformers import AutoModelForCausalLM as M; folder = sys.argv[1]; "
+            "M.from_pretrained(folder, use_safetensors=False).save_pretrained(folder)"
+        )
         raise InputError(
             f"{folder} has its weights only as a pickle ({pickles[0]}), and a pickle can run code when it is read",
-            f'if you trust where it is from, convert it: python -c "{convert}"',
+            f"if you trust where it is from, convert it: python -c '{convert}' {shlex.quote(str(folder))}",
         )
     return ModelFiles(folder)
 

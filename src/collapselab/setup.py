@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ class Setup:
         return self._evaluate(self.full_plans)
 
     def _evaluate(self, plans: dict[str, Plan]) -> dict[str, Loss]:
-        return evaluate_texts(self.scorer, plans, self.learner.tokenizer.end_of_text_id)
+        return evaluate_texts(self.scorer, plans, self.learner.tokenizer.start_id)
 
 
 def build(config: RunConfig, data_dir: Path | None = None) -> Setup:
@@ -104,17 +105,19 @@ def build(config: RunConfig, data_dir: Path | None = None) -> Setup:
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    settings = config.generate
     # Texts first: a wrong name is then told before a large model is read.
     real, other = config.train.real_text, config.train.other_model
     with doing(f"reading the texts {', '.join(filter(None, (*config.data, real)))}"):
         texts = {name: load_text(name, data_dir) for name in config.data}
         real_texts = {name: load_text(name, data_dir) for name in (real,) if name is not None}
+    load = partial(load_model, device=config.device, context=settings.context, begin_token=settings.begin_token)
     with doing(f"reading the model {config.model}"):
-        learner = load_model(config.model, device=config.device)
+        learner = load(config.model)
     with doing(f"tokenising the texts {', '.join(texts)}"):
         encoded = {name: encode_text(learner.tokenizer, text.text) for name, text in texts.items()}
     with doing(f"reading the model {other}"):
-        writer = None if other is None else load_model(other, device=config.device)
+        writer = None if other is None else load(other)
     engine, scorer = _engines(learner, config)
     library = kernels().library if _wants_kernels(config) else None
     setup = Setup(
@@ -133,7 +136,7 @@ def build(config: RunConfig, data_dir: Path | None = None) -> Setup:
         plans=_plans(config.eval.protocol, encoded, learner),
         full_plans=_plans(config.eval.full_protocol, encoded, learner) if config.eval.full_every else {},
         real_ids=[token for text in real_texts.values() for token in learner.tokenizer.encode(text.text)],
-        context=config.generate.context or min(m.context_length for m in (learner, writer) if m is not None),
+        context=settings.context or min(m.context_length for m in (learner, writer) if m is not None),
     )
     _check_lengths(setup)
     return setup
@@ -184,13 +187,16 @@ def _check_lengths(setup: Setup) -> None:
             "generate.prompt_tokens needs one tokenizer, and train.other_model has another than the model",
             "use generate.prompt",
         )
+    if settings.prompt_tokens:
+        for model in models:
+            model.tokenizer.check_ids(setup.real_ids)
     positions = min(model.context_length for model in models)
     if setup.context > positions:
         raise InputError(
             f"generate.context must be at most the {positions} positions of the model, received {setup.context}",
             "leave it out to use all of them",
         )
-    num_prompt = settings.prompt_tokens or max(len(m.tokenizer.encode(settings.prompt)) or 1 for m in models)
+    num_prompt = settings.prompt_tokens or max(len(m.tokenizer.prompt(settings.prompt)) for m in models)
     total = num_prompt + settings.max_new_tokens
     if config.collapse.source == "probe" and settings.context_mode == "cache":
         _check_probe(setup, num_prompt)

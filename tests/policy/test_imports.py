@@ -15,9 +15,9 @@ PACKAGE = Path(__file__).parents[2] / "src" / "collapselab"
 # From the bottom up; a module imports from its own layer and those below. A package stands for its modules.
 _LAYERS = """
 errors visible files line_files records randomness protocols config overrides presets rundir record_writer verdicts \
-collapse metrics tokenization encoded_text data text_files text_sources text_download environment frames measure \
-summary diagnose claim statistics interruptions
-survival model_files models
+collapse metrics tokenization encoded_text data text_files text_sources text_download tokenizer_growth gguf_header \
+environment frames measure summary diagnose claim statistics interruptions
+survival model_files model_checks models
 hazards comparisons
 evidence
 hypotheses

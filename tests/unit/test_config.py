@@ -123,6 +123,7 @@ OTHER_VALUES: dict[str, object] = {
     "sampling.top_p": 0.9,
     "sampling.min_p": 0.1,
     "generate.prompt": "Call me",
+    "generate.begin_token": "<s>",
     "generate.context": 64,
     "train.real_text": "moby-dick",
     "train.other_model": "builtin:nano",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,46 @@ def test_gpt2_token_counts_are_the_known_ones(text: str, num_tokens: int) -> Non
     tokenizer = wrap_tokenizer(backend, None, "gpt2")
     assert tokenizer.end_of_text_id == 50256
     assert len(tokenizer.encode((SHARED / text / "valid.txt").read_bytes().decode())) == num_tokens
+
+
+def replace(pattern: str, content: str) -> dict[str, object]:
+    return {"type": "Replace", "pattern": {"String": pattern}, "content": content}
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("normalizer", {"type": "Sequence", "normalizers": [replace("a", "aa")] * 40}),
+        ("normalizer", {"type": "Sequence", "normalizers": [{"type": "ByteLevel"}] * 40}),
+        ("decoder", {"type": "Sequence", "decoders": [replace("a", "aa")] * 40}),
+    ],
+)
+def test_a_tokenizer_that_inflates_a_text_is_refused(tmp_path: Path, part: str, value: object) -> None:
+    content = json.loads((BUILTIN / "tokenizer.json").read_text(encoding="utf-8"))
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps({**content, part: value}))
+    with pytest.raises(InputError, match="times longer"):
+        read_tokenizer(path)
+
+
+def test_the_usual_normalizers_are_not(tmp_path: Path) -> None:
+    content = json.loads((BUILTIN / "tokenizer.json").read_text(encoding="utf-8"))
+    llama = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replace(" ", "▁")]}
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps({**content, "normalizer": llama}))
+    assert read_tokenizer(path).end_of_text_id == 0
+
+
+def test_the_same_text_has_the_same_ids(tmp_path: Path) -> None:
+    content = json.loads((BUILTIN / "tokenizer.json").read_text(encoding="utf-8"))
+    content["model"]["dropout"] = 0.5
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(content))
+    text = "It is a truth universally acknowledged, that a single man"
+    assert read_tokenizer(path).encode(text) == BUILTIN_TOKENIZER.encode(text)
+
+
+def test_a_text_that_the_library_cannot_encode_is_an_input_error() -> None:
+    broken = tokenizers.Tokenizer(models.WordLevel({END_OF_TEXT: 0}, unk_token="<unk>"))
+    with pytest.raises(InputError, match="cannot encode this text"):
+        wrap_tokenizer(broken, None, "here").encode("whale")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice would stand in the middle of the display
     try:
         code = _carry_out(arguments)
         sys.stdout.flush()

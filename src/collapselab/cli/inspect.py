@@ -20,6 +20,8 @@ def evaluate(
     protocol: str = "disjoint[context]",
     precision: Literal["float32", "bfloat16"] = "float32",
     device: Literal["cpu", "cuda"] = "cpu",
+    context: int | None = None,
+    begin_token: str | None = None,
     data_dir: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -32,6 +34,8 @@ def evaluate(
         precision: bfloat16 is faster, and within thousandths of a nat; models that only the plain engine serves are
             always evaluated in float32 (docs/performance.md)
         device: where the model runs
+        context: positions of a model whose configuration does not name them (Bloom, Mamba)
+        begin_token: before each window with +eot; default: the model's own, else its end-of-text token
         data_dir: where texts lie or are downloaded to (also COLLAPSELAB_DATA)
         json: print JSON
     """
@@ -54,7 +58,7 @@ def evaluate(
     from collapselab.setup import fitting_protocol
 
     with doing(f"reading the model {model}"):
-        loaded = load_model(model, device=device)
+        loaded = load_model(model, device=device, context=context, begin_token=begin_token)
     resolved = fitting_protocol(protocol, loaded)
     _, scorer = make_engines(loaded.model, "auto", write="float32", score=precision)
     used = "float32" if scorer.name == "plain" else precision  # the plain engine knows no other
@@ -64,7 +68,7 @@ def evaluate(
         loss = measure(
             scorer,
             plan(resolved, encoded, rng(0, "evaluation", 0)),
-            loaded.tokenizer.end_of_text_id,
+            loaded.tokenizer.start_id,
         )
         derived = {n: getattr(loss, n) for n in ("perplexity", "bits_per_byte", "word_perplexity")}
         rows[name] = asdict(loss) | derived | {"text_sha256": text.sha256, "text_tokens": len(encoded.ids)}

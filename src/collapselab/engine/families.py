@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from transformers import GPT2LMHeadModel, LlamaForCausalLM, PreTrainedModel
 
+MAX_POSITIONS = 2**20  # of rotary tables: some 500 MB with heads of 64
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -129,6 +131,8 @@ def _llama(model: Any) -> Decoder | None:
     config, body = model.config, model.model
     # Other kinds of rotary scaling depend on the length of the text.
     if config.hidden_act != "silu" or config.rope_parameters["rope_type"] not in ("default", "linear", "llama3"):
+        return None
+    if config.max_position_embeddings > MAX_POSITIONS:
         return None
     layers = tuple(
         Layer(

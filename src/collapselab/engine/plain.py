@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -29,20 +30,34 @@ class PlainEngine:
     def __init__(self, model: PreTrainedModel) -> None:
         self._model: Any = model
         self._cache: Any = None
+        # Mamba and RWKV keep a state of their own kind; they read the whole text again for each token.
+        self._has_cache = "past_key_values" in inspect.signature(self._model.forward).parameters
+        self._num_read = 0
+        self._so_far: list[list[int]] = []
 
     def weights_changed(self) -> None:
         """Nothing is kept: each forward pass reads the module's weights."""
 
     def begin(self, num_sequences: int, length: int) -> None:
         self._cache = DynamicCache(config=self._model.config)
+        self._num_read, self._so_far = 0, [[] for _ in range(num_sequences)]
 
     @torch.no_grad()
     def read(self, tokens: Sequence[Sequence[int]], starts: Sequence[int], *, last_only: bool = False) -> Tensor:
-        assert set(starts) == {self._cache.get_seq_length()}, starts
+        assert set(starts) == {self._num_read}, (starts, self._num_read)
+        self._num_read += len(tokens[0])
+        if not self._has_cache:
+            return self._read_again(tokens, last_only)
         tokens_BT = torch.tensor([list(t) for t in tokens], device=self._model.device)
         kept = {"logits_to_keep": 1} if last_only else {}
         logits_BTV = self._model(input_ids=tokens_BT, past_key_values=self._cache, use_cache=True, **kept).logits
         return (logits_BTV[:, -1:] if last_only else logits_BTV).flatten(0, 1).float()
+
+    def _read_again(self, tokens: Sequence[Sequence[int]], last_only: bool) -> Tensor:
+        self._so_far = [[*ids, *new] for ids, new in zip(self._so_far, tokens, strict=True)]
+        tokens_BT = torch.tensor(self._so_far, device=self._model.device)
+        logits_BTV = self._model(input_ids=tokens_BT, use_cache=False).logits
+        return logits_BTV[:, -1 if last_only else -len(tokens[0]) :].flatten(0, 1).float()
 
     def reread(self, tokens: Sequence[Sequence[int]]) -> Tensor:
         self.begin(len(tokens), len(tokens[0]))
