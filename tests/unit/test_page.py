@@ -452,7 +452,7 @@ def test_tables_are_in_the_page_as_text(tmp_path: Path, monkeypatch: pytest.Monk
 def test_nothing_a_model_wrote_becomes_markup(tmp_path: Path) -> None:
     settings = {"data": ("austen", "</script><script>window.pwned = 4</script>.txt"), "generate.prompt": "\u202e<b>"}
     plain, hostile = tmp_path / "plain", tmp_path / "hostile"
-    write_run(plain / "a", num_steps=len(HOSTILE))
+    write_run(plain / "a", num_steps=len(HOSTILE), environment={"cpu": "a", "command": ["b"]})
     path = write_run(
         hostile / '"><img src=x onerror=pwned>',
         num_steps=len(HOSTILE),

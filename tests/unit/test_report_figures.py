@@ -59,7 +59,10 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     change_steps(diverged, {20: {"train_nll_nats": "NaN", "val_nll_nats[austen]": "Infinity"}})
     thinned = write_run(folder / "thinned", make_config(seed=10, eval__every=4), 12)
     lines = (thinned / "steps.jsonl").read_text().splitlines(keepends=True)
-    (thinned / "steps.jsonl").write_text("".join([*lines[::3], lines[-1]]))
+    kept = [*lines[:-1:3], lines[-1]]
+    (thinned / "steps.jsonl").write_text("".join(kept))
+    summary = json.loads((thinned / "summary.json").read_text())
+    (thinned / "summary.json").write_text(json.dumps(summary | {"num_steps": len(kept)}))
     crashed = write_run(folder / "crashed", make_config(seed=11), 12, finished=False)
     for name in ("steps.jsonl", "samples.jsonl"):
         (crashed / name).unlink()

@@ -14,8 +14,15 @@ from rich.text import Text
 from tyro.conf import arg
 
 from collapselab.cli.overview import duration
-from collapselab.cli.reporting import load, write_report
-from collapselab.cli.sweeping import carry_out_shown, check_numbers, print_plan, raise_what_is_left, shares
+from collapselab.cli.reporting import load, raise_if_left_out, write_report
+from collapselab.cli.sweeping import (
+    carry_out_shown,
+    check_numbers,
+    print_plan,
+    raise_if_damaged,
+    raise_what_is_left,
+    shares,
+)
 from collapselab.cli.text import stdout_console
 from collapselab.errors import InputError
 from collapselab.rundir import RunDir
@@ -61,6 +68,7 @@ def reproduce(
     if dry_run:
         expected = [*tasks, *_expected(asked, tasks, out)]
         print_plan(expected, shares(expected, workers), out / "runs", json=False)
+        raise_if_damaged(expected)
         return
 
     def carry_out(tasks: Sequence[Task]) -> None:
@@ -133,6 +141,7 @@ def _write(tasks: Sequence[Task], out: Path, title: str) -> None:
     _print_verdicts(runs)
     write_report(runs, out / "report.html", out / "figures", title)
     _note(f"verdicts, figures, tables and page: {duration(time.monotonic() - started)}")
+    raise_if_left_out(runs)
 
 
 def _print_verdicts(runs: Runs) -> None:

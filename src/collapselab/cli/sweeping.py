@@ -21,7 +21,7 @@ from collapselab.sweep.grid import expand, rebase
 from collapselab.sweep.presets import load
 from collapselab.sweep.resources import Share, memory_gib, num_cores, share
 from collapselab.sweep.schedule import Task, carry_out, place
-from collapselab.sweep.watch import glance
+from collapselab.sweep.watch import Glance, glance
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def sweep_command(options: Options, changes: dict[str, str]) -> None:
     shared = shares(tasks, options.workers)
     if options.dry_run:
         print_plan(tasks, shared, tasks[0].path.parent, json=options.json)
+        raise_if_damaged(tasks)
         return
     asked_for = {"sweep": options.sweep, "settings": changes}
     stopped = carry_out_shown(tasks, shared, options.retries, options.data_dir, asked_for)
@@ -68,7 +69,7 @@ def check_numbers(workers: int | None, retries: int) -> None:
 
 def shares(tasks: Sequence[Task], num_workers: int | None) -> Share:
     """The workers for the tasks that are not done."""
-    configs = [task.run.config for task in tasks if task.state != "done"] or [tasks[0].run.config]
+    configs = [task.run.config for task in tasks if task.state not in ("done", "damaged")] or [tasks[0].run.config]
     return share(configs, num_workers, num_cores=num_cores(), memory_gib=memory_gib())
 
 
@@ -93,7 +94,11 @@ def carry_out_shown(
 
 def _counts(tasks: Sequence[Task]) -> str:
     finished = sum(task.state == "done" for task in tasks)
-    return f"{len(tasks)} runs" + (f", {finished} finished before" if finished else "")
+    damaged = sum(task.state == "damaged" for task in tasks)
+    counts = [f"{len(tasks)} runs"]
+    counts += [f"{finished} finished before"] if finished else []
+    counts += [f"{damaged} damaged, left alone"] if damaged else []
+    return ", ".join(counts)
 
 
 def _shared(shared: Share) -> str:
@@ -104,22 +109,35 @@ def _shared(shared: Share) -> str:
 def print_plan(tasks: Sequence[Task], shared: Share, folder: Path, *, json: bool) -> None:
     """Prints the runs that would be carried out below a folder, and the time they may take."""
     seen = [glance(task.path) for task in tasks]
-    needed = estimate([(task.run.config, look) for task, look in zip(tasks, seen, strict=True)], shared)
+    is_due = [task.state != "damaged" for task in tasks]
+    needed = estimate(
+        [(task.run.config, look) for task, look, due in zip(tasks, seen, is_due, strict=True) if due], shared
+    )
+    due_s = iter(needed.runs_s)
+    runs_s = [next(due_s) if due else None for due in is_due]
     if json:
-        rows = [_row(task) | {"at_most_s": run_s} for task, run_s in zip(tasks, needed.runs_s, strict=True)]
+        rows = [_row(task) | {"at_most_s": run_s} for task, run_s in zip(tasks, runs_s, strict=True)]
         total = {"at_most_s": needed.most_s, "likely_s": needed.likely_s, "basis": needed.basis}
         print(dumps({**asdict(shared), **total, "runs": rows}, indent=1))  # noqa: T201
         return
     some = "some " if needed.is_guess else ""
     table = _table("run", "state", "at most")
-    for task, look, run_s in zip(tasks, seen, needed.runs_s, strict=True):
-        state = told(task, look) if task.state == "done" else "new" if look.step is None else f"begun, step {look.step}"
-        shown = "unknown" if run_s is None else "–" if task.state == "done" else some + duration(run_s)
+    for task, look, run_s in zip(tasks, seen, runs_s, strict=True):
+        state = _planned_state(task, look)
+        shown = "unknown" if run_s is None else some + duration(run_s)
+        shown = "–" if task.state in ("done", "damaged") else shown
         is_named = task.path == folder / task.run.name
         name = task.run.name if is_named else f"{task.run.name}, in {task.path.name}"
-        table.add_row(Text(name), state, shown)
+        table.add_row(Text(name), Text(state), shown)
     lines = [f"{_counts(tasks)}, in {folder}; {_shared(shared)}", *_times(needed, some)]
     stdout_console().print(table, "", *(Text(line) for line in lines), sep="\n", soft_wrap=True)
+
+
+def _planned_state(task: Task, look: Glance) -> str:
+    if task.state in ("done", "damaged"):
+        return told(task, look)
+    begun = "new" if look.step is None else f"begun, step {look.step}"
+    return begun if task.message is None else f"{begun}, damaged ({one_line(task.message)})"
 
 
 def _times(needed: Estimate, some: str) -> list[str]:
@@ -143,7 +161,7 @@ def _print_results(tasks: Sequence[Task], options: Options) -> None:
             table.add_row(Text(task.run.name), Text(told(task, seen)))
             continue
         summary, loss = seen.summary, seen.summary["losses"][0]
-        steps = [summary[name] for name in ("onset_step", "total_collapse_step", "last_step")]
+        steps = [summary.get(name) for name in ("onset_step", "total_collapse_step", "last_step")]
         losses = [loss["first"], loss["last"]]
         cells = [summary["outcome"], *map(_step, steps), *map(_loss, losses), one_line(loss["text"])]
         table.add_row(Text(task.run.name), *map(Text, cells))
@@ -174,14 +192,28 @@ def raise_what_is_left(tasks: Sequence[Task], *, stopped: bool) -> None:
     if stopped:
         raise Interrupted(f"stopped with {undone} of {len(tasks)} runs not finished", again)
     if failed:
-        told_first = [f"{task.run.name}: {one_line(task.message or 'unknown')}" for task in failed[:3]]
-        more = [f"and {len(failed) - 3} more"] if len(failed) > 3 else []
-        message = f"{len(failed)} of {len(tasks)} runs failed: " + "; ".join([*told_first, *more])
+        message = f"{len(failed)} of {len(tasks)} runs failed: {_first_messages(failed)}"
         raise RunFailed(message, f"see {failed[0].log}; then {again}")
+    raise_if_damaged(tasks)
     if undone:
         raise Interrupted(
             f"{undone} of {len(tasks)} runs were stopped, or reached their wall time (stop.max_seconds)", again
         )
+
+
+def raise_if_damaged(tasks: Sequence[Task]) -> None:
+    """Ends the command with an error if runs were left alone because their files are damaged."""
+    damaged = [task for task in tasks if task.state == "damaged"]
+    if damaged:
+        raise RunFailed(
+            f"{len(damaged)} of {len(tasks)} runs left alone: {_first_messages(damaged)}",
+            "bring their files back, or remove their folders and repeat the command to make them again",
+        )
+
+
+def _first_messages(tasks: Sequence[Task]) -> str:
+    told_first = [f"{task.run.name}: {one_line(task.message or 'unknown')}" for task in tasks[:3]]
+    return "; ".join([*told_first, *([f"and {len(tasks) - 3} more"] if len(tasks) > 3 else [])])
 
 
 def _table(*columns: str) -> Table:

@@ -60,6 +60,7 @@ def write_page(runs: Runs, out: Path, *, title: str = "Collapse of self-trained 
         summary=page_parts.summary(runs),
         thinned=_thinned(explored),
         overview=page_parts.overview(runs),
+        damages=page_parts.damages(runs),
         hypotheses=page_parts.hypotheses(runs),
         figures=figures,
         tables=list(_tables(runs)),
