@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from collapselab.errors import InputError, RunFailed
+from collapselab.files import replace_file
 from collapselab.records import SCHEMA_VERSION, Record, Sample, dumps, loads
 
 Status = Literal["running", "collapsed", "diverged", "budget", "interrupted", "failed"]
@@ -222,7 +223,5 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Replaces a JSON file in one step: readers see the old one or the new one."""
-    temporary = path.with_suffix(".tmp")
     with disk_errors(path.parent):
-        temporary.write_text(dumps(value, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        replace_file(path, dumps(value, indent=1) + "\n")

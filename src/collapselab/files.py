@@ -1,0 +1,98 @@
+"""Files that survive a fault: only regular ones are opened, and what is replaced is on the disk before it is named."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import time
+from pathlib import Path
+
+
+def open_regular(path: Path, flags: int) -> int:
+    """A descriptor of a file that is, or becomes, a regular one.
+
+    Raises:
+        OSError: it cannot be opened, or is something else: a FIFO would be waited for without end.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+
+
+def read_regular(path: Path) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        OSError: as `open_regular`.
+    """
+    with open(open_regular(path, os.O_RDONLY), "rb") as handle:
+        return handle.read()
+
+
+def write_all(handle: int, data: bytes) -> None:
+    """Writes all of it; on a full disk a first write may take a part, and the second one says why."""
+    while data:
+        data = data[os.write(handle, data) :]
+
+
+def replace_file(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Replaces a file in one step: readers, and whoever comes after a crash, see the old one or the new one.
+
+    `durable` waits until content and name are on the disk, which takes milliseconds. Text is written as UTF-8; what
+    a file name that is not UTF-8 brought into it, as an escape that JSON reads back.
+
+    Raises:
+        OSError: the disk is full, say; the old file stays.
+    """
+    data = content if isinstance(content, bytes) else content.encode(errors="backslashreplace")
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        handle = open_regular(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            write_all(handle, data)
+            if durable:
+                os.fsync(handle)
+        finally:
+            os.close(handle)
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    if durable:
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_folder(path: Path) -> list[Path]:
+    """Makes a folder and those above it that are missing, on the disk when this returns; those it made, last first."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in made:
+        sync(folder.parent)
+    return made
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder (or a file), whole or not at all: the name goes first, and what a crash leaves is `tmp-…`."""
+    renamed = path.rename(path.with_name(temporary_name()))
+    sync(path.parent)
+    if renamed.is_dir():
+        shutil.rmtree(renamed)
+    else:
+        renamed.unlink()
+
+
+def temporary_name() -> str:
+    """A new name for what is not complete, or about to be removed; leftovers of a crash begin with `tmp-` too."""
+    return f"tmp-{os.getpid()}-{time.monotonic_ns()}"
