@@ -17,9 +17,10 @@ ALWAYS_IN_LABEL = ("model", "lr", "seed")
 USUAL = (("train.source", "own"), ("collapse.source", "stream"))  # go without saying, also beside others
 # How a run is carried out, looked at or ended, and what goes with `train.source` and `collapse.source`.
 NO_LABEL = (*CARRIED_OUT, *LOOKING, "train.real_text", "train.other_model", "collapse.probe_")
-# Control, direction and zero-width characters, and lone surrogates: they would reorder, hide or break the text around.
+# Control, direction and zero-width characters, lone surrogates, and what is no character: they would reorder, hide or
+# break the text around, and an SVG cannot hold them.
 _INVISIBLE = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff"
     r"\U000e0000-\U000e007f]"
 )
 

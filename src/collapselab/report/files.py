@@ -9,7 +9,7 @@ from collapselab.report.catalogue import FIGURES
 from collapselab.report.table_files import save_table
 from collapselab.report.tables import TABLES
 from collapselab.report.theme import save_figure
-from collapselab.rundir import disk_errors
+from collapselab.report.writing import writing
 
 FIGURE_FORMATS = ("svg", "png", "pdf")
 
@@ -20,10 +20,10 @@ def write_files(runs: Runs, folder: Path) -> list[Path]:
     Figures and tables that these runs have nothing for are left out.
 
     Raises:
-        RunFailed: a file cannot be written.
+        RunFailed: a file cannot be written; those before it are complete, and a former one of its name is kept.
     """
     paths: list[Path] = []
-    with disk_errors(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for figure in FIGURES.values():
             chart = figure.draw(runs)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from collapselab.report.curves import columns
+from collapselab.report.describe import visible
 from collapselab.report.theme import Styles, layered, legend, log_ticks, panel_title, panel_width, styles, themed
 from collapselab.statistics import bootstrap_interval
 from collapselab.survival import Frame, kaplan_meier, median_onset
@@ -146,7 +147,7 @@ def _survival_panel(panel: OnsetPanel, x: alt.X, size: Mapping[str, int], *, is_
     y = alt.Y("survival:Q", axis=axis, scale=alt.Scale(domain=[0, 1]))
     color = alt.Color("curve:N", scale=panel.look.color, legend=key)
     dash = alt.StrokeDash("curve:N", scale=panel.look.dash, legend=key)
-    here = f"datum.panel === {json.dumps(panel.title)}"
+    here = f"datum.panel === {json.dumps(visible(panel.title))}"
     kinds = (("curve", CURVE_FIELDS), ("censored", CURVE_FIELDS[:2]))
     curve, censored = (
         alt.Chart()

@@ -11,7 +11,9 @@ from typing import Any, TypeVar, cast
 import altair as alt
 import vl_convert
 
+from collapselab.report.describe import visible
 from collapselab.report.interaction import interactive, without_invisible
+from collapselab.report.writing import write_file
 
 WIDTH = 560
 PNG_SCALE = 2.0
@@ -153,7 +155,7 @@ def save_figure(
     }
     paths = tuple(folder / f"{stem}.{ending}" for ending in formats)
     for path, ending in zip(paths, formats, strict=True):
-        path.write_bytes(writers[ending]())
+        write_file(path, writers[ending]())
     return paths
 
 
@@ -162,4 +164,15 @@ def _vega_lite(chart: alt.TopLevelMixin) -> dict[str, Any]:
     # (15 s for a run of 5000 steps).
     with alt.data_transformers.enable("default", max_rows=None):
         # Its parts were validated when they were made, and a test validates every figure as a whole.
-        return chart.to_dict(validate=False)
+        return _drawable(chart.to_dict(validate=False))
+
+
+def _drawable(node: Any) -> Any:
+    """A specification whose texts have no characters that no SVG can hold: on those the drawing library aborts."""
+    if isinstance(node, str):
+        return visible(node)
+    if isinstance(node, list):
+        return [_drawable(part) for part in cast(list[Any], node)]
+    if isinstance(node, dict):
+        return {visible(name): _drawable(part) for name, part in cast(dict[str, Any], node).items()}
+    return node
