@@ -45,10 +45,12 @@ def pack(folder: Path, out: Path) -> int:
 
 def thinned(rundir: RunDir) -> dict[str, str]:
     """The files of one run by name, without the checkpoints, the log and most samples."""
-    paths = [rundir.config, rundir.env, rundir.status, rundir.summary]
+    paths = [rundir.config, rundir.env, rundir.status]
     files = {path.name: path.read_text(encoding="utf-8") for path in paths if path.exists()}
     steps, samples = list(read_lines(rundir.steps)), list(read_lines(rundir.samples))
     summary = read_json(rundir.summary) if rundir.summary.exists() else {}
+    if summary:  # without the checksums of the records, which are thinned here
+        files[rundir.summary.name] = dumps({k: v for k, v in summary.items() if k != "records"}, indent=1) + "\n"
     events = {summary.get(name) for name in EVENTS} | {max((line["step"] for line in samples), default=0)}
     kept = [line for line in samples if line["step"] % SAMPLES_EVERY == 0 or line["step"] in events]
     files[rundir.steps.name] = "".join(dumps(rounded(line)) + "\n" for line in steps)

@@ -35,17 +35,8 @@ def reference() -> str:
     for name, field in settings():
         section, _, _ = name.rpartition(".")
         sections.setdefault(section, []).append(_row(name, field))
-    exceptions = ", ".join(f"`{name}`" for name in not_identity())
+    exceptions = ", ".join(f"`{name}`" for name in NOT_IDENTITY)
     return INTRODUCTION.format(exceptions=exceptions) + "".join(_section(name, rows) for name, rows in sections.items())
-
-
-def not_identity() -> list[str]:
-    """The dotted names of the settings that are not part of a run's identity."""
-    return [
-        dotted
-        for name, inner in NOT_IDENTITY.items()
-        for dotted in ([name] if inner is True else [f"{name}.{key}" for key in sorted(inner)])
-    ]
 
 
 def _section(name: str, rows: list[str]) -> str:

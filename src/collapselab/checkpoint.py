@@ -10,9 +10,10 @@ import hashlib
 import os
 import shutil
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from safetensors import SafetensorError
@@ -20,9 +21,11 @@ from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnkn
 from torch import Tensor
 
 from collapselab.errors import InputError
+from collapselab.files import open_regular, remove_folder, sync, temporary_name
 from collapselab.models import LoadedModel
-from collapselab.records import SCHEMA_VERSION
-from collapselab.rundir import disk_errors, read_json, write_json
+from collapselab.record_writer import check_extents
+from collapselab.records import SCHEMA_VERSION, Record
+from collapselab.rundir import NewerSchema, RunDir, disk_errors, read_json, write_json
 
 NUM_KEPT = 2
 
@@ -44,35 +47,45 @@ def contents(loaded: LoadedModel, optimizer: torch.optim.Optimizer) -> Contents:
     return Contents(loaded, _weights(loaded), _optimizer_tensors(loaded, optimizer))
 
 
-def save_checkpoint(folder: Path, contents: Contents, step: int, run_id: str) -> None:
-    """Writes the state before step `step`, to a temporary name first.
+def save_checkpoint(folder: Path, contents: Contents, step: int, run_id: str, extents: Mapping[str, object]) -> None:
+    """Writes the state before step `step`, to a temporary name first; `extents` are those of the records then.
 
     Raises:
         RunFailed: the disk is full; earlier checkpoints stay.
     """
-    temporary, final = folder / f"tmp-{os.getpid()}", folder / f"{step:08d}"
+    final = folder / f"{step:08d}"
     if final.exists():
         return
-    with disk_errors(folder):
+    temporary = folder / temporary_name()
+    with disk_errors(folder.parent):
+        if not folder.exists():
+            folder.mkdir()  # never its parents: a run directory that was renamed is not made anew
+            sync(folder.parent)
         for leftover in folder.glob("tmp-*"):
-            shutil.rmtree(leftover)
-        temporary.mkdir(parents=True)
-        try:
-            save_file(contents.weights, temporary / "model.safetensors", metadata={"format": "pt"})
-            save_file(contents.moments, temporary / "optimizer.safetensors")
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
+            shutil.rmtree(leftover, ignore_errors=True)
+        temporary.mkdir()
         contents.loaded.model.config.save_pretrained(temporary)
         (temporary / "tokenizer.json").write_text(contents.loaded.tokenizer.backend.to_str(), encoding="utf-8")
-        digests = {name: _sha256(temporary / name) for name in ("model.safetensors", "optimizer.safetensors")}
-        state = {"schema": SCHEMA_VERSION, "step": step, "run_id": run_id, "sha256": digests}
-        write_json(temporary / "state.json", state)
-        for file in temporary.iterdir():
-            _fsync(file)
+        _save_tensors(contents.weights, temporary / "model.safetensors", {"format": "pt"})
+        _save_tensors(contents.moments, temporary / "optimizer.safetensors")
+        files = sorted(temporary.iterdir())
+        for file in files:
+            sync(file)
+        identity = {"schema": SCHEMA_VERSION, "step": step, "run_id": run_id, "records": extents}
+        write_json(temporary / "state.json", {**identity, "sha256": {file.name: _sha256(file) for file in files}})
         temporary.rename(final)
-        _fsync(folder)
+        sync(folder)
         for old in _complete(folder)[:-NUM_KEPT]:
-            shutil.rmtree(old)
+            remove_folder(old)
+
+
+def _save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    # safetensors leaves them to their owner alone; what lies beside them has the mode the user wants (umask).
+    path.chmod((path.parent / "tokenizer.json").stat().st_mode)
 
 
 class BackgroundWriter:
@@ -106,12 +119,12 @@ class BackgroundWriter:
         elif self._thread is not None:
             self._thread.join()
 
-    def save(self, step: int) -> None:
-        """Begins to write the state before step `step`."""
+    def save(self, step: int, extents: Mapping[str, object]) -> None:
+        """Begins to write the state before step `step`, which follows the records of these extents."""
         self.wait()
         self._weights_in_use.acquire()
         now = contents(self._loaded, self._optimizer)
-        self._thread = threading.Thread(target=self._write, args=(now, step), name="checkpoint")
+        self._thread = threading.Thread(target=self._write, args=(now, step, extents), name="checkpoint")
         self._thread.start()
 
     def wait(self) -> None:
@@ -126,57 +139,90 @@ class BackgroundWriter:
         if self._error is not None:
             raise self._error
 
-    def _write(self, contents: Contents, step: int) -> None:
+    def _write(self, contents: Contents, step: int, extents: Mapping[str, object]) -> None:
         try:
-            save_checkpoint(self._folder, contents, step, self._run_id)
+            save_checkpoint(self._folder, contents, step, self._run_id, extents)
         except BaseException as error:  # told in the run's own thread
             self._error = error
         finally:
             self._weights_in_use.release()
 
 
-def load_checkpoint(
-    folder: Path, loaded: LoadedModel, optimizer: torch.optim.Optimizer, run_id: str, num_records: int
-) -> int:
-    """Restores the newest usable checkpoint in place and returns its step; 0 if there is none.
+@dataclass(frozen=True)
+class Restored:
+    """Where a run goes on: the records up to there, and what was found damaged on the way."""
 
-    Usable is an intact one that does not go beyond the records; newer ones are removed, so that they are written again.
+    records: list[Record]
+    damage: list[str]
+
+
+def load_checkpoint(rundir: RunDir, loaded: LoadedModel, optimizer: torch.optim.Optimizer, run_id: str) -> Restored:
+    """Restores the newest usable checkpoint in place; without one, the run begins at step 0.
+
+    Usable is one that is intact, of this run, and whose records are as they were when it was written. Newer ones are
+    removed, so that they are written again.
 
     Raises:
-        InputError: the checkpoints belong to another configuration, or all of them are damaged.
+        InputError: every checkpoint is damaged or of another run, or a later version wrote one.
     """
-    for path in _complete(folder):
-        if int(path.name) > num_records:
-            shutil.rmtree(path)
-    candidates = _complete(folder)
+    candidates, damage, records = _complete(rundir.checkpoints), list[str](), list[Record]()
+    num_unusable = 0
     for candidate in reversed(candidates):
         try:
-            state = read_json(candidate / "state.json")
-            intact = all(_sha256(candidate / name) == digest for name, digest in state["sha256"].items())
-        except (InputError, OSError, KeyError, AttributeError):
+            state = _checked_state(candidate, run_id)
+        except NewerSchema:
+            raise
+        except (InputError, OSError) as error:
+            damage.append(f"checkpoint {candidate.name}: {getattr(error, 'message', error)}")
+            num_unusable += 1
             continue
-        if not intact:
+        try:
+            records = _records_before(rundir, state)
+        except InputError as error:
+            damage.append(error.message)
             continue
-        if state["run_id"] != run_id:
-            raise InputError(
-                f"checkpoint {candidate} belongs to run {state['run_id']}, this is run {run_id}",
-                "it was copied from another run: remove it, or choose another directory with --out",
-            )
         _restore(candidate, loaded, optimizer)
-        for newer in _complete(folder):
-            if newer > candidate:
-                shutil.rmtree(newer)
-        return int(state["step"])
-    if candidates:
+        break
+    if candidates and num_unusable == len(candidates):
         raise InputError(
-            f"all checkpoints in {folder} are damaged: " + ", ".join(c.name for c in candidates),
-            "the records are intact; remove the folder `checkpoint` to run again from step 0 with --resume",
+            f"all checkpoints in {rundir.checkpoints} are damaged: " + "; ".join(damage),
+            "remove the folder `checkpoint` to run again from step 0 with --resume",
         )
-    return 0
+    with disk_errors(rundir.path):
+        for candidate in candidates:
+            if int(candidate.name) > len(records):
+                remove_folder(candidate)
+    return Restored(records, list(dict.fromkeys(damage)))
+
+
+def _checked_state(folder: Path, run_id: str) -> dict[str, Any]:
+    """The state.json of an intact checkpoint of this run."""
+    state = read_json(folder / "state.json")
+    if state.get("run_id") != run_id:
+        raise InputError(f"it belongs to run {state.get('run_id')!r}, this is run {run_id}")
+    if state.get("step") != int(folder.name):
+        raise InputError(f"its state.json is that of step {state.get('step')!r}")
+    digests = state.get("sha256")
+    if not isinstance(digests, dict) or not {"model.safetensors", "optimizer.safetensors"} <= digests.keys():
+        raise InputError("its state.json names no checksums")
+    for name, digest in cast(dict[str, object], digests).items():
+        if _sha256(folder / name) != digest:
+            raise InputError(f"its {name} has changed since it was written")
+    return state
+
+
+def _records_before(rundir: RunDir, state: Mapping[str, Any]) -> list[Record]:
+    """The records that a checkpoint follows, which must be as they were when it was written."""
+    extents = state.get("records")
+    if not isinstance(extents, dict):  # written by a version that did not note them
+        return rundir.read_records(state["step"])
+    noted = cast(dict[str, Any], extents)
+    check_extents(rundir, noted)
+    return rundir.read_records(state["step"], noted[rundir.samples.name]["lines"])
 
 
 def _complete(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.glob("*") if p.name.isdigit())
+    return sorted(p for p in folder.glob("*") if p.name.isascii() and p.name.isdigit())
 
 
 def _weights(loaded: LoadedModel) -> dict[str, Tensor]:
@@ -197,7 +243,11 @@ def _optimizer_tensors(loaded: LoadedModel, optimizer: torch.optim.Optimizer) ->
 def _restore(folder: Path, loaded: LoadedModel, optimizer: torch.optim.Optimizer) -> None:
     parameters = dict(loaded.model.named_parameters())
     weights = load_file(folder / "model.safetensors")
-    assert weights.keys() == parameters.keys(), "the configuration names another model"
+    if {name: p.shape for name, p in weights.items()} != {name: p.shape for name, p in parameters.items()}:
+        raise InputError(
+            f"checkpoint {folder} does not fit the model {loaded.name}",
+            "the model has changed since the run began: bring the former one back, or begin anew with --fresh",
+        )
     with torch.no_grad():
         for name, value in weights.items():
             parameters[name].copy_(value)
@@ -210,13 +260,5 @@ def _restore(folder: Path, loaded: LoadedModel, optimizer: torch.optim.Optimizer
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
+    with open(open_regular(path, os.O_RDONLY), "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

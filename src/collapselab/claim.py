@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
-from collapselab.config import RunConfig
+from collapselab.config import RunConfig, identity
 from collapselab.errors import InputError
+from collapselab.files import remove_folder, sync
 from collapselab.records import SCHEMA_VERSION, flatten
 from collapselab.rundir import RunDir, disk_errors, read_json, write_json
 
 
 def check_claim(rundir: RunDir, config: RunConfig, *, resume: bool, fresh: bool) -> None:
-    """Refuses a directory that this run may not use.
+    """Refuses a directory that this run may not use, and makes nothing in it.
 
     Raises:
         InputError: it holds another run, this run (without `resume` or `fresh`), or something else.
@@ -30,7 +31,22 @@ def check_claim(rundir: RunDir, config: RunConfig, *, resume: bool, fresh: bool)
                 "--resume goes on with it (or shows it, if it is finished); --fresh removes it and begins anew",
             )
         return
-    foreign = sorted(p.name for p in rundir.path.iterdir() if p.name != "lock" and p.suffix != ".tmp")
+    _check_foreign(rundir)
+
+
+def _check_foreign(rundir: RunDir) -> None:
+    try:
+        names = {path.name for path in rundir.path.iterdir()} if rundir.path.exists() else set[str]()
+    except OSError as error:
+        raise InputError(
+            f"{rundir.path} cannot be a run directory: {error.strerror}", "choose another directory with --out"
+        ) from None
+    if "steps.jsonl" in names:
+        raise InputError(
+            f"{rundir.config} is missing or damaged, though records of a run are there",
+            "bring it back from a copy, or from a run of the same command in another directory (--out)",
+        )
+    foreign = sorted(name for name in names if name != "lock" and not name.endswith(".tmp"))
     if foreign:
         raise InputError(
             f"{rundir.path} is not empty and holds no run: {', '.join(foreign[:3])}",
@@ -46,29 +62,40 @@ def claim(
     Raises:
         InputError: a text has changed since the run began.
     """
+    asked = {"schema": SCHEMA_VERSION, "asked_for": dict(asked_for)}
     if rundir.holds_a_run() and not fresh:
         _check_same_texts(rundir, text_sha256)
+        if not rundir.user.exists():  # killed between the two files
+            write_json(rundir.user, asked)
         return
     if rundir.holds_a_run():
         _remove_run(rundir)
-    identity = {"schema": SCHEMA_VERSION, "run_id": config.run_id, "config": config.model_dump(mode="json")}
+    settings = config.model_dump(mode="json")
     # config.json makes the directory a run, so it comes first: a run killed after it can be resumed.
-    write_json(rundir.config, {**identity, "text_sha256": dict(text_sha256)})
-    write_json(rundir.user, {"schema": SCHEMA_VERSION, "asked_for": dict(asked_for)})
+    content = {"schema": SCHEMA_VERSION, "run_id": config.run_id, "config": settings, "text_sha256": dict(text_sha256)}
+    write_json(rundir.config, content)
+    write_json(rundir.user, asked)
 
 
 def _check_same_run(rundir: RunDir, config: RunConfig) -> None:
     there = read_json(rundir.config)
+    settings = cast(dict[str, Any], there["config"] if isinstance(there["config"], dict) else {})
+    if identity(settings) != there["run_id"]:
+        raise InputError(
+            f"{rundir.config} is damaged: its settings are not those of its run id {there['run_id']!r}",
+            "bring it back from a copy, or from a run of the same command in another directory (--out)",
+        )
     if there["run_id"] != config.run_id:
         raise InputError(
-            f"{rundir.path} holds another configuration: {_difference(there['config'], config)}",
+            f"{rundir.path} holds another configuration: {_difference(settings, config)}",
             "choose another directory with --out, repeat that run's settings, or --fresh to remove it",
         )
 
 
 def _check_same_texts(rundir: RunDir, text_sha256: Mapping[str, str]) -> None:
-    there = read_json(rundir.config).get("text_sha256", {})
-    changed = [name for name, digest in text_sha256.items() if there.get(name, digest) != digest]
+    noted = read_json(rundir.config).get("text_sha256")
+    there = cast(dict[str, object], noted) if isinstance(noted, dict) else {}
+    changed = [name for name, digest in text_sha256.items() if there.get(name) != digest]
     if changed:
         raise InputError(
             f"the text {changed[0]!r} has changed since the run in {rundir.path} began",
@@ -87,11 +114,29 @@ def _difference(there: Mapping[str, Any], config: RunConfig) -> str:
 def _remove_run(rundir: RunDir) -> None:
     """Removes the files of a run, and nothing else that may lie beside them."""
     with disk_errors(rundir.path):
-        # Checkpoints without records, or records without a configuration, must not be left by a kill in between.
-        if rundir.checkpoints.exists():
-            shutil.rmtree(rundir.checkpoints)
-        pictures = [rundir.path / "loss.svg", rundir.path / "loss.png"]
-        for path in (rundir.steps, rundir.samples, rundir.summary, rundir.status, rundir.log, rundir.env, *pictures):
+        # A kill in between must not leave a result without records, records without a configuration, and so on.
+        for path in (rundir.status, rundir.summary):
             path.unlink(missing_ok=True)
-        rundir.user.unlink(missing_ok=True)
+        sync(rundir.path)
+        remove_checkpoints(rundir.checkpoints)
+        records = (rundir.steps, rundir.samples)
+        damaged = [damaged_copy(path) for path in records]
+        pictures = [rundir.path / "loss.svg", rundir.path / "loss.png"]
+        for path in (*records, *damaged, rundir.log, rundir.env, *pictures, rundir.user):
+            path.unlink(missing_ok=True)
+        sync(rundir.path)
         rundir.config.unlink()
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Removes the folder of the checkpoints; a crash in between leaves older ones whole, or none."""
+    if not folder.exists():
+        return
+    for path in sorted(folder.iterdir(), reverse=True):
+        remove_folder(path)
+    folder.rmdir()
+
+
+def damaged_copy(path: Path) -> Path:
+    """Where records that were found damaged are kept, once their run goes on from before the damage."""
+    return path.with_name(f"{path.name}.damaged")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -16,13 +17,7 @@ from collapselab.protocols import parse_protocol
 
 # Settings that change how a run is carried out, never one of its numbers: not part of its identity.
 # (Engine and threads may change the last bits of a sum, as another machine does.)
-NOT_IDENTITY: dict[str, Any] = {
-    "checkpoint_every_s": True,
-    "keep_checkpoints": True,
-    "engine": True,
-    "threads": True,
-    "stop": {"max_seconds"},
-}
+NOT_IDENTITY = ("checkpoint_every_s", "keep_checkpoints", "engine", "threads", "stop.max_seconds")
 
 
 class Settings(BaseModel):
@@ -230,11 +225,20 @@ class RunConfig(Settings):
             raise ValueError("generate.prompt and generate.prompt_tokens exclude each other")
         return self
 
-    def canonical_json(self) -> str:
-        """The settings that make the numbers, in one fixed form."""
-        return json.dumps(self.model_dump(mode="json", exclude=NOT_IDENTITY), sort_keys=True)
-
     @property
     def run_id(self) -> str:
-        """First 12 hexadecimal digits of the SHA-256 of `canonical_json`."""
-        return hashlib.sha256(self.canonical_json().encode()).hexdigest()[:12]
+        """The `identity` of these settings."""
+        return identity(self.model_dump(mode="json"))
+
+
+def identity(settings: Mapping[str, Any]) -> str:
+    """First 12 hexadecimal digits of the SHA-256 of the settings that make the numbers, in one fixed form."""
+    return hashlib.sha256(json.dumps(_numerical(settings), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _numerical(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    return {
+        name: _numerical(cast(Mapping[str, Any], value), f"{prefix}{name}.") if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if prefix + name not in NOT_IDENTITY
+    }

@@ -17,6 +17,7 @@ from collapselab.rundir import RunDir
 
 RUN_COLUMNS = ("run", "run_id", "model", "data", "seed", "lr", "status", "outcome", "onset_step", "total_collapse_step")
 STEP_COLUMNS = ("run", "step")
+_ABOUT_FILES = ("schema", "records.")  # of summary.json: checks of the files, nothing about the run
 SAMPLE_COLUMNS = ("run", "step", "index", "role", "text", "token_ids")
 ENVIRONMENT = "env."
 
@@ -116,7 +117,7 @@ def _run_row(name: str, files: RunFiles) -> dict[str, object]:
     row = {"run": name, "run_id": files.identity["run_id"], **config, "status": files.status}
     row["data"], row["lr"] = ",".join(config["data"]), row.pop("optim.lr")
     row |= {ENVIRONMENT + key: value for key, value in flatten(files.environment) if key != "schema"}
-    return row | {key: value for key, value in flatten(files.summary) if key not in row and key != "schema"}
+    return row | {k: v for k, v in flatten(files.summary) if k not in row and not k.startswith(_ABOUT_FILES)}
 
 
 def _frame(rows: list[dict[str, Any]], first_columns: tuple[str, ...]) -> pd.DataFrame:

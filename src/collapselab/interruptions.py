@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a run or a sweep ends where it can be resumed."""
+"""Ctrl-C, SIGTERM and SIGHUP: a run or a sweep ends where it can be resumed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+def _ending_signals() -> list[signal.Signals]:
+    """What asks a process to end; not SIGHUP (the terminal was closed) where it is ignored, as under nohup."""
+    is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGTERM] if is_ignored else [signal.SIGTERM, signal.SIGHUP]
+
+
 @contextmanager
 def sigterm_as_ctrl_c() -> Generator[None]:
-    """While nothing of a run has begun, SIGTERM stops it as Ctrl-C does."""
+    """While nothing of a run has begun, SIGTERM and SIGHUP stop it as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -19,16 +25,17 @@ def sigterm_as_ctrl_c() -> Generator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    former = signal.signal(signal.SIGTERM, stop)
+    former = {number: signal.signal(number, stop) for number in _ending_signals()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
 def interruptions() -> Generator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C raises `KeyboardInterrupt` at once."""
+    """An event that Ctrl-C, SIGTERM and SIGHUP set; a second Ctrl-C raises `KeyboardInterrupt` at once."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event  # signals reach the main thread only
@@ -39,7 +46,7 @@ def interruptions() -> Generator[threading.Event]:
             raise KeyboardInterrupt
         event.set()
 
-    former = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {number: signal.signal(number, note) for number in (signal.SIGINT, *_ending_signals())}
     try:
         yield event
     finally:

@@ -49,8 +49,15 @@ def dumps(value: object, *, indent: int | None = None) -> str:
 
 
 def loads(text: str) -> Any:
-    """The inverse of `dumps`."""
-    return _decode(json.loads(text))
+    """The inverse of `dumps`.
+
+    Raises:
+        ValueError: it is not JSON, or is nested deeper than anything that was written here.
+    """
+    try:
+        return _decode(json.loads(text))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-from collapselab.config import NOT_IDENTITY
+from collapselab.config import identity
 from collapselab.errors import InputError
 from collapselab.metrics import SAMPLE_METRICS
-from collapselab.records import SCHEMA_VERSION
+from collapselab.record_writer import check_extents
 from collapselab.rundir import RunDir, read_json, read_lines
 
 Line = dict[str, Any]
-Content = TypeVar("Content")
 
 MARKS_OF_A_RUN = ("steps.jsonl", "status.json")  # a saved model has a config.json too, but none of these
 SAME_LOSS = 1e-5  # relative; the records of results/ are packed with six digits
@@ -62,30 +58,30 @@ def read_run(rundir: RunDir) -> RunFiles:
     Raises:
         InputError: a file is damaged, or of another run than the others.
     """
-    identity = read_identity(rundir)
+    content = read_identity(rundir)
     notes: list[str] = []
     status, environment = read_status(rundir), Line()
     if status is None and os.path.lexists(rundir.status):
         notes.append(f"{rundir.status}: cannot be read, so the run's status is unknown")
     if os.path.lexists(rundir.env):
         try:
-            environment = _read_object(rundir.env)
+            environment = read_json(rundir.env)
         except InputError as error:
             notes.append(f"{error.message}; its versions and machine are unknown")
-    summary = read_summary(rundir, identity) or {}
+    summary = read_summary(rundir, content["run_id"]) or {}
     steps, samples = _read_steps(rundir), _read_samples(rundir)
     if summary:
         _check_end(rundir, steps, summary)
-    return RunFiles(identity, status, summary, environment, steps, samples, tuple(notes))
+    return RunFiles(content, status, summary, environment, steps, samples, tuple(notes))
 
 
 def check_run(rundir: RunDir) -> None:
-    """Reads what decides how a run goes on, and not its samples.
+    """Reads what decides whether a run is finished, and how it goes on.
 
     Raises:
         InputError: a file is damaged, or of another run than the others.
     """
-    summary = read_summary(rundir, read_identity(rundir))
+    summary = read_summary(rundir, read_identity(rundir)["run_id"])
     steps = _read_steps(rundir)
     if summary:
         _check_end(rundir, steps, summary)
@@ -102,13 +98,11 @@ def read_identity(rundir: RunDir) -> Line:
     Raises:
         InputError: it cannot be read, is no run's, or its settings are not those that its run id was made from.
     """
-    content = _read_object(rundir.config)
+    content = read_json(rundir.config)
     config: Any = content.get("config")
     if not (isinstance(content.get("run_id"), str) and isinstance(config, dict) and _has_basics(cast(Line, config))):
         raise _damaged(rundir.config, "holds no settings of a run")
-    if content.get("schema", SCHEMA_VERSION) != SCHEMA_VERSION:
-        raise _damaged(rundir.config, f"has schema {content['schema']!r}, this version reads {SCHEMA_VERSION}")
-    expected = _run_id(cast(Line, config))
+    expected = identity(cast(Line, config))
     if content["run_id"] != expected:
         raise _damaged(
             rundir.config, f"its settings are not those of run {content['run_id']}: they would be run {expected}"
@@ -118,14 +112,10 @@ def read_identity(rundir: RunDir) -> Line:
 
 def read_status(rundir: RunDir) -> str | None:
     """The status of a run; None: there is none, or it cannot be read."""
-    try:
-        status = _read_object(rundir.status).get("status")
-    except InputError:
-        return None
-    return status if isinstance(status, str) else None
+    return rundir.read_status().get("status")
 
 
-def read_summary(rundir: RunDir, identity: Mapping[str, Any]) -> Line | None:
+def read_summary(rundir: RunDir, run_id: str) -> Line | None:
     """What summary.json says; None while there is none.
 
     Raises:
@@ -133,11 +123,11 @@ def read_summary(rundir: RunDir, identity: Mapping[str, Any]) -> Line | None:
     """
     if not os.path.lexists(rundir.summary):
         return None
-    summary = _read_object(rundir.summary)
+    summary = read_json(rundir.summary)
     if not isinstance(summary.get("outcome"), str) or any(not _is_step(summary.get(name)) for name in _STEPS):
         raise _damaged(rundir.summary, "is no summary of a run")
-    if summary.get("run_id", identity["run_id"]) != identity["run_id"]:
-        raise _damaged(rundir.summary, f"belongs to run {summary['run_id']}, config.json to run {identity['run_id']}")
+    if summary.get("run_id", run_id) != run_id:
+        raise _damaged(rundir.summary, f"belongs to run {summary['run_id']}, config.json to run {run_id}")
     return summary
 
 
@@ -145,30 +135,11 @@ def _is_run(path: Path) -> bool:
     return RunDir(path).holds_a_run() or is_damaged_run(path)
 
 
-def _read_object(path: Path) -> Line:
-    content = _read_regular(read_json, path)
-    if not isinstance(cast(object, content), dict):
-        raise _damaged(path, "is no JSON object")
-    return content
-
-
-def _read_regular(read: Callable[[Path], Content], path: Path) -> Content:
-    """The content of a regular file; a FIFO in its place would never end, and deep nesting ends the interpreter."""
-    if os.path.lexists(path) and not path.is_file():
-        raise _damaged(path, "is no regular file")
-    try:
-        return read(path)
-    except RecursionError:
-        raise _damaged(path, "is nested too deeply") from None
-    except OSError as error:  # it has vanished, or the disk refuses
-        raise _damaged(path, f"cannot be read: {error.strerror}") from None
-
-
 def _read_steps(rundir: RunDir) -> list[Line]:
     before = -1
-    steps = _read_regular(read_lines, rundir.steps)
+    steps = read_lines(rundir.steps)
     for number, line in enumerate(steps, 1):
-        step: Any = line.get("step") if isinstance(cast(object, line), dict) else None
+        step: Any = line.get("step")
         if not isinstance(step, int) or isinstance(step, bool) or not _are_values(line):
             raise _damaged(rundir.steps, "is no record of a step", number)
         if step <= before:
@@ -178,15 +149,21 @@ def _read_steps(rundir: RunDir) -> list[Line]:
 
 
 def _read_samples(rundir: RunDir) -> list[Line]:
-    samples = _read_regular(read_lines, rundir.samples)
+    samples = read_lines(rundir.samples)
     for number, line in enumerate(samples, 1):
-        if not (isinstance(cast(object, line), dict) and _is_sample(line)):
+        if not _is_sample(line):
             raise _damaged(rundir.samples, "is no sample", number)
     return samples
 
 
 def _check_end(rundir: RunDir, steps: Sequence[Line], summary: Mapping[str, Any]) -> None:
-    """A finished run has as many steps as its summary says, with the losses that it says."""
+    """A finished run has the records that its summary was made from.
+
+    Where it notes no checksums of them (records that were packed, or of an older version): as many, and equal losses.
+    """
+    if isinstance(summary.get("records"), dict):
+        check_extents(rundir, summary["records"])
+        return
     recorded = summary.get("num_steps", len(steps))
     if not steps or len(steps) != recorded or steps[-1]["step"] != summary.get("last_step", steps[-1]["step"]):
         raise _damaged(rundir.steps, f"has {len(steps)} steps, summary.json says {recorded or 'some'}")
@@ -201,18 +178,6 @@ def _check_end(rundir: RunDir, steps: Sequence[Line], summary: Mapping[str, Any]
 def _damaged(path: Path, what: str, line: int | None = None) -> InputError:
     place = "" if line is None else f", line {line}"
     return InputError(f"{path}{place}: {what}", "the file was damaged, or copied while it was written")
-
-
-def _run_id(config: Line) -> str:
-    """The run id that these settings give (`RunConfig.run_id`), as they stand, with no default filled in."""
-    named = deepcopy(config)
-    for name, part in NOT_IDENTITY.items():
-        if part is True:
-            named.pop(name, None)
-        else:
-            for inner in part:
-                named.get(name, {}).pop(inner, None)
-    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _has_basics(config: Line) -> bool:

@@ -1,24 +1,35 @@
-"""The run directory: what lies where, who may write, and how a line gets to the disk (docs/run-directory.md)."""
+"""The run directory: what lies where, who may write, and how a record gets to the disk (docs/run-directory.md)."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
-import json
+import hashlib
 import os
 import socket
 import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from collapselab.errors import InputError, RunFailed
-from collapselab.files import replace_file
+from collapselab.files import make_folder, open_regular, read_regular, replace_file
+from collapselab.line_files import damaged_line, iterate_lines
 from collapselab.records import SCHEMA_VERSION, Record, Sample, dumps, loads
 
 Status = Literal["running", "collapsed", "diverged", "budget", "interrupted", "failed"]
 FINISHED: tuple[Status, ...] = ("collapsed", "diverged", "budget")
+
+
+class NewerSchema(InputError):
+    """A file of a later version of this package."""
+
+
+class Vanished(RunFailed):
+    """The run directory, or a file that is being written, has gone away."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ class RunDir:
     def holds_a_run(self) -> bool:
         """Whether a run's configuration lies here; a saved model has a config.json too, so the name says nothing."""
         try:
-            content: object = json.loads(self.config.read_text(encoding="utf-8"))
+            content: object = loads(read_regular(self.config).decode())
         except (OSError, ValueError):
             return False
         return isinstance(content, dict) and {"run_id", "config"} <= cast(dict[str, object], content).keys()
@@ -75,98 +86,118 @@ class RunDir:
     def lock(self) -> Generator[None]:
         """Holds the directory for this process; the lock ends with the process, however that ends.
 
+        A directory in which nothing was written is left as it was found.
+
         Raises:
             InputError: a live process holds it, or it cannot be made.
         """
+        path = self.path / "lock"
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = (self.path / "lock").open("a")
+            made = make_folder(self.path)
+            is_new = not path.exists()
+            handle = self._hold(path)
+        except BlockingIOError:
+            raise self.in_use() from None
         except OSError as error:
             raise InputError(
-                f"{self.path} cannot be a run directory: {error.strerror}", "choose another directory with --out"
+                f"{self.path} cannot be a run directory: {error.strerror} ({error.filename})",
+                "choose another directory with --out",
             ) from None
-        with handle:
+        try:
+            yield
+        finally:
+            if is_new and self.path.is_dir() and list(self.path.iterdir()) == [path]:
+                with suppress(OSError):
+                    path.unlink()
+                    for folder in made:
+                        folder.rmdir()
+            os.close(handle)
+
+    def _hold(self, path: Path) -> int:
+        """The locked file `lock`, while no other process writes records; somebody may have removed its `lock`."""
+        while True:
+            handle = open_regular(path, os.O_RDWR | os.O_CREAT)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self.steps.exists():
+                    steps = open_regular(self.steps, os.O_RDONLY)
+                    with open(steps, "rb"):
+                        fcntl.flock(steps, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
-                owner = read_json(self.status) if self.status.exists() else {}
-                who = f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'this machine')}"
-                raise InputError(
-                    f"{self.path} is in use by {who}", "wait for it to end, or choose another directory with --out"
-                ) from None
-            yield
+                os.close(handle)
+                raise
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+            os.close(handle)  # removed by the process that held it
 
-    def write_status(self, status: Status, step: int | None, error: str | None = None) -> None:
-        """Replaces status.json; the time in it is the run's heartbeat."""
-        write_json(
-            self.status,
-            {
-                "schema": SCHEMA_VERSION,
-                "status": status,
-                "step": step,
-                "heartbeat": time.time(),
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "error": error,
-            },
+    def in_use(self) -> InputError:
+        """The error of a directory that another process writes in."""
+        owner = self.read_status()
+        who = f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'this machine')}"
+        return InputError(
+            f"{self.path} is in use by {who}", "wait for it to end, or choose another directory with --out"
         )
 
-    def read_records(self) -> list[Record]:
-        """All records, in order; steps whose samples did not reach the disk are left out."""
-        samples: dict[int, list[Sample]] = {}
-        for line in read_lines(self.samples):
-            sample = Sample(tuple(line["token_ids"]), line["text"], line["role"])
-            samples.setdefault(line["step"], []).append(sample)
-        steps = read_lines(self.steps)
-        return [Record(v["step"], v, tuple(samples[v["step"]])) for v in steps if v["step"] in samples]
+    def write_status(self, status: Status, step: int | None, error: str | None = None) -> None:
+        """Replaces status.json; the time in it is the run's heartbeat. Nothing depends on it: it is not synced."""
+        content = {
+            "schema": SCHEMA_VERSION,
+            "status": status,
+            "step": step,
+            "heartbeat": time.time(),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "error": error,
+        }
+        with disk_errors(self.path):
+            replace_file(self.status, dumps(content, indent=1) + "\n", durable=False)
 
+    def read_status(self) -> dict[str, Any]:
+        """What status.json says; nothing where it is missing or damaged, since a heartbeat may be unknown."""
+        try:
+            content = read_json(self.status)
+        except InputError:
+            return {}
+        return content if isinstance(content.get("status"), str) else {}
 
-class RecordWriter:
-    """Appends records to steps.jsonl and samples.jsonl; a line is one write with its newline."""
-
-    def __init__(self, rundir: RunDir, keep: Sequence[Record] = ()) -> None:
-        """Begins anew after the records to keep: lines past them, and half lines, are cut off."""
-        self._rundir = rundir
-        with disk_errors(rundir.path):
-            _cut_back(rundir.steps, len(keep))
-            _cut_back(rundir.samples, sum(len(record.samples) for record in keep))
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            self._steps = os.open(rundir.steps, flags, 0o644)
-            self._samples = os.open(rundir.samples, flags, 0o644)
-
-    def append(self, record: Record) -> None:
-        """Writes one record, its samples first.
+    def read_records(self, num_records: int | None = None, num_samples: int | None = None) -> list[Record]:
+        """The records in order: all of them, or the first `num_records` with their `num_samples` samples.
 
         Raises:
-            RunFailed: the disk is full or refuses; the records so far stay readable.
+            InputError: a line is damaged, foreign, or not in its place.
         """
-        for index, sample in enumerate(record.samples):
-            line = {
-                "step": record.step,
-                "index": index,
-                "role": sample.role,
-                "token_ids": sample.token_ids,
-                "text": sample.text,
-            }
-            self._write(self._samples, line)
-        self._write(self._steps, dict(record.values))
+        records: list[Record] = []
+        samples = islice(iterate_lines(self.samples), num_samples)
+        line, number = next(samples, None), 1
+        for step, values in enumerate(islice(iterate_lines(self.steps), num_records)):
+            if values.get("step") != step:
+                raise damaged_line(self.steps, step + 1, f"step {values.get('step')!r} in the place of step {step}")
+            own: list[Sample] = []
+            while line is not None and line.get("step") == step:
+                own.append(_sample(line, len(own), self.samples, number))
+                line, number = next(samples, None), number + 1
+            if not own:
+                raise damaged_line(self.samples, number, f"no sample of step {step} in its place")
+            records.append(Record(step, values, tuple(own)))
+        if num_records is not None and len(records) < num_records:
+            raise damaged_line(self.steps, len(records) + 1, f"missing, with step {len(records)} and those after it")
+        return records
 
-    def _write(self, handle: int, line: Mapping[str, object]) -> None:
-        data = (dumps(line) + "\n").encode()
-        with disk_errors(self._rundir.path):
-            written = os.write(handle, data)
-            if written < len(data):  # the rest is written to learn the cause
-                os.write(handle, data[written:])
 
-    def sync(self) -> None:
-        """Waits until the records are on the disk."""
-        with disk_errors(self._rundir.path):
-            os.fsync(self._samples)
-            os.fsync(self._steps)
+def _sample(line: Mapping[str, Any], index: int, path: Path, number: int) -> Sample:
+    ids, text, role = line.get("token_ids"), line.get("text"), line.get("role")
+    is_list = isinstance(ids, list) and all(type(i) is int for i in cast(list[object], ids))
+    if not is_list or not isinstance(text, str) or role not in ("train", "probe") or line.get("index") != index:
+        raise damaged_line(path, number, "no sample as it was written")
+    return Sample(tuple(cast(list[int], ids)), text, role)
 
-    def close(self) -> None:
-        os.close(self._samples)
-        os.close(self._steps)
+
+def vanished(path: Path) -> Vanished:
+    """The error of a run whose directory, or a file in it, has gone away."""
+    return Vanished(
+        f"{path} is not there any more: it was removed, renamed or replaced while the run was going on",
+        "nothing was written in its place; bring it back and repeat the command with --resume, or begin anew",
+    )
 
 
 @contextmanager
@@ -175,19 +206,12 @@ def disk_errors(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno == errno.ENOENT and not path.exists():
+            raise vanished(path) from error
         raise RunFailed(
-            f"cannot write to {path}: {error.strerror or error}",
+            f"cannot write to {error.filename2 or error.filename or path}: {error.strerror or error}",
             "the records so far are kept; make room and repeat the command with --resume",
         ) from error
-
-
-def _cut_back(path: Path, num_lines: int) -> None:
-    if not path.exists():
-        return
-    with path.open("rb+") as handle:
-        for _ in range(num_lines):
-            handle.readline()
-        handle.truncate(handle.tell())
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -196,32 +220,43 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: a terminated line is no JSON object.
     """
-    if not path.exists():
-        return []
-    values: list[dict[str, Any]] = []
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
-        try:
-            values.append(loads(line.decode()))
-        except ValueError:
-            raise InputError(
-                f"{path}, line {number}: not JSON", "the file was damaged; cut it off before that line"
-            ) from None
-    return values
+    return list(iterate_lines(path))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object of a JSON file.
+    """The object of a JSON file, as `write_json` was given it.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, or is not as it was written; `NewerSchema`: a later version wrote it.
     """
     try:
-        return loads(path.read_text(encoding="utf-8"))
+        content: object = loads(read_regular(path).decode())
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}", "is this a run directory of collapselab?") from None
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"cannot read {path}: {reason}", "is this a run directory of collapselab?") from None
+    if not isinstance(content, dict):
+        raise InputError(f"cannot read {path}: no JSON object", "is this a run directory of collapselab?")
+    values = cast(dict[str, Any], content)
+    schema = values.get("schema", SCHEMA_VERSION)
+    if isinstance(schema, int) and schema > SCHEMA_VERSION:
+        raise NewerSchema(
+            f"{path} has schema {schema}, and this version of collapselab reads schemas up to {SCHEMA_VERSION}",
+            "a later version wrote it: use that one",
+        )
+    noted = values.pop("checksum", None)
+    if noted is not None and noted != _checksum(values):
+        raise InputError(
+            f"{path} is not as it was written: its checksum differs",
+            "it was damaged or edited: bring it back from a copy",
+        )
+    return values
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
-    """Replaces a JSON file in one step: readers see the old one or the new one."""
+    """Replaces a JSON file, with a checksum of its content: readers see the old one or the new one."""
     with disk_errors(path.parent):
-        replace_file(path, dumps(value, indent=1) + "\n")
+        replace_file(path, dumps({**value, "checksum": _checksum(value)}, indent=1) + "\n")
+
+
+def _checksum(value: Mapping[str, object]) -> str:
+    return hashlib.sha256(dumps(value).encode(errors="backslashreplace")).hexdigest()

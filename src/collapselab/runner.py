@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
 from collapselab.checkpoint import BackgroundWriter, load_checkpoint
-from collapselab.claim import check_claim, claim
+from collapselab.claim import check_claim, claim, damaged_copy, remove_checkpoints
 from collapselab.config import RunConfig
 from collapselab.environment import environment
-from collapselab.errors import CollapselabError, Interrupted
+from collapselab.errors import CollapselabError, InputError, Interrupted, RunFailed
+from collapselab.files import open_regular
 from collapselab.interruptions import interruptions, sigterm_as_ctrl_c
 from collapselab.loop import online_loop
 from collapselab.measure import Metric
+from collapselab.record_writer import RecordWriter, check_extents
 from collapselab.records import SCHEMA_VERSION, Record
-from collapselab.rundir import FINISHED, RecordWriter, RunDir, Status, disk_errors, read_json, write_json
+from collapselab.rundir import NewerSchema, RunDir, Vanished, disk_errors, read_json, write_json
 from collapselab.setup import Setup, build
 from collapselab.summary import summarise
 
 Listener = Callable[[Record], None]
+_notices = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,13 +68,14 @@ def run(
 
     Raises:
         InputError: the configuration cannot work, or the directory holds another run or is in use.
-        Interrupted: Ctrl-C, SIGTERM or the wall time; a checkpoint was written.
-        RunFailed: the disk is full, say.
+        Interrupted: Ctrl-C, SIGTERM, SIGHUP or the wall time; a checkpoint was written.
+        RunFailed: the disk is full, say, or the directory was removed.
     """
     rundir = RunDir(Path(out) if out is not None else Path("runs") / config.run_id)
+    check_claim(rundir, config, resume=resume, fresh=fresh)  # before anything is made in what may be refused
     with rundir.lock():
         check_claim(rundir, config, resume=resume, fresh=fresh)
-        finished = None if fresh else _finished(rundir)
+        finished, damage = (None, None) if fresh else _finished(rundir, config)
         if finished is not None:
             return finished
         with sigterm_as_ctrl_c():
@@ -80,8 +88,8 @@ def run(
             {"schema": SCHEMA_VERSION, **environment(torch.get_num_threads()), "engines": setup.engine_names},
         )
         try:
-            return _carry_out(rundir, setup, metrics or {}, on_start, on_record)
-        except Interrupted:
+            return _carry_out(rundir, setup, damage, metrics or {}, on_start, on_record)
+        except (Interrupted, Vanished):
             raise
         except KeyboardInterrupt:
             rundir.write_status("interrupted", None)
@@ -93,32 +101,71 @@ def run(
 
 def _keep_threads(rundir: RunDir, config: RunConfig) -> None:
     """Goes on with as many threads as before: another number would change the last bits of sums."""
-    if config.threads is None and rundir.holds_a_run() and rundir.env.exists():
+    if config.threads is not None or not rundir.steps.exists():
+        return
+    try:
         torch.set_num_threads(int(read_json(rundir.env)["threads"]))
+    except (InputError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, NewerSchema):
+            raise
+        _warn(rundir, f"{rundir.env} does not say with how many threads the run began: the last bits may differ")
 
 
-def _finished(rundir: RunDir) -> RunResult | None:
-    if not (rundir.status.exists() and rundir.summary.exists()):
-        return None
-    if read_json(rundir.status).get("status") not in FINISHED:
-        return None
-    return RunResult(rundir.path, read_json(rundir.summary))
+def _finished(rundir: RunDir, config: RunConfig) -> tuple[RunResult | None, str | None]:
+    """A finished run, if it is one whose records are still those of its summary; else what is damaged, if anything."""
+    if not rundir.summary.exists():
+        return None, None
+    try:
+        summary = read_json(rundir.summary)
+        _check_summary(rundir, config, summary)
+    except NewerSchema:
+        raise
+    except InputError as error:
+        return None, error.message
+    if not config.keep_checkpoints:  # it may have been killed before they were gone
+        _settle(rundir, config)
+    return RunResult(rundir.path, summary), None
+
+
+def _check_summary(rundir: RunDir, config: RunConfig, summary: Mapping[str, Any]) -> None:
+    if summary.get("run_id") != config.run_id:
+        raise InputError(f"{rundir.summary} belongs to run {summary.get('run_id')!r}, this is run {config.run_id}")
+    extents = summary.get("records")
+    if isinstance(extents, dict):
+        check_extents(rundir, cast(dict[str, object], extents))
+        return
+    num_steps = len(rundir.read_records())  # written by a version that did not note them
+    if num_steps != summary.get("num_steps"):
+        raise InputError(f"{rundir.steps} has {num_steps} records, {rundir.summary.name} was made from another number")
+
+
+def _keep_damaged(rundir: RunDir, damage: Sequence[str], step: int) -> None:
+    """Tells what is damaged, and keeps the records as they were found before they are cut back."""
+    if not damage:
+        return
+    _warn(rundir, f"damage found: {'; '.join(damage)}; the run goes on from step {step}")
+    with disk_errors(rundir.path):
+        for path in (rundir.steps, rundir.samples):
+            if path.is_file():
+                shutil.copyfile(path, damaged_copy(path))
+        rundir.summary.unlink(missing_ok=True)
 
 
 def _carry_out(
     rundir: RunDir,
     setup: Setup,
+    damage: str | None,
     metrics: Mapping[str, Metric],
     on_start: Callable[[Setup, list[Record]], None] | None,
     on_record: Listener | None,
 ) -> RunResult:
     config, begun = setup.config, time.monotonic()
-    records = rundir.read_records()
-    step = load_checkpoint(rundir.checkpoints, setup.learner, setup.optimizer, config.run_id, len(records))
-    history = records[:step]
+    restored = load_checkpoint(rundir, setup.learner, setup.optimizer, config.run_id)
+    history, step = restored.records, len(restored.records)
+    _keep_damaged(rundir, [*filter(None, [damage]), *restored.damage], step)
+    writer = RecordWriter(rundir, keep=history)
     rundir.write_status("running", step)
     _log(rundir, f"begin at step {step}")
-    writer = RecordWriter(rundir, keep=history)
     checkpoints = BackgroundWriter(
         rundir.checkpoints, setup.learner, setup.optimizer, config.run_id, setup.weights_in_use
     )
@@ -128,6 +175,7 @@ def _carry_out(
             on_start(setup, history)
         with interruptions() as interrupted, checkpoints:
             for record in online_loop(setup, history, metrics):
+                writer.check_place()
                 checkpoints.wait()  # the update has waited already: this tells of a failure
                 writer.append(record)
                 rundir.write_status("running", record.step)
@@ -139,27 +187,38 @@ def _carry_out(
                 is_due = stopping or time.monotonic() - saved >= config.checkpoint_every_s
                 if config.keep_checkpoints if ends else is_due:
                     writer.sync()
-                    checkpoints.save(record.step + 1)
+                    checkpoints.save(record.step + 1, writer.extents())
                     saved = time.monotonic()
                 if stopping:
                     checkpoints.wait()
                     raise _interruption(rundir, record.step, timed_out)
+        writer.check_place()
+        writer.sync()
+        return _finish(rundir, setup, writer.extents())
     finally:
         writer.close()
-    return _finish(rundir, setup)
 
 
-def _finish(rundir: RunDir, setup: Setup) -> RunResult:
+def _finish(rundir: RunDir, setup: Setup, extents: Mapping[str, object]) -> RunResult:
+    """Writes summary.json, which makes the run a finished one; what comes after it cannot fail the run."""
     records = rundir.read_records()
     model = setup.learner
     summary = summarise(records, setup.config, model.vocab_size, model.num_parameters, setup.protocols)
+    summary["records"] = dict(extents)
     write_json(rundir.summary, summary)
-    if not setup.config.keep_checkpoints:
-        shutil.rmtree(rundir.checkpoints, ignore_errors=True)
-    status: Status = summary["outcome"]
-    rundir.write_status(status, records[-1].step)
-    _log(rundir, f"end at step {records[-1].step}: {status}")
+    try:
+        rundir.write_status(summary["outcome"], records[-1].step)
+        _log(rundir, f"end at step {records[-1].step}: {summary['outcome']}")
+    except RunFailed as error:
+        _notices.warning("the run is complete, but %s", error.message)
+    _settle(rundir, setup.config)
     return RunResult(rundir.path, summary)
+
+
+def _settle(rundir: RunDir, config: RunConfig) -> None:
+    if not config.keep_checkpoints:
+        with contextlib.suppress(OSError):
+            remove_checkpoints(rundir.checkpoints)
 
 
 def _interruption(rundir: RunDir, step: int, timed_out: bool) -> Interrupted:
@@ -172,13 +231,20 @@ def _interruption(rundir: RunDir, step: int, timed_out: bool) -> Interrupted:
 def _note_failure(rundir: RunDir, error: BaseException) -> None:
     """Keeps the cause; on a full disk even this may fail, and the cause itself matters more."""
     message = str(error) or type(error).__name__
-    try:
+    with contextlib.suppress(CollapselabError, OSError):
         rundir.write_status("failed", None, message)
         _log(rundir, f"failed: {message}")
-    except (CollapselabError, OSError):
-        pass
+
+
+def _warn(rundir: RunDir, message: str) -> None:
+    """Tells the user, and whoever reads log.txt later."""
+    _notices.warning("%s", message)
+    _log(rundir, message)
 
 
 def _log(rundir: RunDir, message: str) -> None:
-    with disk_errors(rundir.path), rundir.log.open("a", encoding="utf-8") as handle:
-        handle.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
+    line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n"
+    with disk_errors(rundir.path):
+        handle = open_regular(rundir.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        with open(handle, "a", encoding="utf-8", errors="backslashreplace") as log:
+            log.write(line)

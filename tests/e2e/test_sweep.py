@@ -35,7 +35,7 @@ NAMES = [f"lr-{lr}-seed-{seed}" for lr in ("0.0001", "0.0002", "0.0003", "0.0004
 # quick machine too, and is counted, by a line in a file, before its record is written.
 HOOK = """
 import os, time
-from collapselab.rundir import RecordWriter
+from collapselab.record_writer import RecordWriter
 
 append = RecordWriter.append
 

@@ -14,7 +14,8 @@ PACKAGE = Path(__file__).parents[2] / "src" / "collapselab"
 
 # From the bottom up; a module imports from its own layer and those below. A package stands for its modules.
 _LAYERS = """
-errors files records randomness protocols config overrides presets rundir verdicts collapse metrics tokenization data \
+errors files line_files records randomness protocols config overrides presets rundir record_writer verdicts collapse \
+metrics tokenization data \
 text_sources environment run_files frames measure summary diagnose claim statistics interruptions
 survival model_files models
 hazards comparisons
@@ -37,9 +38,10 @@ LAYERS = [line.split() for line in _LAYERS.strip().splitlines()]
 LAZY_UPWARD: set[tuple[str, str]] = set()
 
 _TORCH_FREE = """
-collapselab errors files config overrides presets verdicts collapse metrics records randomness protocols rundir
-run_files frames tokenization data models measure summary environment diagnose statistics interruptions survival hazards
-comparisons evidence hypotheses sweep report cli
+collapselab errors files line_files record_writer config overrides presets verdicts collapse metrics records
+randomness protocols rundir run_files frames
+tokenization data models measure summary environment diagnose statistics interruptions survival hazards comparisons
+evidence hypotheses sweep report cli
 """
 TORCH_FREE = _TORCH_FREE.split()
 

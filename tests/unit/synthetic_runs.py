@@ -12,8 +12,9 @@ from collapselab.loop import stop_reason
 from collapselab.measure import observation, sample_values
 from collapselab.models import model_names
 from collapselab.overrides import override
+from collapselab.record_writer import RecordWriter
 from collapselab.records import Record, Sample, Value
-from collapselab.rundir import RecordWriter, RunDir, write_json
+from collapselab.rundir import RunDir, write_json
 from collapselab.summary import summarise
 from collapselab.verdicts import judge_sample, judge_step
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import signal
@@ -15,9 +16,9 @@ from synthetic_runs import write_run
 
 from collapselab import cli
 from collapselab.errors import EXIT_DONE, EXIT_FAILED, InputError
-from collapselab.frames import Runs, load_runs, read_runs
+from collapselab.frames import RUN_COLUMNS, Runs, load_runs, read_runs
 from collapselab.report.page import write_page
-from collapselab.rundir import write_json
+from collapselab.rundir import read_json, write_json
 from collapselab.sweep import presets
 from collapselab.sweep.grid import expand
 from damage import DAMAGES, RUN_FILES
@@ -31,11 +32,9 @@ optim.lr = 8e-5
 [sweep.grid]
 seed = [0, 1]
 """
-# What a run can do without: its status is a heartbeat, its versions are shown only, and nothing reads what was asked for.
+# What can be done without: the status is a heartbeat, versions are shown only, and nothing reads what was asked for.
 NOT_NEEDED = ("user.json", "env.json", "status.json")
-# Records may be thinned, and a run may have left no samples (results/ has both).
-NO_DAMAGE = {("samples.jsonl", name) for name in ("truncate_at_a_line", "empty", "missing")}
-# A record without its last steps is that of a run that was killed; whether a run was finished its summary says.
+# Without a summary a run is one that was killed before its end.
 MISSING_SUMMARY = ("summary.json", "missing")
 # What is quick: of each file the commonest damages.
 FAST = {
@@ -56,7 +55,14 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for planned in expand(presets.load(str(folder / "sweep.toml"))):
         path = write_run(folder / "runs" / planned.name, planned.config, 8)
         write_json(path / "env.json", {"schema": 1, "python": "3.11.7", "cpu": "a processor"})
+        extents = {name: extent(path / name) for name in ("steps.jsonl", "samples.jsonl")}
+        write_json(path / "summary.json", {**read_json(path / "summary.json"), "records": extents})
     return folder
+
+
+def extent(path: Path) -> dict[str, object]:
+    content = path.read_bytes()
+    return {"lines": content.count(b"\n"), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 @pytest.fixture
@@ -75,8 +81,8 @@ def damaged(two_runs: Path, tmp_path: Path) -> Generator[Path]:
 
 
 def frames_of(runs: Runs, name: str) -> list[list[object]]:
-    """The rows of one run in all frames, without what is told in status.json and env.json."""
-    frames = (runs.runs.drop(columns=[c for c in runs.runs if c == "status" or c.startswith("env.")]), runs.steps)
+    """The rows of one run, without what status.json and env.json say."""
+    frames = (runs.runs[[name for name in RUN_COLUMNS if name != "status"]], runs.steps)
     return [frame[frame["run"] == name].astype(str).to_numpy().tolist() for frame in frames]
 
 
@@ -90,16 +96,13 @@ def test_a_damaged_run_is_told_and_the_other_one_is_read(two_runs: Path, damaged
     if file in NOT_NEEDED:
         assert frames_of(found, "seed-0") == frames_of(whole, "seed-0")
         assert all(one.run == "seed-0" and file in one.message and not one.is_left_out for one in found.damages)
-    elif (file, damage) in NO_DAMAGE:
-        assert frames_of(found, "seed-0") == frames_of(whole, "seed-0")
-        assert len(found.samples) < len(whole.samples)
     elif (file, damage) == MISSING_SUMMARY:
         assert found.runs.set_index("run")["outcome"].isna().tolist() == [True, False]
     else:
         assert found.runs["run"].tolist() == ["seed-1"]
         (told,) = found.damages
         assert (told.run, told.is_left_out) == ("seed-0", True)
-        assert str(damaged / "runs" / "seed-0" / file) in told.message
+        assert f"seed-0/{file}" in told.message
 
 
 @pytest.mark.parametrize(("file", "damage"), EVERY)
@@ -113,14 +116,21 @@ def test_a_sweep_with_a_damaged_run_is_planned(
     rows = {line.split()[0]: line for line in out.splitlines() if line.startswith("seed-")}
     assert "at step" in rows["seed-1"]
     assert "damaged" not in rows["seed-1"]
-    if file in (*NOT_NEEDED, "samples.jsonl") or (file, damage) == MISSING_SUMMARY:
-        assert ended.value.code == EXIT_DONE
-        assert "damaged" not in rows["seed-0"]
-    else:
+    assert "Traceback" not in err
+    if file == "config.json":
         assert ended.value.code == EXIT_FAILED
-        assert f"seed-0/{file}" in rows["seed-0"]
+        assert "damaged" in rows["seed-0"]
         assert "1 of 2 runs left alone: seed-0: " in err
-        assert "Traceback" not in err
+        assert f"seed-0/{file}" in err
+        return
+    assert ended.value.code == EXIT_DONE
+    if file in NOT_NEEDED:
+        assert "at step" in rows["seed-0"], "it is finished"
+    elif (file, damage) == MISSING_SUMMARY:
+        assert "begun, step" in rows["seed-0"]
+    else:
+        assert "damaged:" in rows["seed-0"]
+        assert "1 of 2 runs damaged: a sweep goes on from before the damage" in out
 
 
 @pytest.mark.slow
@@ -145,11 +155,12 @@ def check_report(damaged: Path, file: str, damage: str, capsys: pytest.CaptureFi
     html = page.read_text(encoding="utf-8")
     assert '"name":"seed-1"' in html
     assert "Traceback" not in err
-    is_left_out = file not in NOT_NEEDED and (file, damage) not in (*NO_DAMAGE, MISSING_SUMMARY)
+    is_left_out = file not in NOT_NEEDED and (file, damage) != MISSING_SUMMARY
     assert ended.value.code == (EXIT_FAILED if is_left_out else EXIT_DONE)
     assert ('"name":"seed-0"' in html) != is_left_out
     if is_left_out:
-        assert f"left out: {damaged / 'runs' / 'seed-0' / file}" in err
+        assert err.startswith("left out: ")
+        assert f"seed-0/{file}" in err.splitlines()[0]
         assert err.strip().splitlines()[-2].startswith("error: 1 of 2 runs left out")
         assert "the run is left out</li>" in html
 
@@ -157,7 +168,7 @@ def check_report(damaged: Path, file: str, damage: str, capsys: pytest.CaptureFi
 def test_if_no_run_is_left_it_is_an_error(damaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("seed-0", "seed-1"):
         DAMAGES["truncate"](damaged / "runs" / name / "steps.jsonl")
-    with pytest.raises(InputError, match=r"seed-0/steps\.jsonl: has \d+ steps, .* \(and 1 further run"):
+    with pytest.raises(InputError, match=r"seed-0/steps\.jsonl.* \(and 1 further run"):
         load_runs(damaged / "runs")
     with pytest.raises(SystemExit) as ended:
         cli.main(["report", str(damaged / "runs" / "seed-0"), str(damaged / "runs" / "seed-1"), "-o", "never.html"])
@@ -174,33 +185,54 @@ def test_in_python_a_damaged_run_is_warned_of(damaged: Path) -> None:
         load_runs(damaged / "runs" / "seed-1")
 
 
-# --- files that are whole, and do not belong together
+# --- files that are whole, and do not belong together; without checksums, as packed records and older runs have none
 
 
 def change(path: Path, **values: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    write_json(path, read_json(path) | values)
+
+
+@pytest.fixture
+def packed(damaged: Path) -> Path:
+    for name in ("seed-0", "seed-1"):
+        path = damaged / "runs" / name / "summary.json"
+        write_json(path, {key: value for key, value in read_json(path).items() if key != "records"})
+    return damaged
+
+
+@pytest.mark.parametrize("damage", ["truncate_at_a_line", "empty", "missing"])
+def test_packed_records_need_not_have_all_samples(packed: Path, damage: str) -> None:
+    DAMAGES[damage](packed / "runs" / "seed-0" / "samples.jsonl")
+    found = read_runs(packed / "runs")
+    assert (len(found.runs), found.damages) == (2, ())
+
+
+@pytest.mark.parametrize("damage", sorted(DAMAGES.keys() - {"flip_in_a_name"}))
+def test_packed_records_need_all_steps(packed: Path, damage: str) -> None:
+    DAMAGES[damage](packed / "runs" / "seed-0" / "steps.jsonl")
+    assert [one.run for one in read_runs(packed / "runs").damages] == ["seed-0"]
 
 
 def test_a_changed_setting_is_not_that_of_the_run_id(damaged: Path) -> None:
-    config = damaged / "runs" / "seed-0" / "config.json"
-    config.write_text(config.read_text().replace("8e-05", "9e-05"))
+    path = damaged / "runs" / "seed-0" / "config.json"
+    change(path, config=json.loads(json.dumps(read_json(path)["config"]).replace("8e-05", "9e-05")))
     (told,) = read_runs(damaged / "runs").damages
     assert "its settings are not those of run" in told.message
 
 
 def test_how_a_run_was_carried_out_is_not_part_of_its_id(damaged: Path) -> None:
     path = damaged / "runs" / "seed-0" / "config.json"
-    content = json.loads(path.read_text())
+    content = read_json(path)
     content["config"] |= {"threads": 7, "keep_checkpoints": False}
     content["config"]["stop"]["max_seconds"] = 3.0
-    path.write_text(json.dumps(content))
+    write_json(path, content)
     assert read_runs(damaged / "runs").damages == ()
 
 
 @pytest.mark.parametrize("file", ["steps.jsonl", "summary.json"])
-def test_a_file_of_another_run_is_found_out(damaged: Path, file: str) -> None:
-    (damaged / "runs" / "seed-0" / file).write_bytes((damaged / "runs" / "seed-1" / file).read_bytes())
-    (told,) = read_runs(damaged / "runs").damages
+def test_a_file_of_another_run_is_found_out(packed: Path, file: str) -> None:
+    (packed / "runs" / "seed-0" / file).write_bytes((packed / "runs" / "seed-1" / file).read_bytes())
+    (told,) = read_runs(packed / "runs").damages
     assert told.run == "seed-0"
     assert file in told.message
 
@@ -208,25 +240,25 @@ def test_a_file_of_another_run_is_found_out(damaged: Path, file: str) -> None:
 def test_a_newer_schema_is_not_guessed_at(damaged: Path) -> None:
     change(damaged / "runs" / "seed-0" / "config.json", schema=2)
     (told,) = read_runs(damaged / "runs").damages
-    assert "has schema 2, this version reads 1" in told.message
+    assert "has schema 2" in told.message
 
 
-def test_steps_out_of_order_are_found_out(damaged: Path) -> None:
-    steps = damaged / "runs" / "seed-0" / "steps.jsonl"
+def test_steps_out_of_order_are_found_out(packed: Path) -> None:
+    steps = packed / "runs" / "seed-0" / "steps.jsonl"
     lines = steps.read_text().splitlines(keepends=True)
     steps.write_text("".join([lines[0], lines[2], lines[1], *lines[3:]]))
-    (told,) = read_runs(damaged / "runs").damages
+    (told,) = read_runs(packed / "runs").damages
     assert told.message.endswith("steps.jsonl, line 3: step 1 follows step 2")
 
 
 @pytest.mark.parametrize("name", ["train_nll_nats", "val_nll_nats[austen]", "num_tokens", "seconds_update"])
 @pytest.mark.parametrize("value", ["x", {}, [1]])
-def test_a_word_in_the_place_of_a_number_is_found_out(damaged: Path, name: str, value: object) -> None:
-    steps = damaged / "runs" / "seed-0" / "steps.jsonl"
+def test_a_word_in_the_place_of_a_number_is_found_out(packed: Path, name: str, value: object) -> None:
+    steps = packed / "runs" / "seed-0" / "steps.jsonl"
     lines = steps.read_text().splitlines()
     lines[3] = json.dumps(json.loads(lines[3]) | {name: value})
     steps.write_text("\n".join(lines) + "\n")
-    (told,) = read_runs(damaged / "runs").damages
+    (told,) = read_runs(packed / "runs").damages
     assert told.message.endswith("line 4: is no record of a step")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import signal
@@ -20,7 +19,7 @@ from collapselab.config import Optimizer, RunConfig
 from collapselab.errors import InputError, Interrupted, RunFailed
 from collapselab.overrides import override
 from collapselab.records import Record
-from collapselab.rundir import RunDir, read_json, read_lines
+from collapselab.rundir import RunDir, read_json, read_lines, write_json
 from collapselab.runner import run
 from collapselab.testing import tiny_model
 from collapselab.training import make_optimizer, update
@@ -250,7 +249,7 @@ def test_a_checkpoint_holds_the_weights_while_a_pass_in_bfloat16_hides_them(
 
     monkeypatch.setattr(loaded.model, "forward", pass_in_the_middle)
     with checkpoint.BackgroundWriter(tmp_path, loaded, optimizer, "id", threading.Lock()) as writer:
-        writer.save(1)
+        writer.save(1, {})
         torch.func.functional_call(loaded.model, hidden, ())
     written = load_file(tmp_path / "00000001" / "model.safetensors")
     assert written.keys() == expected.keys()
@@ -304,8 +303,8 @@ def test_a_foreign_checkpoint_is_refused(tiny_config: RunConfig, tmp_path: Path)
     with pytest.raises(Interrupted):
         run(tiny_config, tmp_path / "out", on_record=stop_after(1))
     for path in (tmp_path / "out" / "checkpoint").glob("*/state.json"):
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"run_id": "ffffffffffff"}))
-    with pytest.raises(InputError, match="belongs to run ffffffffffff"):
+        write_json(path, read_json(path) | {"run_id": "ffffffffffff"})
+    with pytest.raises(InputError, match="belongs to run 'ffffffffffff'"):
         run(tiny_config, tmp_path / "out", resume=True)
 
 

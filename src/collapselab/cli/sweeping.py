@@ -81,6 +81,10 @@ def carry_out_shown(
 
     console = Console(stderr=True, highlight=False)
     console.print(Text(f"collapselab: {_counts(tasks)}; {_shared(shared)}"))
+    for task in tasks:
+        if task.state == "waiting" and task.message is not None:
+            words = f"{task.run.name} is damaged and goes on from before the damage: {one_line(task.message)}"
+            console.print(Text(words), soft_wrap=True)
     with Overview(tasks, shared, console) as overview:
         return carry_out(
             tasks,
@@ -94,11 +98,7 @@ def carry_out_shown(
 
 def _counts(tasks: Sequence[Task]) -> str:
     finished = sum(task.state == "done" for task in tasks)
-    damaged = sum(task.state == "damaged" for task in tasks)
-    counts = [f"{len(tasks)} runs"]
-    counts += [f"{finished} finished before"] if finished else []
-    counts += [f"{damaged} damaged, left alone"] if damaged else []
-    return ", ".join(counts)
+    return f"{len(tasks)} runs" + (f", {finished} finished before" if finished else "")
 
 
 def _shared(shared: Share) -> str:
@@ -130,6 +130,8 @@ def print_plan(tasks: Sequence[Task], shared: Share, folder: Path, *, json: bool
         name = task.run.name if is_named else f"{task.run.name}, in {task.path.name}"
         table.add_row(Text(name), Text(state), shown)
     lines = [f"{_counts(tasks)}, in {folder}; {_shared(shared)}", *_times(needed, some)]
+    mended = sum(task.state == "waiting" and task.message is not None for task in tasks)
+    lines += [f"{mended} of {len(tasks)} runs damaged: a sweep goes on from before the damage"] if mended else []
     stdout_console().print(table, "", *(Text(line) for line in lines), sep="\n", soft_wrap=True)
 
 
@@ -137,7 +139,7 @@ def _planned_state(task: Task, look: Glance) -> str:
     if task.state in ("done", "damaged"):
         return told(task, look)
     begun = "new" if look.step is None else f"begun, step {look.step}"
-    return begun if task.message is None else f"{begun}, damaged ({one_line(task.message)})"
+    return begun if task.message is None else f"{begun}, damaged: {one_line(task.message)}"
 
 
 def _times(needed: Estimate, some: str) -> list[str]:

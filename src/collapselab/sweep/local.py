@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from collapselab.errors import EXIT_FAILED, EXIT_INTERRUPTED, CollapselabError
 from collapselab.sweep.executor import Attempt, Job
 
-_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class LocalExecutor:
         context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
         context.set_forkserver_preload(["collapselab.runner"])
         process = context.Process(target=_carry_out, args=(job, self.num_threads))
-        resource_tracker.ensure_running()  # the first start would begin it, and it leaves the signals unblocked
+        with _signals_blocked():
+            resource_tracker.ensure_running()  # the first start would begin it after it has unblocked some signals
         with _signals_blocked():
             process.start()
         return LocalAttempt(process)
@@ -61,7 +62,7 @@ class LocalExecutor:
 
 @contextmanager
 def _signals_blocked() -> Generator[None]:
-    """What is started here does not see the Ctrl-C of a terminal; the parent decides what is to be done about it."""
+    """What is started here sees neither a terminal's Ctrl-C nor that it was closed: the parent decides what to do."""
     former = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections import deque
@@ -30,9 +29,9 @@ class Task:
     """One run of a sweep and how far it is.
 
     `elsewhere`: another process has its directory; it is waited for. `interrupted`: it can be resumed. `damaged`: its
-    files are not those of a run that can go on or is finished; it is left alone. `num_attempts` counts those of this
-    sweep, so a task done without one was finished before. `message` says why it failed, what is damaged, or where it
-    goes on.
+    configuration is, so it is left alone; a run with other damage goes on from before it. `num_attempts` counts those
+    of this sweep, so a task done without one was finished before. `message` says why it failed, what is damaged, or
+    where it goes on.
     """
 
     run: PlannedRun
@@ -48,7 +47,7 @@ class Task:
 
 
 def place(planned: Sequence[PlannedRun], out: Path) -> list[Task]:
-    """A task for each run, with its directory below `out`; finished runs are done, damaged ones are left alone.
+    """A task for each run, with its directory below `out`; finished runs are done.
 
     A run that is there already is known by its configuration's hash, whatever its directory is called.
 
@@ -61,11 +60,20 @@ def place(planned: Sequence[PlannedRun], out: Path) -> list[Task]:
         if not task.path.exists():
             continue
         task.message = _damage(task)
-        if task.message is not None and not _can_go_on(task.path):
+        if task.message is None:
+            task.state = "done" if glance(task.path).is_finished else "waiting"
+        elif not _is_known(task.path):
             task.state = "damaged"
-        elif glance(task.path).is_finished:
-            task.state = "done"
     return tasks
+
+
+def _is_known(path: Path) -> bool:
+    """Whether the configuration is whole: then the run may go on from a checkpoint before what is damaged."""
+    try:
+        read_identity(RunDir(path))
+    except InputError:
+        return False
+    return True
 
 
 def _known_runs(out: Path) -> Iterator[tuple[str, Path]]:
@@ -96,11 +104,6 @@ def _damage(task: Task) -> str | None:
     except InputError as error:
         return error.message
     return None
-
-
-def _can_go_on(path: Path) -> bool:
-    """Whether a run with damaged files is one that may resume from a checkpoint: it says so itself when it begins."""
-    return RunDir(path).holds_a_run() and not os.path.lexists(RunDir(path).summary)
 
 
 def _check_claim(task: Task) -> None:
@@ -182,7 +185,7 @@ def _fill(
         if task.state == "elsewhere":
             continue
         queue.remove(task)
-        if glance(task.path).is_finished:  # by another sweep, meanwhile
+        if glance(task.path).is_finished and _damage(task) is None:  # by another sweep, meanwhile
             task.state = "done"
             continue
         asked = {**asked_for, "name": task.run.name, "changes": dict(task.run.changes)}

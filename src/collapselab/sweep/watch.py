@@ -11,7 +11,7 @@ from typing import Any, cast
 from collapselab.errors import InputError
 from collapselab.records import loads
 from collapselab.run_files import read_identity, read_status, read_summary
-from collapselab.rundir import FINISHED, RunDir, read_json
+from collapselab.rundir import RunDir
 
 TAIL_BYTES = 32_768  # some 30 steps
 LOSS = {"text", "first", "last"}  # what is shown of a text's losses in a summary
@@ -37,12 +37,15 @@ class Glance:
 
 
 def glance(path: Path) -> Glance:
-    """What the run directory shows now; of a directory without a run, nothing. What cannot be read is unknown."""
+    """What the run directory shows now; of a directory without a run, nothing. What cannot be read is unknown.
+
+    A run is finished once its summary is written, as for `collapselab run --resume`.
+    """
     rundir = RunDir(path)
     status = read_status(rundir)
-    if status in FINISHED and (summary := _summary(rundir)) is not None:
+    if (summary := _summary(rundir)) is not None:
         pace = sum(_number(value) or 0.0 for value in summary["seconds"].values()) / max(1, summary["num_steps"])
-        return Glance(status, summary["last_step"], _number(summary.get("degenerate_share")), pace, summary)
+        return Glance(summary["outcome"], summary["last_step"], _number(summary.get("degenerate_share")), pace, summary)
     steps = _last_steps(rundir.steps)
     last: Mapping[str, Any] = steps[-1] if steps else {}
     pace = sum(_seconds(step) for step in steps) / len(steps) if steps else None
@@ -65,16 +68,14 @@ def holder(path: Path) -> str | None:
 
 
 def _owner(rundir: RunDir) -> str:
-    if read_status(rundir) is None:
-        return "another process"
-    owner = read_json(rundir.status)
-    return f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'another machine')}"
+    owner = rundir.read_status()
+    return f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'unknown')}" if owner else "another process"
 
 
 def _summary(rundir: RunDir) -> Mapping[str, Any] | None:
     """The summary of a finished run; None if it cannot be read, or is not that of this run."""
     try:
-        summary = read_summary(rundir, read_identity(rundir))
+        summary = read_summary(rundir, read_identity(rundir)["run_id"])
     except InputError:
         return None
     if summary is None or any(summary.get(name) is None for name in ("last_step", "num_steps")):

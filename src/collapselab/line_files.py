@@ -1,0 +1,115 @@
+"""JSON lines files: appended a line at a time, cut back on resume, and compared with what was written."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from collapselab.errors import InputError
+from collapselab.files import open_regular, read_regular, write_all
+from collapselab.records import dumps, loads
+
+
+class LineFile:
+    """A JSON lines file that grows, held by this process; its line count and checksum cost no second reading."""
+
+    def __init__(self, path: Path, num_lines: int) -> None:
+        """Goes on after the first `num_lines` lines: later ones, and half a line, are cut off.
+
+        Raises:
+            OSError: it cannot be opened; `BlockingIOError`: another process holds it.
+        """
+        self.path = path
+        self._handle = open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lines = _whole_lines(read_regular(path))[:num_lines]
+            os.ftruncate(self._handle, sum(map(len, lines)))
+        except OSError:
+            os.close(self._handle)
+            raise
+        self._num_lines, self._sha256 = len(lines), hashlib.sha256(b"".join(lines))
+
+    def append(self, line: Mapping[str, object]) -> None:
+        """Writes one line with its newline; on a full disk a part of it may be left."""
+        data = (dumps(line) + "\n").encode(errors="backslashreplace")
+        write_all(self._handle, data)
+        self._num_lines += 1
+        self._sha256.update(data)
+
+    def extent(self) -> dict[str, object]:
+        """How far the file reaches: the number of its lines and the SHA-256 of all of them."""
+        return {"lines": self._num_lines, "sha256": self._sha256.hexdigest()}
+
+    def is_in_place(self) -> bool:
+        """Whether the file that is written is still the one of that name."""
+        try:
+            return os.path.samestat(os.fstat(self._handle), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def sync(self) -> None:
+        """Waits until the lines are on the disk."""
+        os.fsync(self._handle)
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+
+def check_extent(path: Path, extent: object) -> None:
+    """Compares the beginning of a file with the `extent` that was noted when it was written.
+
+    Raises:
+        InputError: lines are missing or have changed; the message says where.
+    """
+    noted = cast(dict[str, object], extent) if isinstance(extent, dict) else {}
+    num_lines = noted.get("lines")
+    if not isinstance(num_lines, int) or num_lines < 0:
+        raise InputError(f"the number of lines of {path.name} was not noted")
+    lines = _whole_lines(_bytes(path) if num_lines else b"")[:num_lines]
+    if len(lines) < num_lines:
+        raise InputError(f"{path} has lost lines: {num_lines} were written, {len(lines)} are left")
+    if hashlib.sha256(b"".join(lines)).hexdigest() != noted.get("sha256"):
+        raise InputError(f"{path} has changed within its first {num_lines} lines since they were written")
+
+
+def iterate_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON lines file in order; none if there is no file; an unterminated last line is dropped.
+
+    Raises:
+        InputError: a terminated line is no JSON object, or the file cannot be read.
+    """
+    if not path.exists():
+        return
+    for number, line in enumerate(_whole_lines(_bytes(path)), 1):
+        try:
+            value = loads(line.decode())
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise damaged_line(path, number, "not JSON" if value is None else "no JSON object")
+        yield cast(dict[str, Any], value)
+
+
+def damaged_line(path: Path, number: int, reason: str) -> InputError:
+    """The error of a line that is not as it was written."""
+    return InputError(
+        f"{path}, line {number}: {reason}",
+        "the file was damaged: bring it back from a copy; a run goes on from before the damage with --resume",
+    )
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return read_regular(path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", "is this a run directory of collapselab?") from None
+
+
+def _whole_lines(data: bytes) -> list[bytes]:
+    """The lines that were written to their end, with their newlines."""
+    return [line + b"\n" for line in data.split(b"\n")[:-1]]
