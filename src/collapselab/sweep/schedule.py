@@ -219,7 +219,7 @@ def _reason(code: int, log: Path) -> str:
     """Why an attempt failed: the signal that killed it, or the last error in its log."""
     if code < 0:
         name = signal.Signals(-code).name
-        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+        return f"killed by {name}" + (" (out of memory?)" if name in ("SIGKILL", "SIGABRT") else "")
     lines = log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").splitlines() if log.exists() else []
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return errors[-1] if errors else f"ended with exit code {code}"
