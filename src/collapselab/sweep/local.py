@@ -81,7 +81,7 @@ class LocalExecutor:
         except (EOFError, OSError, MemoryError) as error:  # EOFError: the process that forks has ended at once
             raise RunFailed(
                 f"cannot start a process for {job.path.name}: {str(error) or type(error).__name__} (out of memory?)",
-                "take fewer --workers, or see that memory, processes and open files are not limited tightly (ulimit -a)",
+                "take fewer --workers, or see what is limited (ulimit -a): memory, processes or open files",
             ) from None
         return LocalAttempt(process)
 
