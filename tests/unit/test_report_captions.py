@@ -1,4 +1,4 @@
-"""Captions say the numbers that are drawn, first ones as first and last ones as last; and what was not measured is no data."""
+"""Captions say the numbers that are drawn, the first as the first; and what was not measured is no data."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def test_a_caption_of_losses_says_where_they_start_and_end(sparse: Runs) -> None
         assert f"{words} loss starts at {span(first)} and ends at {span(last)}" in caption
         assert span(first) != span(last), "a caption that took one for the other would be found out"
     last_steps = [int(step) for step in sparse.runs["last_step"]]
-    assert f"Runs end after {min(last_steps)} to {max(last_steps)} steps" in caption
+    assert len(set(last_steps)) == 1
+    assert f"Runs end after {last_steps[0]} steps: 3 total collapse." in caption
 
 
 def test_a_caption_of_one_run_says_from_what_to_what_each_curve_goes(sparse: Runs) -> None:
