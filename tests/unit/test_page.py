@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collapselab.errors import RunFailed
+from collapselab.errors import InputError
 from collapselab.frames import Runs, load_runs
 from collapselab.metrics import SAMPLE_METRICS
 from collapselab.report import catalogue, explorer, tables
@@ -500,7 +500,7 @@ def test_the_same_runs_make_the_same_page(tmp_path: Path) -> None:
 
 def test_a_page_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     runs = load_runs(write_run(tmp_path / "a"))
-    with pytest.raises(RunFailed, match="cannot write"):
+    with pytest.raises(InputError, match="is not a regular file"):
         write_page(runs, tmp_path)
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from collapselab.errors import EXIT_FAILED, EXIT_INTERRUPTED, CollapselabError, InputError, RunFailed
 from collapselab.sweep.executor import Attempt, Job
@@ -70,9 +71,9 @@ class LocalExecutor:
             os._exit(EXIT_UNGUARDED)  # the sweep's own process will say why, once
         # Importing torch and transformers takes seconds of processor time; a fork of a process that has them takes
         # milliseconds. macOS does not allow forks once its frameworks are loaded.
-        context = multiprocessing.get_context("forkserver" if _has_fork_server() else "spawn")
+        context: Any = multiprocessing.get_context("forkserver" if _has_fork_server() else "spawn")
         context.set_forkserver_preload(["collapselab.runner"])
-        process = context.Process(target=_carry_out, args=(job, self.num_threads))
+        process: BaseProcess = context.Process(target=_carry_out, args=(job, self.num_threads))
         with _signals_blocked():
             resource_tracker.ensure_running()  # the first start would begin it after it has unblocked some signals
         try:
