@@ -43,7 +43,7 @@ def write_run(
     files["status.json"] = {"status": "collapsed" if is_finished else "running", "step": num_steps - 1}
     files["env.json"] = environment or {"python": "3.11.7", "packages": {"torch": "2.13.0"}, "cpu": "a processor"}
     if is_finished:
-        files["summary.json"] = make_summary(onset, num_steps)
+        files["summary.json"] = make_summary(onset, num_steps, config.data) | {"run_id": config.run_id}
     for name, content in files.items():
         (path / name).write_text(json.dumps({"schema": 1, **content}))  # ASCII: lone surrogates stay escapes
     lines = [json.dumps(make_step(step, onset, config.data)) for step in range(num_steps)]
@@ -57,7 +57,8 @@ def write_run(
     return path
 
 
-def make_summary(onset: int | None, num_steps: int) -> dict[str, Any]:
+def make_summary(onset: int | None, num_steps: int, texts: Sequence[str]) -> dict[str, Any]:
+    first, last = (make_step(step, onset, texts)["train_nll_nats"] for step in (0, num_steps - 1))
     total = None if onset is None else min(onset + 4, num_steps - 1)
     return {
         "outcome": "budget" if onset is None else "collapsed",
@@ -66,8 +67,9 @@ def make_summary(onset: int | None, num_steps: int) -> dict[str, Any]:
         "total_collapse_step": total,
         "kind_at_end": None if onset is None else "loop",
         "last_step": num_steps - 1,
-        "train_nll_first": 3.0,
-        "train_nll_last": 0.1,
+        "num_steps": num_steps,
+        "train_nll_first": first,
+        "train_nll_last": last,
     }
 
 

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from collapselab.config import RunConfig, Settings, split_at_commas
 from collapselab.errors import InputError, nearest
+from collapselab.files import read_regular
 from collapselab.records import flatten
 
 
@@ -64,8 +65,8 @@ def load_toml(path: Path) -> dict[str, object]:
         InputError: no such file, or not TOML.
     """
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        tree = tomllib.loads(read_regular(path).decode())
+    except (OSError, ValueError, RecursionError) as error:  # tables nested without end; numbers of thousands of digits
         raise InputError(
             f"cannot read the settings file {path}: {error}", "give a TOML file, or a preset's name"
         ) from None

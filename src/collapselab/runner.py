@@ -27,7 +27,7 @@ from collapselab.record_writer import RecordWriter, check_extents
 from collapselab.records import Record
 from collapselab.rundir import NewerSchema, RunDir, Vanished, disk_errors, read_json, write_json
 from collapselab.setup import Setup, build
-from collapselab.summary import read_summary, summarise
+from collapselab.summary import summarise, up_to_date
 
 Listener = Callable[[Record], None]
 _notices = logging.getLogger(__name__)
@@ -115,8 +115,9 @@ def _finished(rundir: RunDir, config: RunConfig) -> tuple[RunResult | None, str 
     if not rundir.summary.exists():
         return None, None
     try:
-        _check_summary(rundir, config, read_json(rundir.summary))
-        summary = read_summary(rundir)
+        summary = read_json(rundir.summary)
+        _check_summary(rundir, config, summary)
+        summary = up_to_date(rundir, summary)
     except NewerSchema:
         raise
     except InputError as error:

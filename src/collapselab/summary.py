@@ -46,12 +46,11 @@ def state_values(records: Sequence[Record], thresholds: Collapse, vocab_size: in
     return {"state": result.pop("outcome"), **result}
 
 
-def read_summary(rundir: RunDir) -> dict[str, Any]:
-    """summary.json; judged again if an earlier version wrote it, which took a high perplexity for divergence.
+def up_to_date(rundir: RunDir, summary: dict[str, Any]) -> dict[str, Any]:
+    """A summary as it is; judged again if an earlier version wrote it, which took a high perplexity for divergence.
 
     `lost_step` is then unknown, as the size of the vocabulary is (tools/judge_again.py can be told it).
     """
-    summary = read_json(rundir.summary)
     is_old = "lost_step" not in summary and summary.get("diverged_step") is not None
     return judged_again(rundir, summary, None) if is_old else summary
 

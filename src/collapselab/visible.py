@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 
-# Control, direction and zero-width characters, and lone surrogates: they would reorder, hide or break the text around.
+# Control, direction and zero-width characters, lone surrogates, and what is no character: they would reorder, hide or
+# break the text around, and an SVG cannot hold them.
 _INVISIBLE = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff"
     r"\U000e0000-\U000e007f]"
 )
 
 
 def visible(text: str) -> str:
-    """A text whose control, direction and zero-width characters, and lone surrogates, are spelled out.
+    """A text whose control, direction and zero-width characters, lone surrogates and non-characters are spelled out.
 
     Line ends and tabs stay.
     """

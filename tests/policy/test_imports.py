@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "collapselab"
 _LAYERS = """
 errors visible files line_files records randomness protocols config overrides presets rundir record_writer verdicts \
 collapse metrics tokenization encoded_text data text_files text_sources text_download tokenizer_growth gguf_header \
-environment frames measure summary diagnose claim statistics interruptions
+environment run_files frames measure summary diagnose claim statistics interruptions
 survival model_files model_checks models
 hazards comparisons
 evidence
@@ -39,7 +39,7 @@ LAZY_UPWARD: set[tuple[str, str]] = set()
 
 _TORCH_FREE = """
 collapselab errors files line_files record_writer config overrides presets verdicts collapse metrics records
-randomness protocols rundir frames
+randomness protocols rundir run_files frames
 tokenization encoded_text text_files data models measure summary environment diagnose statistics interruptions
 survival hazards comparisons evidence hypotheses sweep report cli
 """

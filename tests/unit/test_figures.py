@@ -35,7 +35,8 @@ def points(chart: alt.VConcatChart) -> dict[str, dict[int, float | None]]:
     """Every drawn value by legend entry and step; where a thin line lies behind a thick one, the thick one's."""
     vega_lite = specification(chart)
     rows = vega_lite["datasets"][vega_lite["data"]["name"]]
-    layers = {layer["transform"][0]["filter"] for panel in vega_lite["vconcat"] for layer in _lines_of(panel)}
+    filters = (layer["transform"][0]["filter"] for panel in vega_lite["vconcat"] for layer in _lines_of(panel))
+    layers = {one for words in filters for one in words.split(" || ")}
     assert {f"datum.layer === '{row['layer']}'" for row in rows} <= layers, "a row no line draws"
     drawn: dict[str, dict[int, float | None]] = {}
     for row in rows:

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collapselab.errors import RunFailed
+from collapselab.errors import InputError
 from collapselab.frames import Runs, load_runs
 from collapselab.metrics import SAMPLE_METRICS
 from collapselab.report import catalogue, explorer, tables
@@ -454,7 +454,7 @@ def test_tables_are_in_the_page_as_text(tmp_path: Path, monkeypatch: pytest.Monk
 def test_nothing_a_model_wrote_becomes_markup(tmp_path: Path) -> None:
     settings = {"data": ("austen", "</script><script>window.pwned = 4</script>.txt"), "generate.prompt": "\u202e<b>"}
     plain, hostile = tmp_path / "plain", tmp_path / "hostile"
-    write_run(plain / "a", num_steps=len(HOSTILE))
+    write_run(plain / "a", num_steps=len(HOSTILE), environment={"cpu": "a", "command": ["b"]})
     path = write_run(
         hostile / '"><img src=x onerror=pwned>',
         num_steps=len(HOSTILE),
@@ -502,7 +502,7 @@ def test_the_same_runs_make_the_same_page(tmp_path: Path) -> None:
 
 def test_a_page_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     runs = load_runs(write_run(tmp_path / "a"))
-    with pytest.raises(RunFailed, match="cannot write"):
+    with pytest.raises(InputError, match="is not a regular file"):
         write_page(runs, tmp_path)
 
 

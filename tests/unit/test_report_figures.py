@@ -33,6 +33,7 @@ from collapselab.report.onset_figures import resampled_median
 from collapselab.report.run_panels import MAX_DRAWN_STEPS
 from collapselab.report.schema import loop
 from collapselab.report.theme import log_ticks, short, styles
+from collapselab.rundir import read_json, write_json
 from collapselab.survival import median_onset
 
 Spec = dict[str, Any]
@@ -59,7 +60,9 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     change_steps(diverged, {20: {"train_nll_nats": "NaN", "val_nll_nats[austen]": "Infinity"}})
     thinned = write_run(folder / "thinned", make_config(seed=10, eval__every=4), 12)
     lines = (thinned / "steps.jsonl").read_text().splitlines(keepends=True)
-    (thinned / "steps.jsonl").write_text("".join([*lines[::3], lines[-1]]))
+    kept = [*lines[:-1:3], lines[-1]]
+    (thinned / "steps.jsonl").write_text("".join(kept))
+    write_json(thinned / "summary.json", read_json(thinned / "summary.json") | {"num_steps": len(kept)})
     crashed = write_run(folder / "crashed", make_config(seed=11), 12, finished=False)
     for name in ("steps.jsonl", "samples.jsonl"):
         (crashed / name).unlink()
@@ -211,7 +214,7 @@ def test_a_mean_ends_with_the_first_finished_run_and_tails_go_on() -> None:
 
 def test_one_run_has_a_curve_without_an_interval() -> None:
     curve = mean_curve([(np.array([0.0, 4.0]), np.array([1.0, 3.0]))], [False])
-    assert curve["value"].tolist() == [1.0, 1.5, 2.0, 2.5, 3.0]
+    assert (curve["step"].tolist(), curve["value"].tolist()) == ([0, 4], [1.0, 3.0]), "nothing is interpolated"
     assert curve[["low", "high"]].isna().all(axis=None)
 
 
@@ -408,7 +411,9 @@ def test_survival_steps_down_by_a_share_of_the_runs_at_each_onset(sweep: Runs) -
     assert len(onsets) > 1
     assert curve["step"][1:] == onsets
     assert curve["survival"][1:] == pytest.approx([float((arm["duration"] > step).mean()) for step in onsets], abs=1e-4)
-    assert 0 < curve["step"][0] < min(curve["step"][1:]), "a logarithmic axis has no step 0"
+    assert curve["step"][0] == 0
+    assert 0 < curve["at"][0] < min(curve["at"][1:]), "a logarithmic axis has no step 0"
+    assert curve["at"][1:] == curve["step"][1:]
 
 
 def test_runs_lost_from_sight_are_ticks_on_their_curve(sweep: Runs) -> None:

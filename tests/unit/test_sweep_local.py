@@ -343,7 +343,7 @@ def test_a_glance_at_each_stage_of_a_run(tmp_path: Path) -> None:
     seen = glance(tmp_path / "c")
     assert (seen.is_finished, seen.step, seen.degenerate_share, seen.seconds_per_step) == (True, 3, 1.0, 0.5)
     write_run(tmp_path / "d", NANO, status="running", summary=True)
-    assert not glance(tmp_path / "d").is_finished, "the status has the last word, as for the run itself"
+    assert glance(tmp_path / "d").is_finished, "the summary has the last word, as for the run itself"
 
 
 def test_who_holds_a_run_directory(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from collapselab.sweep.watch import Glance, glance
 LOOK_EVERY_S = 1.0
 LINES_EVERY_S = 30.0  # without a terminal: how far the runs are, besides a line for each begin and end
 LINES_AROUND = 4  # of the terminal, besides the rows
-SHOWN_FIRST: tuple[State, ...] = ("running", "elsewhere", "failed", "interrupted", "done", "waiting")
+SHOWN_FIRST: tuple[State, ...] = ("running", "elsewhere", "failed", "damaged", "interrupted", "done", "waiting")
 
 
 class Overview:
@@ -109,7 +109,7 @@ def told(task: Task, seen: Glance) -> str:
     """The state of one run in words."""
     at = "" if seen.step is None else f" at step {seen.step}"
     if task.state == "done" and seen.summary is not None:
-        onset = seen.summary["onset_step"]
+        onset = seen.summary.get("onset_step")
         return f"{seen.status}{at}" + ("" if onset is None else f", onset at step {onset}")
     if task.state == "running":
         again = f"attempt {task.num_attempts}, " if task.num_attempts > 1 else ""

@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from collapselab.cli.places import check_folder
 from collapselab.cli.text import note
-from collapselab.errors import InputError, doing
+from collapselab.errors import InputError, RunFailed, doing
 
 if TYPE_CHECKING:  # pandas takes a third of a second, which --help need not wait for
     from collapselab.frames import Runs
@@ -43,12 +43,15 @@ def report(
     with doing(f"reading {', '.join(map(str, runs))}"):
         loaded = load(runs)
     write_report(loaded, out, figures, title)
+    raise_if_left_out(loaded)
 
 
 def write_report(runs: Runs, out: Path, figures: Path | None, title: str) -> None:
     """Writes the page, and every figure and table as files if `figures` is a folder, and says where they are."""
     from collapselab.report.page import write_page
 
+    for damage in runs.damages:
+        note(("left out: " if damage.is_left_out else "warning: ") + damage.message)
     page = write_page(runs, out, title=title)
     note(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)")
     if figures is not None:
@@ -58,27 +61,42 @@ def write_report(runs: Runs, out: Path, figures: Path | None, title: str) -> Non
         note(f"figures and tables: {len(paths)} files in {figures}")
 
 
+def raise_if_left_out(runs: Runs) -> None:
+    """Ends the command with an error if a damaged run is missing from what was written."""
+    if runs.num_left_out:
+        num_runs = runs.num_left_out + len(runs.runs)
+        raise RunFailed(
+            f"{runs.num_left_out} of {num_runs} runs left out: their files are damaged (see above)",
+            "bring the files back, or make these runs again with --fresh",
+        )
+
+
 def load(paths: Sequence[Path]) -> Runs:
     """The frames of all runs in some directories; of several, runs are named by their path below the common folder.
 
+    Damaged runs are left out, and are in `damages`.
+
     Raises:
-        InputError: no directory; and as `load_runs`.
+        InputError: no directory, one without a run, or no run that is not damaged.
     """
     if not paths:
         raise InputError("a report needs at least one run directory", "for example collapselab report runs/demo")
-    from collapselab.frames import Runs, load_runs
+    from collapselab.frames import Damage, Runs, check_any_left, read_runs
 
     if len(paths) == 1:
-        return load_runs(paths[0])
+        return check_any_left(read_runs(paths[0]))
     resolved = list(dict.fromkeys(path.resolve() for path in paths))
     common = Path(os.path.commonpath([path.parent for path in resolved]))
     parts: list[tuple[Frame, Frame, Frame]] = []
+    damages: dict[str, Damage] = {}  # by message, for the same reason as `known`
     for path in resolved:
         # A run may be given by itself and in its folder.
         known = {str(name) for rows, _, _ in parts for name in rows["run"]}
-        parts.append(_named(load_runs(path), path, common, known))
+        found = read_runs(path)
+        parts.append(_named(found, path, common, known))
+        damages |= {damage.message: damage for damage in found.damages}
     runs, steps, samples = (_stacked(frames) for frames in zip(*parts, strict=True))
-    return Runs(runs, steps, samples)
+    return check_any_left(Runs(runs, steps, samples, tuple(damages.values())))
 
 
 def _named(runs: Runs, path: Path, common: Path, known: set[str]) -> tuple[Frame, Frame, Frame]:

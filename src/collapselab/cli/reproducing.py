@@ -13,8 +13,15 @@ from tyro.conf import arg
 from collapselab.cli.faults import only_warned
 from collapselab.cli.overview import duration
 from collapselab.cli.places import check_folder
-from collapselab.cli.reporting import load, write_report
-from collapselab.cli.sweeping import carry_out_shown, check_numbers, print_plan, raise_what_is_left, shares
+from collapselab.cli.reporting import load, raise_if_left_out, write_report
+from collapselab.cli.sweeping import (
+    carry_out_shown,
+    check_numbers,
+    print_plan,
+    raise_if_damaged,
+    raise_what_is_left,
+    shares,
+)
 from collapselab.cli.text import note, stdout_console, table
 from collapselab.errors import InputError
 from collapselab.rundir import RunDir
@@ -65,6 +72,7 @@ def reproduce(
     if dry_run:
         expected = [*tasks, *_expected(asked, tasks, out)]
         print_plan(expected, shares(expected, workers), out / "runs", json=False)
+        raise_if_damaged(expected)
         return
 
     def carry_out(tasks: Sequence[Task]) -> None:
@@ -137,6 +145,7 @@ def _write(tasks: Sequence[Task], out: Path, title: str) -> None:
         _print_verdicts(runs)
     write_report(runs, out / "report.html", out / "figures", title)
     note(f"verdicts, figures, tables and page: {duration(time.monotonic() - started)}")
+    raise_if_left_out(runs)
 
 
 def _print_verdicts(runs: Runs) -> None:

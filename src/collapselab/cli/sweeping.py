@@ -19,7 +19,7 @@ from collapselab.sweep.grid import expand, rebase
 from collapselab.sweep.presets import load
 from collapselab.sweep.resources import Share, memory_gib, num_cores, share
 from collapselab.sweep.schedule import Task, carry_out, place
-from collapselab.sweep.watch import glance
+from collapselab.sweep.watch import Glance, glance
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ def sweep_command(options: Options, changes: dict[str, str]) -> None:
     shared = shares(tasks, options.workers)
     if options.dry_run:
         print_plan(tasks, shared, tasks[0].path.parent, json=options.json)
+        raise_if_damaged(tasks)
         return
     asked_for = {"sweep": options.sweep, "settings": changes}
     stopped = carry_out_shown(tasks, shared, options.retries, options.data_dir, asked_for)
@@ -67,7 +68,7 @@ def check_numbers(workers: int | None, retries: int) -> None:
 
 def shares(tasks: Sequence[Task], num_workers: int | None) -> Share:
     """The workers for the tasks that are not done."""
-    configs = [task.run.config for task in tasks if task.state != "done"] or [tasks[0].run.config]
+    configs = [task.run.config for task in tasks if task.state not in ("done", "damaged")] or [tasks[0].run.config]
     return share(configs, num_workers, num_cores=num_cores(), memory_gib=memory_gib())
 
 
@@ -78,7 +79,11 @@ def carry_out_shown(
     from collapselab.sweep.local import LocalExecutor  # multiprocessing is needed only here
 
     console = stderr_console()
-    console.print(f"collapselab: {_counts(tasks)}; {_shared(shared)}")
+    console.print(plain(f"collapselab: {_counts(tasks)}; {_shared(shared)}"))
+    for task in tasks:
+        if task.state == "waiting" and task.message is not None:
+            words = f"{task.run.name} is damaged and goes on from before the damage: {task.message}"
+            console.print(plain(words), soft_wrap=True)
     with Overview(tasks, shared, console) as overview:
         return carry_out(
             tasks,
@@ -103,22 +108,37 @@ def _shared(shared: Share) -> str:
 def print_plan(tasks: Sequence[Task], shared: Share, folder: Path, *, json: bool) -> None:
     """Prints the runs that would be carried out below a folder, and the time they may take."""
     seen = [glance(task.path) for task in tasks]
-    needed = estimate([(task.run.config, look) for task, look in zip(tasks, seen, strict=True)], shared)
+    is_due = [task.state != "damaged" for task in tasks]
+    needed = estimate(
+        [(task.run.config, look) for task, look, due in zip(tasks, seen, is_due, strict=True) if due], shared
+    )
+    due_s = iter(needed.runs_s)
+    runs_s = [next(due_s) if due else None for due in is_due]
     if json:
-        rows = [_row(task) | {"at_most_s": run_s} for task, run_s in zip(tasks, needed.runs_s, strict=True)]
+        rows = [_row(task) | {"at_most_s": run_s} for task, run_s in zip(tasks, runs_s, strict=True)]
         total = {"at_most_s": needed.most_s, "likely_s": needed.likely_s, "basis": needed.basis}
         print_json({**asdict(shared), **total, "runs": rows})
         return
     some = "some " if needed.is_guess else ""
     table = new_table("run", "state", "at most")
-    for task, look, run_s in zip(tasks, seen, needed.runs_s, strict=True):
-        state = told(task, look) if task.state == "done" else "new" if look.step is None else f"begun, step {look.step}"
-        shown = "unknown" if run_s is None else "–" if task.state == "done" else some + duration(run_s)
+    for task, look, run_s in zip(tasks, seen, runs_s, strict=True):
+        state = _planned_state(task, look)
+        shown = "unknown" if run_s is None else some + duration(run_s)
+        shown = "–" if task.state in ("done", "damaged") else shown
         is_named = task.path == folder / task.run.name
         name = task.run.name if is_named else f"{task.run.name}, in {task.path.name}"
         table.add_row(plain(name), plain(state), shown)
     lines = [f"{_counts(tasks)}, in {folder}; {_shared(shared)}", *_times(needed, some)]
+    mended = sum(task.state == "waiting" and task.message is not None for task in tasks)
+    lines += [f"{mended} of {len(tasks)} runs damaged: a sweep goes on from before the damage"] if mended else []
     stdout_console().print(table, "", *map(plain, lines), sep="\n", soft_wrap=True)
+
+
+def _planned_state(task: Task, look: Glance) -> str:
+    if task.state in ("done", "damaged"):
+        return told(task, look)
+    begun = "new" if look.step is None else f"begun, step {look.step}"
+    return begun if task.message is None else f"{begun}, damaged: {task.message}"
 
 
 def _times(needed: Estimate, some: str) -> list[str]:
@@ -142,7 +162,7 @@ def _print_results(tasks: Sequence[Task], options: Options) -> None:
             table.add_row(plain(task.run.name), plain(told(task, seen)))
             continue
         summary, loss = seen.summary, seen.summary["losses"][0]
-        steps = [summary[name] for name in ("onset_step", "total_collapse_step", "last_step")]
+        steps = [summary.get(name) for name in ("onset_step", "total_collapse_step", "last_step")]
         losses = [loss["first"], loss["last"]]
         cells = [summary["outcome"], *map(_step, steps), *map(_loss, losses), loss["text"]]
         table.add_row(plain(task.run.name), *map(plain, cells))
@@ -173,14 +193,28 @@ def raise_what_is_left(tasks: Sequence[Task], *, stopped: bool) -> None:
     if stopped:
         raise Interrupted(f"stopped with {undone} of {len(tasks)} runs not finished", again)
     if failed:
-        told_first = [f"{task.run.name}: {task.message or 'unknown'}" for task in failed[:3]]
-        more = [f"and {len(failed) - 3} more"] if len(failed) > 3 else []
-        message = f"{len(failed)} of {len(tasks)} runs failed: " + "; ".join([*told_first, *more])
+        message = f"{len(failed)} of {len(tasks)} runs failed: {_first_messages(failed)}"
         raise RunFailed(message, f"see {failed[0].log}; then {again}")
+    raise_if_damaged(tasks)
     if undone:
         raise Interrupted(
             f"{undone} of {len(tasks)} runs were stopped, or reached their wall time (stop.max_seconds)", again
         )
+
+
+def raise_if_damaged(tasks: Sequence[Task]) -> None:
+    """Ends the command with an error if runs were left alone because their files are damaged."""
+    damaged = [task for task in tasks if task.state == "damaged"]
+    if damaged:
+        raise RunFailed(
+            f"{len(damaged)} of {len(tasks)} runs left alone: {_first_messages(damaged)}",
+            "bring their files back, or remove their folders and repeat the command to make them again",
+        )
+
+
+def _first_messages(tasks: Sequence[Task]) -> str:
+    told_first = [f"{task.run.name}: {task.message or 'unknown'}" for task in tasks[:3]]
+    return "; ".join([*told_first, *([f"and {len(tasks) - 3} more"] if len(tasks) > 3 else [])])
 
 
 def _step(step: int | None) -> str:

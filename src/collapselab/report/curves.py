@@ -13,7 +13,7 @@ from collapselab.statistics import LEVEL, Floats
 from collapselab.survival import Frame
 
 MAX_POINTS = 100
-CURVE_COLUMNS = ("step", "value", "low", "high", "n")
+CURVE_COLUMNS = ("step", "value", "low", "high", "n", "width")
 MIN_LOSS_NATS = 0.01  # where intervals end: a loss is not negative, and a logarithmic axis has no 0
 
 Series = tuple[Floats, Floats]  # steps, ascending, and values, all known and finite
@@ -38,16 +38,18 @@ def mean_curve(series: Sequence[Series], is_finished: Sequence[bool]) -> pd.Data
     """The mean over runs against step, with a 95 % t-interval, until the first of the finished runs has ended.
 
     Columns `step`, `value`, `low`, `high`, `n` (the runs at that step: unfinished ones count as far as they came; if
-    all are unfinished, the curve ends with the first of them). A curve of over 100 steps has about 100 points, each the
-    mean over the steps around it; values between two recorded steps are interpolated. One run has no interval: NaN.
+    all are unfinished, the curve ends with the first of them), `width`. A curve of over 100 steps has about 100 points,
+    each the mean of what was recorded in the `width` steps around it. A point is where every run that has come so far
+    recorded a value: nothing is interpolated. One run has no interval: NaN.
     """
     ends = [at[-1] for at, _ in series]
     last = int(min([end for end, finished in zip(ends, is_finished, strict=True) if finished] or ends))
     grid, width = _grid(0, last)
     values = np.array([_smoothed(at, y, grid, width) for at, y in series])
-    n = (~np.isnan(values)).sum(axis=0)
-    has_value = n > 0
-    values, grid, n = values[:, has_value], grid[has_value], n[has_value]
+    is_there = np.array([(grid >= at[0]) & (grid <= at[-1]) for at, _ in series])
+    n = is_there.sum(axis=0)
+    is_recorded = (n > 0) & ((~np.isnan(values)).sum(axis=0) == n)
+    values, grid, n = values[:, is_recorded], grid[is_recorded], n[is_recorded]
     mean = np.nanmean(values, axis=0)
     half_width = np.full(len(grid), np.nan)
     several = n > 1
@@ -57,7 +59,8 @@ def mean_curve(series: Sequence[Series], is_finished: Sequence[bool]) -> pd.Data
         deviation = np.nanstd(values[:, several], axis=0, ddof=1)
         half_width[several] = stdtrit(n[several] - 1, (1 + LEVEL) / 2) * deviation / np.sqrt(n[several])
     low = np.maximum(mean - half_width, np.minimum(mean, MIN_LOSS_NATS))
-    return pd.DataFrame(dict(zip(CURVE_COLUMNS, (grid, mean, low, mean + half_width, n), strict=True)))
+    widths = np.full(len(grid), width)
+    return pd.DataFrame(dict(zip(CURVE_COLUMNS, (grid, mean, low, mean + half_width, n, widths), strict=True)))
 
 
 def tails(series: Mapping[str, Series], start: float) -> dict[str, pd.DataFrame]:
@@ -68,7 +71,7 @@ def tails(series: Mapping[str, Series], start: float) -> dict[str, pd.DataFrame]
             grid, width = _grid(int(start), int(at[-1]))
             means = _smoothed(at, values, grid, width)
             means[-1] = values[-1]  # where the mark of the run's end stands
-            found[run] = pd.DataFrame({"step": grid, "value": means})
+            found[run] = pd.DataFrame({"step": grid, "value": means}).dropna()
     return found
 
 
@@ -90,11 +93,10 @@ def _grid(first: int, last: int) -> tuple[NDArray[np.int_], int]:
 
 
 def _smoothed(at: Floats, values: Floats, grid: NDArray[np.int_], width: int) -> Floats:
-    """Means over `width` steps around each point of the grid, NaN outside the run."""
-    first, last = int(at[0]), int(at[-1])
-    dense = np.interp(np.arange(first, last + 1), at, values)
-    total = np.concatenate(([0.0], np.cumsum(dense)))
-    left = np.clip(grid - width // 2, first, last) - first
-    right = np.clip(grid + (width - 1) // 2, first, last) - first + 1
-    means = (total[right] - total[left]) / (right - left)
-    return np.where((grid >= first) & (grid <= last), means, np.nan)
+    """Means of the values in the `width` steps around each point of the grid, NaN where there is none."""
+    total = np.concatenate(([0.0], np.cumsum(values)))
+    left = np.searchsorted(at, grid - width // 2, side="left")
+    right = np.searchsorted(at, grid + (width - 1) // 2, side="right")
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        means = (total[right] - total[left]) / (right - left)
+    return np.where((grid >= at[0]) & (grid <= at[-1]), means, np.nan)

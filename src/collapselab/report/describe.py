@@ -10,11 +10,10 @@ from typing import Any, cast
 import pandas as pd
 
 from collapselab.comparisons import CARRIED_OUT, LOOKING
-from collapselab.frames import Runs
+from collapselab.frames import ENVIRONMENT, Runs
 from collapselab.overrides import settings
 from collapselab.visible import visible
 
-ENVIRONMENT = "env."
 ALWAYS_IN_LABEL = ("model", "lr", "seed")
 USUAL = (("train.source", "own"), ("collapse.source", "stream"))  # go without saying, also beside others
 # How a run is carried out, looked at or ended, and what goes with `train.source` and `collapse.source`.

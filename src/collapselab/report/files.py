@@ -11,7 +11,7 @@ from collapselab.report.drawing import DrawingError, Painter
 from collapselab.report.table_files import save_table
 from collapselab.report.tables import TABLES
 from collapselab.report.theme import save_with
-from collapselab.rundir import disk_errors
+from collapselab.report.writing import writing
 
 FIGURE_FORMATS = ("svg", "png", "pdf")
 
@@ -23,11 +23,11 @@ def write_files(runs: Runs, folder: Path) -> list[Path]:
     warning.
 
     Raises:
-        RunFailed: a file cannot be written.
+        RunFailed: a file cannot be written; those before it are complete, and a former one of its name is kept.
     """
     paths: list[Path] = []
     undrawn: dict[str, list[str]] = {}
-    with disk_errors(folder), Painter() as painter:
+    with writing(folder), Painter() as painter:
         folder.mkdir(parents=True, exist_ok=True)
         for figure in FIGURES.values():
             chart = figure.draw(runs)

@@ -29,9 +29,12 @@ def interactive(vega_lite: Spec) -> Spec:
     params: list[Spec] = []
     zoomed = [unit for panel in panels if (unit := _first_with_x(panel)) is not None]
     for unit in (unit for panel in panels if _first_with_x(panel) is not None for unit in _units(panel)):
-        # Words and the rules that lead to them stand above their panel.
-        if "value" not in unit["encoding"].get("y", {}):
-            unit["mark"]["clip"] = True
+        # Words and the rules that lead to them stand above their panel, where a selection bound to scales would clip
+        # them; instead they are left out where the axis does not reach their step.
+        is_above = "value" in unit["encoding"].get("y", {})
+        unit["mark"]["clip"] = not is_above
+        if is_above:
+            unit["transform"] = [*unit.get("transform", []), {"filter": {"param": "zoom"}}]
     if zoomed:
         select = {"type": "interval", "encodings": ["x"], "zoom": "wheel![event.shiftKey]"}
         params.append({"name": "zoom", "select": select, "bind": "scales", "views": _named(zoomed)})

@@ -132,7 +132,8 @@ def _marks(chart: alt.Chart, endings: Sequence[str]) -> alt.Chart:
 def _mean_tooltip(layout: Layout) -> list[alt.Tooltip]:
     interval = [alt.Tooltip(f"{name}:Q", title=f"95 % {name}", format=".3f") for name in ("low", "high")]
     first = [alt.Tooltip("curve:N", title=layout.legend), alt.Tooltip("step:Q")]
-    return [*first, alt.Tooltip("value:Q", title="mean", format=".3f"), *interval, alt.Tooltip("n:Q", title="runs")]
+    last = [alt.Tooltip("n:Q", title="runs"), alt.Tooltip("width:Q", title="steps averaged")]
+    return [*first, alt.Tooltip("value:Q", title="mean", format=".3f"), *interval, *last]
 
 
 def _data(table: Frame, layout: Layout, series: Mapping[str, SeriesByRun]) -> pd.DataFrame:
@@ -146,8 +147,11 @@ def _data(table: Frame, layout: Layout, series: Mapping[str, SeriesByRun]) -> pd
                 continue
             place, curve_of = f"{metric} {layout.panels.index(panel)}", {"curve": curve}
             means: Frame = mean_curve(list(known.values()), [endings[run] != UNFINISHED for run in known])
-            rows.append({"part": f"mean {place}", **curve_of, **columns(means)})
-            for run, tail in tails(known, float(means["step"].to_numpy()[-1])).items():
+            start = min(float(at[0]) for at, _ in known.values())
+            if len(means):
+                rows.append({"part": f"mean {place}", **curve_of, **columns(means)})
+                start = float(means["step"].to_numpy()[-1])
+            for run, tail in tails(known, start).items():
                 rows.append({"part": f"tail {place}", **curve_of, "run": run, **columns(tail)})
             for run, (at, y) in known.items():
                 end = columns(pd.DataFrame({"step": at[-1:], "value": y[-1:]}))

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from collapselab.report.curves import columns
+from collapselab.report.describe import visible
 from collapselab.report.theme import Styles, layered, legend, log_ticks, panel_title, panel_width, styles, themed
 from collapselab.statistics import bootstrap_interval
 from collapselab.survival import Frame, kaplan_meier, median_onset
@@ -21,7 +22,8 @@ SIZE_HEIGHT, SURVIVAL_HEIGHT = 300, 190
 PANELS_A_ROW = 3
 ONSET, CENSORED = "onset", "no onset up to there"
 FATE_SHAPES = alt.Scale(domain=[ONSET, CENSORED], range=["circle", "triangle-up"])
-CURVE_FIELDS: list[str | alt.FieldName] = ["step", "survival", "low", "high", "at_risk"]
+CENSORED_FIELDS: list[str | alt.FieldName] = ["at", "step", "survival"]  # `at`: the place on a logarithmic axis
+CURVE_FIELDS: list[str | alt.FieldName] = [*CENSORED_FIELDS, "low", "high", "at_risk"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def survival_curves(panels: Sequence[OnsetPanel], title: str) -> alt.VConcatChar
     every: Frame = pd.concat([panel.table["duration"] for panel in panels])
     ends = [0.7 * max(1.0, float(every.min())), max(2.0, float(every.max()))]
     axis = alt.Axis(format="d", values=log_ticks(*ends), title="step", labelFlush=False)
-    x = alt.X("step:Q", axis=axis, scale=alt.Scale(type="log", domain=ends, nice=False))
+    x = alt.X("at:Q", axis=axis, scale=alt.Scale(type="log", domain=ends, nice=False))
     size = {"width": panel_width(min(len(panels), PANELS_A_ROW), GAP), "height": SURVIVAL_HEIGHT}
     charts = [_survival_panel(panel, x, size, is_left=i % PANELS_A_ROW == 0) for i, panel in enumerate(panels)]
     rows = [
@@ -146,8 +148,8 @@ def _survival_panel(panel: OnsetPanel, x: alt.X, size: Mapping[str, int], *, is_
     y = alt.Y("survival:Q", axis=axis, scale=alt.Scale(domain=[0, 1]))
     color = alt.Color("curve:N", scale=panel.look.color, legend=key)
     dash = alt.StrokeDash("curve:N", scale=panel.look.dash, legend=key)
-    here = f"datum.panel === {json.dumps(panel.title)}"
-    kinds = (("curve", CURVE_FIELDS), ("censored", CURVE_FIELDS[:2]))
+    here = f"datum.panel === {json.dumps(visible(panel.title))}"
+    kinds = (("curve", CURVE_FIELDS), ("censored", CENSORED_FIELDS))
     curve, censored = (
         alt.Chart()
         .transform_filter(f"{here} && datum.kind === '{kind}'")
@@ -176,7 +178,9 @@ def _survival_rows(panel: OnsetPanel, first_step: float) -> list[dict[str, objec
         at = estimate["step"].searchsorted(lost, side="right") - 1
         censored = pd.DataFrame({"step": lost, "survival": estimate["survival"].to_numpy()[at]})
         place = {"panel": panel.title, "curve": curve}
-        # A logarithmic axis has no step 0.
-        rows.append({**place, "kind": "curve", **columns(estimate[CURVE_FIELDS].replace({"step": {0: first_step}}))})
-        rows.append({**place, "kind": "censored", **columns(censored)})
+        for kind, points in (("curve", estimate), ("censored", censored)):
+            # A logarithmic axis has no step 0.
+            points = points.assign(at=points["step"].replace({0: first_step}))
+            fields = [str(name) for name in (CURVE_FIELDS if kind == "curve" else CENSORED_FIELDS)]
+            rows.append({**place, "kind": kind, **columns(points[fields])})
     return rows

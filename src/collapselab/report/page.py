@@ -24,7 +24,7 @@ from collapselab.report.explorer import EVENTS, ExplorerRun, explorer_runs
 from collapselab.report.packing import packed, script_json
 from collapselab.report.page_parts import Printed
 from collapselab.report.plans import one_run
-from collapselab.rundir import disk_errors
+from collapselab.report.writing import write_file, writing
 from collapselab.survival import Frame
 
 SCRIPTS = ("common.js", "tables.js", "sample.js", "chart.js", "explorer.js", "figures.js", "main.js")
@@ -47,7 +47,8 @@ def write_page(runs: Runs, out: Path, *, title: str = "Collapse of self-trained 
     scripts, by their hashes, and no request. What it holds of long runs is bounded (`explorer`).
 
     Raises:
-        RunFailed: the file cannot be written.
+        InputError: no regular file may be made there.
+        RunFailed: the file cannot be written; a former one is kept.
     """
     explored = list(explorer_runs(runs))
     figures = list(_figures(runs))
@@ -64,6 +65,7 @@ def write_page(runs: Runs, out: Path, *, title: str = "Collapse of self-trained 
         summary=page_parts.summary(runs),
         thinned=_thinned(explored),
         overview=page_parts.overview(runs),
+        damages=page_parts.damages(runs),
         hypotheses=page_parts.hypotheses(runs),
         figures=figures,
         tables=list(_tables(runs)),
@@ -71,9 +73,9 @@ def write_page(runs: Runs, out: Path, *, title: str = "Collapse of self-trained 
         names=cast(list[str], runs.runs["run"].tolist()),
         definitions=[(_definition_id(name), name, meaning) for name, meaning in definitions().items()],
     )
-    with disk_errors(out):
+    with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(html, encoding="utf-8", newline="\n")
+        write_file(out, html)
     return out
 
 

@@ -67,6 +67,11 @@ def overview(runs: Runs) -> Printed:
     return Printed("Runs", ["run", "outcome", "loss on human text", *OVERVIEW.values()], cells)
 
 
+def damages(runs: Runs) -> list[str]:
+    """What was wrong with the files of which run, and that it is left out."""
+    return [one.message + ("; the run is left out" if one.is_left_out else "") for one in runs.damages]
+
+
 def hypotheses(runs: Runs) -> list[dict[str, str]]:
     """The hypotheses in words; none for a single run, of which they say nothing."""
     if len(runs.runs) < 2:

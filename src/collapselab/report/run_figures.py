@@ -10,6 +10,7 @@ import pandas as pd
 
 from collapselab.report.run_panels import (
     LOSS_HEIGHT,
+    MEAN,
     ROW,
     THIN,
     Panel,
@@ -92,8 +93,11 @@ def _lines(panel: Panel, legend_offset: int) -> list[alt.Chart]:
     color = alt.Color("line:N", scale=alt.Scale(domain=names, range=colors), legend=legend)
     dash = alt.StrokeDash("line:N", scale=alt.Scale(domain=names, range=dashes), legend=legend)
     num_steps = max(len(values) for values in panel.thick.values())
-    thick, thin = (alt.Chart().transform_filter(f"datum.layer === '{panel.name}{end}'") for end in ("", THIN))
-    hover = thick.mark_point(size=60, opacity=0, filled=True).encode(
+    thick, thin, measured = (
+        alt.Chart().transform_filter(" || ".join(f"datum.layer === '{panel.name}{end}'" for end in ends))
+        for ends in (("", MEAN), (THIN,), ("", THIN))
+    )
+    hover = measured.mark_point(size=60, opacity=0, filled=True).encode(
         color=color, tooltip=[alt.Tooltip("line:N", title=" "), "step:Q", alt.Tooltip("value:Q", format=".4~g")]
     )
     thick = thick.mark_line(

@@ -19,7 +19,7 @@ TEXT_STYLES = tuple(zip(COLORS[1:5], DASHES[:4], strict=True))
 LOSS_STYLES = ((COLORS[0], DASHES[0]), *TEXT_STYLES)
 LOWER_STYLES = ((COLORS[1], DASHES[0]), (COLORS[2], (4, 2)))
 ROW = ("layer", "line", "step", "value")
-THIN = " (thin)"
+THIN, MEAN = " (thin)", " (mean)"  # a layer's name says whether its rows were measured
 VALIDATION = "validation loss, "
 MAX_RAW_STEPS = 150  # beyond, values alone would be a block of ink
 MAX_DRAWN_STEPS = 400  # beyond, the anatomy keeps the extremes of each 200th of the run
@@ -120,10 +120,19 @@ def rows(panel: Panel) -> list[tuple[str, str, int, float]]:
     """The panel's values as the chart's data."""
     return [
         (layer, line, step, value)
-        for layer, lines in ((panel.name, panel.thick), (panel.name + THIN, panel.thin))
+        for layer, lines in _layers(panel).items()
         for line, values in lines.items()
         for step, value in sorted(values.items())
     ]
+
+
+def _layers(panel: Panel) -> dict[str, Lines]:
+    """What was measured, drawn thick or thin, and the means of the thin lines."""
+    return {
+        panel.name: {line: values for line, values in panel.thick.items() if line not in panel.thin},
+        panel.name + MEAN: {line: values for line, values in panel.thick.items() if line in panel.thin},
+        panel.name + THIN: panel.thin,
+    }
 
 
 def _running_mean(values: Values, half_width: int) -> Values:

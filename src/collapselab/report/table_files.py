@@ -14,6 +14,7 @@ import pandas as pd
 
 from collapselab.report.describe import visible
 from collapselab.report.theme import short
+from collapselab.report.writing import write_file
 from collapselab.survival import Frame
 
 UNKNOWN = "–"
@@ -62,7 +63,7 @@ def save_table(frame: Frame, folder: Path, stem: str, caption: str = "") -> tupl
     }
     paths = tuple(folder / f"{stem}.{ending}" for ending in writers)
     for path, write in zip(paths, writers.values(), strict=True):
-        path.write_text(write(), encoding="utf-8", newline="\n")
+        write_file(path, write())
     return cast(tuple[Path, Path, Path], paths)
 
 

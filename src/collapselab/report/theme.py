@@ -12,6 +12,8 @@ import altair as alt
 
 from collapselab.report.drawing import Painter
 from collapselab.report.interaction import interactive, without_invisible
+from collapselab.report.writing import write_file
+from collapselab.visible import visible
 
 WIDTH = 560
 RULE_COLOR = "#444444"
@@ -159,7 +161,7 @@ def save_with(
     files = painter.draw(without_invisible(_vega_lite(chart)), formats)
     paths = {ending: folder / f"{stem}.{ending}" for ending in files}
     for ending, path in paths.items():
-        path.write_bytes(files[ending])
+        write_file(path, files[ending])
     return tuple(paths.values())
 
 
@@ -168,4 +170,15 @@ def _vega_lite(chart: alt.TopLevelMixin) -> dict[str, Any]:
     # (15 s for a run of 5000 steps).
     with alt.data_transformers.enable("default", max_rows=None):
         # Its parts were validated when they were made, and a test validates every figure as a whole.
-        return chart.to_dict(validate=False)
+        return _drawable(chart.to_dict(validate=False))
+
+
+def _drawable(node: Any) -> Any:
+    """A specification whose texts have no characters that no SVG can hold: on those the drawing library aborts."""
+    if isinstance(node, str):
+        return visible(node)
+    if isinstance(node, list):
+        return [_drawable(part) for part in cast(list[Any], node)]
+    if isinstance(node, dict):
+        return {visible(name): _drawable(part) for name, part in cast(dict[str, Any], node).items()}
+    return node

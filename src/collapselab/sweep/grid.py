@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
+from math import prod
 from typing import Any, cast
 
 from collapselab import presets
@@ -16,6 +17,8 @@ from collapselab.overrides import override, settings
 from collapselab.records import flatten
 
 Axes = Mapping[str, Sequence[object]]
+MAX_RUNS = 100_000  # a configuration takes kilobytes, and nobody waits for as many runs
+MAX_NUMBER = 10**18  # beyond some thousand digits a number cannot even be told
 MAX_NAME_LENGTH = 100  # file systems allow 255 bytes, and tables want less
 
 
@@ -24,7 +27,8 @@ class Sweep:
     """Base settings and what varies, by dotted name: the product of `grid`, `zipped` in step, and `listed` settings.
 
     Raises:
-        InputError: an unknown setting, an empty axis, unequal lengths in `zipped`, or a setting in two of the parts.
+        InputError: an unknown setting, an empty axis, unequal lengths in `zipped`, a setting in two of the parts, a
+            number of more than 18 digits, or more than 100,000 runs.
     """
 
     base: RunConfig
@@ -34,6 +38,17 @@ class Sweep:
 
     def __post_init__(self) -> None:
         _check_axes(self)
+        if self.num_runs > MAX_RUNS:
+            raise InputError(
+                f"a sweep has at most {MAX_RUNS:,} runs, this one has {self.num_runs:,}: {_factors(self)}",
+                "give fewer values, or make several sweeps",
+            )
+
+    @property
+    def num_runs(self) -> int:
+        """The product of all parts, counted without making it."""
+        num_steps = max(map(len, self.zipped.values()), default=1)
+        return prod(map(len, self.grid.values())) * num_steps * max(1, len(self.listed))
 
     @property
     def varying(self) -> tuple[str, ...]:
@@ -138,6 +153,10 @@ def _check_axes(sweep: Sweep) -> None:
                 raise InputError(f"sweep.{part}: {name} must be a list, received {values!r}", f"{name} = [{values!r}]")
             if not values:
                 raise InputError(f"sweep.{part}: {name} has no value", "give at least one, or leave the setting out")
+    entries = [item for entry in sweep.listed for item in entry.items()]
+    numbers = [(n, v) for axes in (sweep.grid, sweep.zipped) for n, values in axes.items() for v in values] + entries
+    if large := next((n for n, v in numbers if isinstance(v, int) and abs(v) >= MAX_NUMBER), None):
+        raise InputError(f"{large} has a number of more than 18 digits", "no setting is that large")
     lengths = {name: len(values) for name, values in sweep.zipped.items()}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
@@ -146,6 +165,12 @@ def _check_axes(sweep: Sweep) -> None:
     twice = [name for name, count in Counter([*sweep.grid, *sweep.zipped, *in_list]).items() if count > 1]
     if twice:
         raise InputError(f"{twice[0]} stands in two parts of the sweep", "let it vary in one: grid, zip or list")
+
+
+def _factors(sweep: Sweep) -> str:
+    parts = [f"{len(values):,} of {name}" for name, values in sweep.grid.items()]
+    parts += [f"{len(next(iter(sweep.zipped.values()))):,} steps of zip"] if sweep.zipped else []
+    return " × ".join([*parts, *([f"{len(sweep.listed):,} of list"] if sweep.listed else [])])
 
 
 def _combinations(sweep: Sweep) -> Iterable[dict[str, object]]:

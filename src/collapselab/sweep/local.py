@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Generator
@@ -13,10 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
+from typing import Any
 
-from collapselab.errors import EXIT_FAILED, EXIT_INTERRUPTED, CollapselabError
+from collapselab.errors import EXIT_FAILED, EXIT_INTERRUPTED, CollapselabError, InputError, RunFailed
 from collapselab.sweep.executor import Attempt, Job
 
+EXIT_UNGUARDED = 64  # of a process that began a sweep instead of its run
+MAX_SOCKET_BYTES = 107 - len("/pymp-xxxxxxxx/listener-xxxxxxxx")  # of the folder of sockets, whose names have 107
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
@@ -27,6 +31,16 @@ class LocalAttempt:
     process: BaseProcess
 
     def exit_code(self) -> int | None:
+        """As in `Attempt`.
+
+        Raises:
+            InputError: the process began the sweep again, instead of a run.
+        """
+        if self.process.exitcode == EXIT_UNGUARDED:
+            raise InputError(
+                "the script begins the sweep wherever it is imported, and each run's process imports it",
+                'put what begins the sweep below `if __name__ == "__main__":`',
+            )
         return self.process.exitcode
 
     def interrupt(self) -> None:
@@ -48,21 +62,39 @@ class LocalExecutor:
     num_threads: int
 
     def start(self, job: Job) -> Attempt:
+        """Begins a job.
+
+        Raises:
+            RunFailed: no process can be made for it.
+        """
+        if getattr(multiprocessing.current_process(), "_inheriting", False):  # a run's process, importing the script
+            os._exit(EXIT_UNGUARDED)  # the sweep's own process will say why, once
         # Importing torch and transformers takes seconds of processor time; a fork of a process that has them takes
         # milliseconds. macOS does not allow forks once its frameworks are loaded.
-        context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+        context: Any = multiprocessing.get_context("forkserver" if _has_fork_server() else "spawn")
         context.set_forkserver_preload(["collapselab.runner"])
-        process = context.Process(target=_carry_out, args=(job, self.num_threads))
+        process: BaseProcess = context.Process(target=_carry_out, args=(job, self.num_threads))
         with _signals_blocked():
             resource_tracker.ensure_running()  # the first start would begin it after it has unblocked some signals
-        with _signals_blocked():
-            process.start()
+        try:
+            with _signals_blocked():
+                process.start()
+        except (EOFError, OSError, MemoryError) as error:  # EOFError: the process that forks has ended at once
+            raise RunFailed(
+                f"cannot start a process for {job.path.name}: {str(error) or type(error).__name__} (out of memory?)",
+                "take fewer --workers, or see what is limited (ulimit -a): memory, processes or open files",
+            ) from None
         return LocalAttempt(process)
+
+
+def _has_fork_server() -> bool:
+    """Whether there is one: on Linux, unless its socket would have too long a name."""
+    return sys.platform == "linux" and len(os.fsencode(tempfile.gettempdir())) <= MAX_SOCKET_BYTES
 
 
 @contextmanager
 def _signals_blocked() -> Generator[None]:
-    """What is started here does not see a terminal's Ctrl-C, or that it was closed: the parent decides what to do."""
+    """What is started here sees neither a terminal's Ctrl-C nor that it was closed: the parent decides what to do."""
     former = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield

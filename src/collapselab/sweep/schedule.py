@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,23 +13,25 @@ from typing import Literal
 from collapselab.claim import check_claim
 from collapselab.errors import EXIT_DONE, EXIT_INTERRUPTED, InputError
 from collapselab.interruptions import interruptions
-from collapselab.rundir import RunDir, read_json
+from collapselab.run_files import check_run, is_damaged_run, read_identity
+from collapselab.rundir import RunDir
 from collapselab.sweep.executor import Attempt, Executor, Job
 from collapselab.sweep.grid import PlannedRun
 from collapselab.sweep.watch import glance, holder
 
 POLL_S = 0.1
 LOG_TAIL_BYTES = 8192
-State = Literal["waiting", "running", "elsewhere", "done", "failed", "interrupted"]
+State = Literal["waiting", "running", "elsewhere", "done", "failed", "interrupted", "damaged"]
 
 
 @dataclass
 class Task:
     """One run of a sweep and how far it is.
 
-    `elsewhere`: another process has its directory; it is waited for. `interrupted`: it can be resumed. `num_attempts`
-    counts those of this sweep, so a task done without one was finished before. `message` says why it failed, or where
-    it goes on.
+    `elsewhere`: another process has its directory; it is waited for. `interrupted`: it can be resumed. `damaged`: its
+    configuration is, so it is left alone; a run with other damage goes on from before it. `num_attempts` counts those
+    of this sweep, so a task done without one was finished before. `message` says why it failed, what is damaged, or
+    where it goes on.
     """
 
     run: PlannedRun
@@ -52,15 +54,56 @@ def place(planned: Sequence[PlannedRun], out: Path) -> list[Task]:
     Raises:
         InputError: a directory of that name holds something else.
     """
-    configs = [path for path in sorted(out.glob("*/config.json")) if RunDir(path.parent).holds_a_run()]
-    there = {read_json(path)["run_id"]: path.parent for path in configs}
+    there = dict(_known_runs(out))
     tasks = [Task(run, there.get(run.config.run_id, out / run.name)) for run in planned]
     for task in tasks:
-        if task.path.exists():
-            _check_claim(task)
-        if glance(task.path).is_finished:
-            task.state = "done"
+        if not task.path.exists():
+            continue
+        task.message = _damage(task)
+        if task.message is None:
+            task.state = "done" if glance(task.path).is_finished else "waiting"
+        elif not _is_known(task.path):
+            task.state = "damaged"
     return tasks
+
+
+def _is_known(path: Path) -> bool:
+    """Whether the configuration is whole: then the run may go on from a checkpoint before what is damaged."""
+    try:
+        read_identity(RunDir(path))
+    except InputError:
+        return False
+    return True
+
+
+def _known_runs(out: Path) -> Iterator[tuple[str, Path]]:
+    """The run directories in a folder by run id, without those whose configuration is damaged."""
+    for path in sorted(out.glob("*/config.json")):
+        try:
+            yield read_identity(RunDir(path.parent))["run_id"], path.parent
+        except InputError:  # a saved model's, or damaged: then the run is found by its name
+            continue
+
+
+def _damage(task: Task) -> str | None:
+    """What is wrong with the files of a run directory; None: nothing.
+
+    Raises:
+        InputError: it holds another run, or something else.
+    """
+    rundir = RunDir(task.path)
+    try:
+        if rundir.holds_a_run() or is_damaged_run(task.path):
+            read_identity(rundir)
+    except InputError as error:
+        return error.message
+    _check_claim(task)
+    try:
+        if rundir.holds_a_run():
+            check_run(rundir)
+    except InputError as error:
+        return error.message
+    return None
 
 
 def _check_claim(task: Task) -> None:
@@ -85,7 +128,7 @@ def carry_out(
     times. Ctrl-C and SIGTERM let every run write a checkpoint; a second Ctrl-C does not wait for that. `on_tick` is
     called about ten times a second.
     """
-    queue = deque(task for task in tasks if task.state != "done")
+    queue = deque(task for task in tasks if task.state not in ("done", "damaged"))
     going: list[tuple[Task, Attempt]] = []
     _make_log_folders(queue)
     with interruptions() as stopped:
@@ -142,7 +185,7 @@ def _fill(
         if task.state == "elsewhere":
             continue
         queue.remove(task)
-        if glance(task.path).is_finished:  # by another sweep, meanwhile
+        if glance(task.path).is_finished and _damage(task) is None:  # by another sweep, meanwhile
             task.state = "done"
             continue
         asked = {**asked_for, "name": task.run.name, "changes": dict(task.run.changes)}
@@ -176,7 +219,7 @@ def _reason(code: int, log: Path) -> str:
     """Why an attempt failed: the signal that killed it, or the last error in its log."""
     if code < 0:
         name = signal.Signals(-code).name
-        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+        return f"killed by {name}" + (" (out of memory?)" if name in ("SIGKILL", "SIGABRT") else "")
     lines = log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").splitlines() if log.exists() else []
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return errors[-1] if errors else f"ended with exit code {code}"

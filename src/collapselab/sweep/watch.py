@@ -6,13 +6,15 @@ import fcntl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from collapselab.errors import InputError
 from collapselab.records import loads
-from collapselab.rundir import FINISHED, RunDir, read_json
-from collapselab.summary import read_summary
+from collapselab.run_files import read_identity, read_status, read_summary
+from collapselab.rundir import RunDir
 
 TAIL_BYTES = 32_768  # some 30 steps
+LOSS = {"text", "first", "last"}  # what is shown of a text's losses in a summary
 
 
 @dataclass(frozen=True)
@@ -36,43 +38,87 @@ class Glance:
 
 
 def glance(path: Path) -> Glance:
-    """What the run directory shows now; of a directory without a run, nothing."""
+    """What the run directory shows now; of a directory without a run, nothing. What cannot be read is unknown.
+
+    A run is finished once its summary is written, as for a run that is resumed.
+    """
     rundir = RunDir(path)
-    status: str | None = read_json(rundir.status)["status"] if rundir.status.exists() else None
+    status = read_status(rundir)
+    if (summary := _summary(rundir)) is not None:
+        pace = sum(_number(value) or 0.0 for value in summary["seconds"].values()) / max(1, summary["num_steps"])
+        return Glance(summary["outcome"], summary["last_step"], _number(summary.get("degenerate_share")), pace, summary)
     steps = _last_steps(rundir.steps)
-    last = steps[-1] if steps else {}
-    if status in FINISHED and rundir.summary.exists():
-        summary = read_summary(rundir)
-        pace = sum(summary["seconds"].values()) / summary["num_steps"]
-        return Glance(status, summary["last_step"], summary["degenerate_share"], pace, summary)
+    last: Mapping[str, Any] = steps[-1] if steps else {}
     pace = sum(_seconds(step) for step in steps) / len(steps) if steps else None
-    return Glance(status, last.get("step"), last.get("degenerate_share"), pace, loss_state=last.get("loss_state"))
+    loss: Any = last.get("loss_state")
+    is_known = isinstance(loss, str)
+    return Glance(
+        status, last.get("step"), _number(last.get("degenerate_share")), pace, loss_state=loss if is_known else None
+    )
 
 
 def holder(path: Path) -> str | None:
     """Who writes in the run directory at the moment; None: nobody."""
     rundir = RunDir(path)
+    if not (path / "lock").is_file():
+        return None
     try:
         with (path / "lock").open() as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None
-    except FileNotFoundError:
-        return None
     except BlockingIOError:
-        owner = read_json(rundir.status) if rundir.status.exists() else {}
-        return f"process {owner['pid']} on {owner['host']}" if owner else "another process"
+        return _owner(rundir)
+    except OSError:  # it has gone, or may not be read: whoever starts the run will see
+        return None
 
 
-def _last_steps(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
+def _owner(rundir: RunDir) -> str:
+    owner = rundir.read_status()
+    return f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'unknown')}" if owner else "another process"
+
+
+def _summary(rundir: RunDir) -> Mapping[str, Any] | None:
+    """The summary of a finished run; None if it cannot be read, or is not that of this run."""
+    try:
+        summary = read_summary(rundir, read_identity(rundir)["run_id"])
+    except InputError:
+        return None
+    if summary is None or any(summary.get(name) is None for name in ("last_step", "num_steps")):
+        return None
+    losses: Any = summary.get("losses")
+    if not isinstance(summary.get("seconds"), dict) or not isinstance(losses, list) or not losses:
+        return None
+    told = all(isinstance(loss, dict) and loss.keys() >= LOSS for loss in cast(list[Any], losses))
+    return summary if told else None
+
+
+def _last_steps(path: Path) -> list[Mapping[str, Any]]:
+    if not path.is_file():
         return []
-    with path.open("rb") as handle:
-        size = handle.seek(0, 2)
-        handle.seek(max(0, size - TAIL_BYTES))
-        lines = handle.read().split(b"\n")
+    try:
+        with path.open("rb") as handle:
+            size = handle.seek(0, 2)
+            handle.seek(max(0, size - TAIL_BYTES))
+            lines = handle.read().split(b"\n")
+    except OSError:  # it has vanished meanwhile
+        return []
     whole = lines[1:-1] if size > TAIL_BYTES else lines[:-1]
-    return [loads(line.decode()) for line in whole]
+    return [step for line in whole if (step := _step(line)) is not None]
+
+
+def _step(line: bytes) -> Mapping[str, Any] | None:
+    """The record of a line; None if it is damaged."""
+    try:
+        value: Any = loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+    is_step = isinstance(value, dict) and isinstance(cast(dict[str, Any], value).get("step"), int)
+    return cast(dict[str, Any], value) if is_step else None
 
 
 def _seconds(step: Mapping[str, Any]) -> float:
-    return sum(value or 0.0 for name, value in step.items() if name.startswith("seconds_"))
+    return sum(_number(value) or 0.0 for name, value in step.items() if name.startswith("seconds_"))
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None

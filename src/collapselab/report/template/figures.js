@@ -8,8 +8,17 @@ const PHONE_PX = 500;
 const PAUSE_MS = 1000;
 const figures = new Map();
 
+// Unpacks all figures: a browser asks for them in print without a warning, and unpacking has to wait for streams.
+function unpackFigures() {
+  for (const node of document.querySelectorAll("figure[data-figure]")) {
+    const figure = { node, box: node.querySelector(".vega > div"), spec: null, isStarted: false, view: null, isLog: false, width: 0 };
+    figure.unpacked = unpack(`data-${node.dataset.figure}`).then((spec) => (figure.spec = spec));
+    figures.set(node, figure);
+  }
+}
+
 function startFigures() {
-  const nodes = [...document.querySelectorAll("figure[data-figure]")];
+  const nodes = [...figures.keys()];
   if (!nodes.length) return;
   // Vega empties an element by way of innerHTML; that, and nothing else, is let through.
   window.trustedTypes?.createPolicy("default", { createHTML: (text) => (text === "" ? text : null) });
@@ -18,6 +27,8 @@ function startFigures() {
   }, { rootMargin: "300px" });
   for (const node of nodes) observer.observe(node);
   whenIdle(nodes);
+  // What follows from the handler without waiting for the browser is done before it prints: that is all of the drawing.
+  window.addEventListener("beforeprint", () => nodes.forEach(startFigure));
   window.addEventListener("resize", () => {
     clearTimeout(startFigures.timer);
     startFigures.timer = setTimeout(() => figures.forEach(fitFigure), 200);
@@ -31,17 +42,17 @@ function whenIdle(nodes) {
     window.addEventListener(kind, () => (lastInput = performance.now()), { capture: true, passive: true });
   const timer = setInterval(() => {
     if (performance.now() - lastInput < PAUSE_MS) return;
-    const next = nodes.find((node) => !figures.has(node));
+    const next = nodes.find((node) => !figures.get(node).isStarted);
     if (next) startFigure(next);
     else clearInterval(timer);
   }, PAUSE_MS);
 }
 
 async function startFigure(node) {
-  if (figures.has(node)) return;
-  const figure = { node, box: node.querySelector(".vega > div"), view: null, isLog: false, width: 0 };
-  figures.set(node, figure);
-  figure.spec = await unpack(`data-${node.dataset.figure}`);
+  const figure = figures.get(node);
+  if (figure.isStarted) return;
+  figure.isStarted = true;
+  if (!figure.spec) await figure.unpacked;
   await drawFigure(figure);
   addControls(figure);
   addTable(figure);
@@ -212,7 +223,8 @@ function addTable(figure) {
   details.addEventListener("toggle", () => {
     if (!details.open || details.querySelector("table")) return;
     const sets = Object.values(figure.spec.datasets ?? {}).concat([figure.spec.data?.values ?? []]);
-    const rows = sets.reduce((a, b) => (b.length > a.length ? b : a), []);
+    const longest = sets.reduce((a, b) => (b.length > a.length ? b : a), []);
+    const rows = longest.filter((row) => !row.layer?.endsWith(" (mean)")); // a line to guide the eye was not measured
     const every = Math.max(1, Math.ceil(rows.length / TABLE_ROWS));
     const names = [...new Set(rows.slice(0, 50).flatMap(Object.keys))];
     const cells = (tag, values) => create("tr", {}, ...values.map((value) => create(tag, {}, value)));

@@ -2,5 +2,6 @@
 
 for (const table of document.querySelectorAll("table.sortable")) makeSortable(table);
 startExplorer();
+unpackFigures();
 document.addEventListener("DOMContentLoaded", startFigures);
 document.documentElement.dataset.ready = "true";

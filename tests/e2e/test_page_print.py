@@ -1,0 +1,55 @@
+"""The page on paper, and what its figures say in a browser: events by name, nothing that was not measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browsing import opened, until
+from collapselab.frames import load_runs
+from collapselab.report.page import write_page
+from report_runs import write_run
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    write_run(folder / "a", onset=6, settings={"seed": 1})
+    write_run(folder / "b", onset=90, num_steps=400, settings={"seed": 2})
+    return write_page(load_runs(folder), folder / "report.html")
+
+
+def test_printed_as_soon_as_it_is_open_the_page_has_all_its_figures(browser: Any, report: Path) -> None:
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.goto(report.as_uri())
+    assert page.locator("figure[data-drawn]").count() < page.locator("figure[data-figure]").count()
+    assert page.pdf().startswith(b"%PDF-")
+    drawn = page.locator("figure[data-drawn] .vega svg").count()
+    assert drawn == page.locator("figure[data-figure]").count() > 3
+    page.context.close()
+
+
+def test_the_anatomy_names_its_events_until_they_are_zoomed_away(browser: Any, report: Path) -> None:
+    for page in opened(browser, report):
+        page.locator("#figure-anatomy").evaluate("one => one.scrollIntoView()")
+        until(page, "document.querySelector('#figure-anatomy[data-drawn]') !== null")
+        words = page.locator("#figure-anatomy .mark-text text").all_text_contents()
+        assert any(text.startswith("onset, step ") for text in words)
+        assert any(text.startswith("total collapse, step ") for text in words)
+        clipped = page.locator("#figure-anatomy .mark-text").evaluate_all(
+            "all => all.filter(one => one.closest('[clip-path]')).length"
+        )
+        assert clipped == 0, "they stand above the panel, where clipping would hide them"
+
+
+def test_the_data_of_a_figure_hold_no_means_of_the_eye(browser: Any, report: Path) -> None:
+    for page in opened(browser, report):
+        page.locator("#figure-anatomy").evaluate("one => one.scrollIntoView()")
+        until(page, "document.querySelector('#figure-anatomy[data-drawn]') !== null")
+        page.locator("#figure-anatomy .data summary").click()
+        page.locator("#figure-anatomy .data table tbody tr").nth(10).wait_for(state="attached")
+        layers = page.locator("#figure-anatomy .data tbody td:first-child").all_text_contents()
+        assert layers
+        assert not [layer for layer in layers if "mean" in layer]
