@@ -163,7 +163,7 @@ def halved(path: Path) -> None:
 
 
 def changed(path: Path) -> None:
-    path.write_bytes(path.read_bytes().replace(b"0.", b"1.", 1))
+    path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
 
 
 def empty_object_first(path: Path) -> None:
@@ -184,8 +184,6 @@ def test_a_finished_run_with_damaged_records_is_told_and_made_again(
     shutil.copytree(finished, out)
     damage(out / name)
     found = (out / name).read_bytes() if (out / name).exists() else None
-    if damage is changed and found == (finished / name).read_bytes():
-        pytest.skip("nothing to change")
     run(tiny_config, out, resume=True)
     assert_same(out, finished)
     assert "damage found" in caplog.text
