@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from damage import carry_out as carry_out_damages
+from damaged_files import carry_out as carry_out_damages
 from faults import FAULTS, SCENARIOS, carry_out, compile_shim
 
 PAGE = Path(__file__).parents[2] / "results" / "reliability" / "README.md"

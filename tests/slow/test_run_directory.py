@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import damage
+import damaged_files
 import pytest
 from faults import FAULTS, SCENARIOS, carry_out, compile_shim
 
@@ -24,7 +24,7 @@ def test_a_run_survives_a_fault_at_every_operation(shim: Path, scenario: str, fa
 @pytest.mark.slow
 @pytest.mark.parametrize("state", ["killed", "finished"])
 def test_a_damaged_file_is_made_again_or_refused(state: str) -> None:
-    assert damage.carry_out(state)["failed"] == {}
+    assert damaged_files.carry_out(state)["failed"] == {}
 
 
 def test_a_run_survives_power_cuts(shim: Path) -> None:

@@ -1,6 +1,6 @@
 """Every file of a killed and of a finished run, damaged in every way, then resumed.
 
-    python tests/slow/damage.py killed|finished [--only DAMAGE] [--model builtin:nano]
+    python tests/slow/damaged_files.py killed|finished [--only DAMAGE] [--model builtin:nano]
 
 A damage is held if the resumed run is like one that was never damaged, or if it is refused with a message; not if it
 hangs, shows a traceback, or gives something else. Of a finished run, checkpoints are not read and so not damaged here.
