@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from collapselab.config import RunConfig
-from collapselab.overrides import override
+from collapselab.config.overrides import override
+from collapselab.config.schema import RunConfig
 from collapselab.testing import save_folder, tiny_model
 
 torch.set_num_threads(1)

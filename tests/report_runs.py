@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from collapselab.overrides import override
-from collapselab.presets import demo
+from collapselab.config.overrides import override
+from collapselab.config.presets import demo
 
 LOOP = "and so it went on "
 HOSTILE = (

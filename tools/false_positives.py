@@ -19,8 +19,8 @@ from pathlib import Path
 
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
 
-from collapselab.config import Collapse
-from collapselab.diagnose import Audit, Decode, Diagnosis, Encode, audit, clopper_pearson, diagnose_ids
+from collapselab.collapse.audit import Audit, Decode, Diagnosis, Encode, audit, clopper_pearson, diagnose_ids
+from collapselab.config.schema import Collapse
 from collapselab.metrics.repetition import find_loop
 
 ROOT = Path(__file__).parents[1]

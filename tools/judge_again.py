@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from collapselab.rundir import RunDir, read_json, write_json
-from collapselab.summary import judged_again
+from collapselab.collapse.summary import judged_again
+from collapselab.rundir.layout import RunDir, read_json, write_json
 
 
 def again(rundir: RunDir, vocab_size: int | None) -> tuple[dict[str, Any], dict[str, Any]]:

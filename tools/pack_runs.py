@@ -14,7 +14,7 @@ from typing import Any
 
 from collapselab.errors import InputError
 from collapselab.records import dumps
-from collapselab.rundir import RunDir, read_json, read_lines
+from collapselab.rundir.layout import RunDir, read_json, read_lines
 
 SAMPLES_EVERY = 50
 DIGITS = 6

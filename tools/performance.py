@@ -22,14 +22,14 @@ import torch
 
 from collapselab.benchmarks.models import SHAPES, locate
 from collapselab.benchmarks.probe import machine
-from collapselab.config import RunConfig, Sampling
+from collapselab.config.overrides import override
+from collapselab.config.schema import RunConfig, Sampling
 from collapselab.engine.choose import make_engines
 from collapselab.engine.decoding import generate
-from collapselab.frames import load_runs
+from collapselab.inputs.models import load_model
 from collapselab.metrics import repetition_metrics
-from collapselab.models import load_model
-from collapselab.overrides import override
 from collapselab.randomness import rng
+from collapselab.rundir.frames import load_runs
 from collapselab.runner import run
 
 N = 5

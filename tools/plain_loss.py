@@ -7,8 +7,8 @@ import sys
 
 import torch
 
-from collapselab.data import load_text
-from collapselab.models import load_model
+from collapselab.inputs.models import load_model
+from collapselab.inputs.texts import load_text
 
 name, text, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
 loaded = load_model(name)

@@ -12,13 +12,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from collapselab.data import load_text
-from collapselab.encoded_text import encode_text
+from collapselab.config.protocols import parse_protocol
 from collapselab.engine.choose import make_engines
-from collapselab.evaluation import evaluate_texts, plan
-from collapselab.models import load_model
-from collapselab.protocols import parse_protocol
+from collapselab.inputs.encoded_text import encode_text
+from collapselab.inputs.models import load_model
+from collapselab.inputs.texts import load_text
 from collapselab.randomness import rng
+from collapselab.step.evaluate import evaluate_texts, plan
 
 PROTOCOL = "windows[100,100]"
 # Engine, precision, and whether autocast rounds the weights to the nearest bfloat16.

@@ -29,15 +29,15 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from collapselab.config import Sampling
-from collapselab.encoded_text import encode_text
+from collapselab.config.protocols import Protocol
+from collapselab.config.schema import Sampling
 from collapselab.engine.decoding import generate
 from collapselab.engine.plain import PlainEngine
-from collapselab.evaluation import evaluate, plan
-from collapselab.models import load_model
-from collapselab.protocols import Protocol
+from collapselab.inputs.encoded_text import encode_text
+from collapselab.inputs.models import load_model
+from collapselab.inputs.tokenizers import BUILTIN, END_OF_TEXT, builtin_tokenizer
 from collapselab.randomness import rng
-from collapselab.tokenization import BUILTIN, END_OF_TEXT, builtin_tokenizer
+from collapselab.step.evaluate import evaluate, plan
 
 CONTEXT = 256
 PROTOCOL = Protocol("disjoint", CONTEXT)

@@ -9,8 +9,8 @@ import math
 import sys
 from typing import Any
 
-from collapselab.comparisons import update_sizes
-from collapselab.frames import load_runs
+from collapselab.analysis.comparisons import update_sizes
+from collapselab.rundir.frames import load_runs
 
 Frame = Any  # pandas has no complete types
 

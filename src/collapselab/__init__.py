@@ -1,6 +1,7 @@
 """What happens to a language model that is trained on its own output, how soon, and what prevents it.
 
-from collapselab import load_runs, presets, run
+from collapselab import load_runs, run
+from collapselab.config import presets
 
 run(presets.demo(), out="runs/demo")
 frames = load_runs("runs/demo")
@@ -13,16 +14,16 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collapselab import presets
-    from collapselab.config import RunConfig
-    from collapselab.data import load_text
+    from collapselab.config import presets
+    from collapselab.config.overrides import override
+    from collapselab.config.schema import RunConfig
     from collapselab.errors import InputError
-    from collapselab.frames import Runs, load_runs
+    from collapselab.inputs.models import load_model
+    from collapselab.inputs.texts import load_text
     from collapselab.loop import online_loop
-    from collapselab.models import load_model
-    from collapselab.overrides import override
+    from collapselab.rundir.frames import Runs, load_runs
     from collapselab.runner import run
-    from collapselab.setup import build
+    from collapselab.step.parts import build
 
 __version__ = version("collapselab")
 __all__ = [
@@ -42,14 +43,14 @@ __all__ = [
 
 _HOME = {
     "InputError": "errors",
-    "RunConfig": "config",
-    "Runs": "frames",
-    "build": "setup",
-    "load_model": "models",
-    "load_runs": "frames",
-    "load_text": "data",
+    "RunConfig": "config.schema",
+    "Runs": "rundir.frames",
+    "build": "step.parts",
+    "load_model": "inputs.models",
+    "load_runs": "rundir.frames",
+    "load_text": "inputs.texts",
     "online_loop": "loop",
-    "override": "overrides",
+    "override": "config.overrides",
     "run": "runner",
 }
 
@@ -57,7 +58,7 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     # torch and transformers take seconds to import: each name is fetched when it is first asked for.
     if name == "presets":
-        return import_module("collapselab.presets")
+        return import_module("collapselab.config.presets")
     if name not in _HOME:
         raise AttributeError(f"module 'collapselab' has no attribute {name!r}")
     value = getattr(import_module(f"collapselab.{_HOME[name]}"), name)

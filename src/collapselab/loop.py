@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
-from collapselab.arms import probe, training_sequences, training_text
-from collapselab.collapse import CollapseState, advance, advance_losses
-from collapselab.config import Stop
-from collapselab.measure import Metric, Stopwatch, loss_values, observation, replay, sample_values, verdict_values
+from collapselab.collapse.course import CollapseState, advance, advance_losses
+from collapselab.config.schema import Stop
 from collapselab.randomness import rng
 from collapselab.records import Record, Sample, Value
-from collapselab.setup import Setup
-from collapselab.training import Batch, StepStats, batch_nll, make_batch, update
+from collapselab.step.batches import Batch, StepStats, batch_nll, make_batch, update
+from collapselab.step.measure import Metric, Stopwatch, loss_values, observation, replay, sample_values, verdict_values
+from collapselab.step.parts import Setup
+from collapselab.step.sources import probe, training_sequences, training_text
 
 
 def online_loop(

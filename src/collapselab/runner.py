@@ -14,20 +14,20 @@ from typing import Any, cast
 
 import torch
 
-from collapselab.checkpoint import BackgroundWriter, load_checkpoint
-from collapselab.claim import check_claim, claim, damaged_copy, remove_checkpoints
-from collapselab.config import RunConfig
-from collapselab.environment import keep_engine, record_environment
+from collapselab.collapse.summary import summarise, up_to_date
+from collapselab.config.schema import RunConfig
 from collapselab.errors import CollapselabError, InputError, Interrupted, RunFailed
 from collapselab.files import open_regular
 from collapselab.interruptions import interruptions, sigterm_as_ctrl_c
 from collapselab.loop import online_loop
-from collapselab.measure import Metric
-from collapselab.record_writer import RecordWriter, check_extents
 from collapselab.records import Record
-from collapselab.rundir import NewerSchema, RunDir, Vanished, disk_errors, read_json, write_json
-from collapselab.setup import Setup, build
-from collapselab.summary import summarise, up_to_date
+from collapselab.rundir.checkpoint import BackgroundWriter, load_checkpoint
+from collapselab.rundir.claim import check_claim, claim, damaged_copy, remove_checkpoints
+from collapselab.rundir.environment import keep_engine, record_environment
+from collapselab.rundir.layout import NewerSchema, RunDir, Vanished, disk_errors, read_json, write_json
+from collapselab.rundir.record_writer import RecordWriter, check_extents
+from collapselab.step.measure import Metric
+from collapselab.step.parts import Setup, build
 
 Listener = Callable[[Record], None]
 _notices = logging.getLogger(__name__)

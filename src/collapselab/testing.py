@@ -9,8 +9,8 @@ import torch
 from tokenizers import decoders, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from collapselab.models import LoadedModel
-from collapselab.tokenization import END_OF_TEXT, Tokenizer
+from collapselab.inputs.models import LoadedModel
+from collapselab.inputs.tokenizers import END_OF_TEXT, Tokenizer
 
 BYTE_VOCAB = 257  # 256 bytes and the end-of-text token
 

@@ -14,7 +14,7 @@ import pytest
 
 from collapselab.cli import main
 from collapselab.records import loads
-from collapselab.rundir import read_json, read_lines
+from collapselab.rundir.layout import read_json, read_lines
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 
 from collapselab.cli import main
 from collapselab.cli.streams import Stream
-from collapselab.rundir import read_json
+from collapselab.rundir.layout import read_json
 
 Open = Callable[[], io.TextIOWrapper]
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from collapselab.rundir import read_json, read_lines
+from collapselab.rundir.layout import read_json, read_lines
 
 SWEEP = """
 preset = "demo"

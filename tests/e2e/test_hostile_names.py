@@ -14,7 +14,7 @@ from rich.console import Console
 from collapselab.cli import main
 from collapselab.cli.live import Progress
 from collapselab.cli.text import named
-from collapselab.config import RunConfig
+from collapselab.config.schema import RunConfig
 from collapselab.records import Record, Sample, Value
 from collapselab.testing import save_folder, tiny_model
 

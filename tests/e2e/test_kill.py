@@ -9,10 +9,10 @@ import time
 import traceback
 from pathlib import Path
 
-from collapselab import presets
-from collapselab.config import RunConfig
-from collapselab.overrides import override
-from collapselab.rundir import read_lines
+from collapselab.config import presets
+from collapselab.config.overrides import override
+from collapselab.config.schema import RunConfig
+from collapselab.rundir.layout import read_lines
 from collapselab.runner import run
 
 NUM_KILLS = 20

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from browsing import opened, step_shown, until, wait_while
-from collapselab.frames import load_runs
 from collapselab.report.page import write_page
+from collapselab.rundir.frames import load_runs
 from report_runs import HOSTILE, write_run
 
 

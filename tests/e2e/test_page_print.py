@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from browsing import opened, until
-from collapselab.frames import load_runs
 from collapselab.report.page import write_page
+from collapselab.rundir.frames import load_runs
 from report_runs import write_run
 
 

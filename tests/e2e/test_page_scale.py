@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from browsing import opened, step_shown, until
-from collapselab.frames import load_runs
 from collapselab.report.page import write_page
+from collapselab.rundir.frames import load_runs
 from report_runs import write_run
 
 NUM_RUNS, NUM_STEPS, MEGABYTE = 100, 1000, 1e6

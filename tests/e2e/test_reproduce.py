@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from collapselab import presets
 from collapselab.cli import main, reproducing
-from collapselab.overrides import override
-from collapselab.rundir import read_json
+from collapselab.config import presets
+from collapselab.config.overrides import override
+from collapselab.rundir.layout import read_json
 from collapselab.sweep import tiers
 from collapselab.sweep.grid import Sweep
 from collapselab.sweep.schedule import Task

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from collapselab.cli import main
-from collapselab.rundir import read_json, read_lines
+from collapselab.rundir.layout import read_json, read_lines
 
 TIMEOUT_S = 120.0
 NUM_STEPS = 12
@@ -35,7 +35,7 @@ NAMES = [f"lr-{lr}-seed-{seed}" for lr in ("0.0001", "0.0002", "0.0003", "0.0004
 # quick machine too, and is counted, by a line in a file, before its record is written.
 HOOK = """
 import os, time
-from collapselab.record_writer import RecordWriter
+from collapselab.rundir.record_writer import RecordWriter
 
 append = RecordWriter.append
 
@@ -226,7 +226,7 @@ def test_a_run_that_always_fails_is_reported_and_the_others_finish(
 def test_a_finished_sweep_is_shown_again_without_a_process(
     undisturbed: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collapselab.sweep.local.LocalExecutor.start", None)
+    monkeypatch.setattr("collapselab.sweep.executors.local.LocalExecutor.start", None)
     file = undisturbed.parent / "sweep.toml"
     code, stdout, stderr = call(capsys, "sweep", str(file), "--out", str(undisturbed))
     assert (code, "8 runs, 8 finished before" in stderr) == (0, True)

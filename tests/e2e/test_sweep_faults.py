@@ -23,7 +23,7 @@ SCRIPT = """
 from pathlib import Path
 from collapselab.sweep import presets
 from collapselab.sweep.grid import expand
-from collapselab.sweep.local import LocalExecutor
+from collapselab.sweep.executors.local import LocalExecutor
 from collapselab.sweep.schedule import carry_out, place
 carry_out(place(expand(presets.load("s.toml")), Path("out")), LocalExecutor(num_workers=2, num_threads=1))
 """

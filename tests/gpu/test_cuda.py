@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from collapselab.config import Optimizer, Sampling
+from collapselab.config.schema import Optimizer, Sampling
 from collapselab.engine.choose import make_engines
 from collapselab.engine.decoding import generate
 from collapselab.engine.plain import PlainEngine
 from collapselab.randomness import rng
+from collapselab.step.batches import Batch, batch_nll, make_optimizer, update
 from collapselab.testing import BYTE_VOCAB, tiny_model
-from collapselab.training import Batch, batch_nll, make_optimizer, update
 
 pytestmark = [
     pytest.mark.gpu,

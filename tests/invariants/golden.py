@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
-from collapselab.config import RunConfig
+from collapselab.config.overrides import override
+from collapselab.config.schema import RunConfig
 from collapselab.loop import online_loop
-from collapselab.overrides import override
 from collapselab.records import Record
-from collapselab.setup import build
+from collapselab.step.parts import build
 from collapselab.testing import save_folder, tiny_model
 
 FOLDER = Path(__file__).parent / "golden"

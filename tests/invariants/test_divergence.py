@@ -8,14 +8,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from collapselab import loop, presets
-from collapselab.config import RunConfig
+from collapselab import loop
+from collapselab.collapse.summary import state_values
+from collapselab.config import presets
+from collapselab.config.overrides import override
+from collapselab.config.schema import RunConfig
 from collapselab.loop import online_loop
-from collapselab.measure import are_finite, replay
-from collapselab.overrides import override
 from collapselab.records import Record
-from collapselab.setup import build
-from collapselab.summary import state_values
+from collapselab.step.measure import are_finite, replay
+from collapselab.step.parts import build
 
 WILD = {"optim.lr": 1e6, "optim.name": "sgd", "optim.clip": None, "stop.max_steps": 30}
 VOCABULARY = 256

@@ -7,12 +7,12 @@ import copy
 import pytest
 import torch
 
-from collapselab.config import RunConfig
+from collapselab.config.overrides import override
+from collapselab.config.schema import RunConfig
 from collapselab.engine.choose import make_engines
 from collapselab.loop import online_loop
-from collapselab.overrides import override
 from collapselab.records import Record
-from collapselab.setup import Setup, build
+from collapselab.step.parts import Setup, build
 
 CLOSE_NATS = 0.0044  # results/precision: the largest difference that evaluation in bfloat16 makes
 

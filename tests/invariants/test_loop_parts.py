@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from collapselab.arms import make_prompts, training_text
-from collapselab.config import RunConfig
+from collapselab.config.overrides import override
+from collapselab.config.protocols import parse_protocol
+from collapselab.config.schema import RunConfig
 from collapselab.engine.plain import PlainEngine
-from collapselab.evaluation import evaluate, plan
 from collapselab.loop import online_loop
-from collapselab.overrides import override
-from collapselab.protocols import parse_protocol
 from collapselab.randomness import rng
 from collapselab.records import Record
-from collapselab.setup import Setup, build
+from collapselab.step.evaluate import evaluate, plan
+from collapselab.step.parts import Setup, build
+from collapselab.step.sources import make_prompts, training_text
 
 
 def built(config: RunConfig, **changes: object) -> Setup:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from collapselab.config import RunConfig
+from collapselab.config.overrides import override
+from collapselab.config.schema import RunConfig
 from collapselab.loop import online_loop
-from collapselab.overrides import override
-from collapselab.setup import build
+from collapselab.step.parts import build
 
 STEPS, NEW_TOKENS, LR, CLIP = 5, 40, 1e-3, 0.5
 # The gradient of a key's bias is 0 up to rounding; with a tiny epsilon AdamW would take full steps on the rounding.

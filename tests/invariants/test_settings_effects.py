@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from collapselab.config import RunConfig
+from collapselab.config.overrides import override
+from collapselab.config.schema import RunConfig
 from collapselab.loop import online_loop
-from collapselab.overrides import override
 from collapselab.records import Record
-from collapselab.setup import Setup, build
+from collapselab.step.parts import Setup, build
 
 LR = 1e-3
 

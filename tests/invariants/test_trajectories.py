@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from collapselab import presets
-from collapselab.config import RunConfig
+from collapselab.config import presets
+from collapselab.config.overrides import override
+from collapselab.config.schema import RunConfig
 from collapselab.loop import online_loop
-from collapselab.overrides import override
 from collapselab.records import Record, Value
-from collapselab.setup import build
+from collapselab.step.parts import build
 
 
 def records_of(config: RunConfig, **changes: object) -> list[Record]:

@@ -13,10 +13,11 @@ from typing import cast
 
 import pytest
 
-from collapselab import cli, presets
+from collapselab import cli
+from collapselab.config import presets
+from collapselab.config.overrides import override, settings
 from collapselab.errors import InputError
 from collapselab.metrics import SAMPLE_METRICS
-from collapselab.overrides import override, settings
 from collapselab.sweep import presets as sweep_presets
 from collapselab.sweep.grid import rebase
 

@@ -87,7 +87,7 @@ class Damages:
     """One run, whole, and damaged copies of it."""
 
     def __init__(self, state: str, model: str, place: Path) -> None:
-        from collapselab.overrides import override
+        from collapselab.config.overrides import override
         from collapselab.runner import run
 
         self.place, self.run, self.config = place, run, make_config(model, "new run")

@@ -57,8 +57,8 @@ def carry_out(scenario: str, fault: str, shim: Path, *options: str) -> dict[str,
 
 
 def make_config(model: str, scenario: str) -> Any:
-    from collapselab import presets
-    from collapselab.overrides import override
+    from collapselab.config import presets
+    from collapselab.config.overrides import override
 
     changes = {
         "model": model,

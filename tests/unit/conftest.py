@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from collapselab.config import RunConfig
+from collapselab.config.schema import RunConfig
 from collapselab.runner import run
 
 

@@ -37,15 +37,15 @@ from collapselab.benchmarks.probe import machine, make_probe
 from collapselab.benchmarks.results import BenchResult, VariantResult, headline, median_floors, to_json, variant_results
 from collapselab.benchmarks.workload import Arm, Workload, seconds_by_phase, update_sequence
 from collapselab.cli import benching
-from collapselab.config import Sampling
+from collapselab.config.overrides import override
+from collapselab.config.protocols import Protocol, Window
+from collapselab.config.schema import Sampling
+from collapselab.engine.sampling import distribution
 from collapselab.errors import InputError
-from collapselab.evaluation import Plan
-from collapselab.models import GPT2_PARAMETERS, load_model
-from collapselab.overrides import override
-from collapselab.protocols import Protocol, Window
+from collapselab.inputs.models import GPT2_PARAMETERS, load_model
 from collapselab.records import loads
-from collapselab.sampling import distribution
-from collapselab.setup import build
+from collapselab.step.evaluate import Plan
+from collapselab.step.parts import build
 from collapselab.testing import BYTE_VOCAB, tiny_model
 
 CEILINGS = Ceilings(1e9, 1e10, 4e10, {})

@@ -19,9 +19,9 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from collapselab.benchmarks.workload import Arm, Workload, seconds_by_phase, update_sequence
-from collapselab.data import load_text
-from collapselab.measure import Stopwatch
-from collapselab.models import load_model
+from collapselab.inputs.models import load_model
+from collapselab.inputs.texts import load_text
+from collapselab.step.measure import Stopwatch
 
 WEIGHT_DECAY, BETAS = 0.1, (0.9, 0.95)
 

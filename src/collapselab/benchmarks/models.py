@@ -14,9 +14,9 @@ from tokenizers import decoders, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from collapselab.models import LoadedModel
+from collapselab.inputs.models import LoadedModel
+from collapselab.inputs.tokenizers import END_OF_TEXT, Tokenizer
 from collapselab.testing import save_folder
-from collapselab.tokenization import END_OF_TEXT, Tokenizer
 
 SMALL_VOCAB, GPT2_VOCAB = 2048, 50257  # of the shipped models; of GPT-2
 

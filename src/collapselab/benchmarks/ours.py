@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 
-from collapselab.arms import training_text
 from collapselab.benchmarks.workload import Arm, Workload, seconds_by_phase, update_sequence
-from collapselab.config import RunConfig
+from collapselab.config.overrides import override
+from collapselab.config.schema import RunConfig
 from collapselab.loop import online_loop
-from collapselab.overrides import override
 from collapselab.randomness import rng
-from collapselab.setup import build
-from collapselab.training import batch_nll, make_batch
-from collapselab.training import update as update_weights
+from collapselab.step.batches import batch_nll, make_batch
+from collapselab.step.batches import update as update_weights
+from collapselab.step.parts import build
+from collapselab.step.sources import training_text
 
 NUMERICS = ("exact", "fast")
 

@@ -15,11 +15,11 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from collapselab.benchmarks.workload import Arm, Workload, seconds_by_phase, update_sequence
-from collapselab.data import load_text
-from collapselab.measure import Stopwatch
-from collapselab.models import LoadedModel, load_model
-from collapselab.protocols import Protocol
+from collapselab.config.protocols import Protocol
+from collapselab.inputs.models import LoadedModel, load_model
+from collapselab.inputs.texts import load_text
 from collapselab.randomness import rng
+from collapselab.step.measure import Stopwatch
 
 WINDOWS_PER_PASS = 1
 

@@ -12,7 +12,7 @@ import torch
 
 from collapselab.benchmarks.costs import Ceilings
 from collapselab.benchmarks.measure import Spread, spread
-from collapselab.environment import environment
+from collapselab.rundir.environment import environment
 
 ARRAY_BYTES = 2**30  # well beyond caches: a large server's last level is half of it, shared with others
 ROWS = 1024

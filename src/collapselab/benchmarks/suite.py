@@ -24,7 +24,7 @@ from collapselab.benchmarks.results import (
 )
 from collapselab.benchmarks.workload import Arm, Task, Workload
 from collapselab.errors import InputError, nearest
-from collapselab.models import load_model
+from collapselab.inputs.models import load_model
 
 MEMORY_TURNS = 2  # the second turn writes and evaluates beside the optimiser's state
 SEED = 0

@@ -17,8 +17,8 @@ from collapselab.cli import benching, inspect, reporting, reproducing, running, 
 from collapselab.cli.faults import explained, show_traceback
 from collapselab.cli.streams import OutputError, safe_streams
 from collapselab.cli.text import note, plain, stderr_console, warn
-from collapselab.environment import ensure_home
 from collapselab.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, CollapselabError, InputError, nearest
+from collapselab.rundir.environment import ensure_home
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": running.run_command,

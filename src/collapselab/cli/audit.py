@@ -9,7 +9,7 @@ from rich.table import Table
 from collapselab.cli.text import plain, stdout_console
 
 if TYPE_CHECKING:  # diagnose brings in scipy, half a second that only this command needs
-    from collapselab.diagnose import Audit
+    from collapselab.collapse.audit import Audit
 
 TOTALS = ("num_judged", "num_degenerate", "degenerate_share", "interval", "kinds")
 ROWS_SHOWN = 40

@@ -39,23 +39,23 @@ def evaluate(
         data_dir: where texts lie or are downloaded to (also COLLAPSELAB_DATA)
         json: print JSON
     """
-    from collapselab.config import split_at_commas
-    from collapselab.protocols import parse_protocol
+    from collapselab.config.protocols import parse_protocol
+    from collapselab.config.schema import split_at_commas
 
     parse_protocol(protocol.replace("[context]", "[1024]"))  # a wrong name is told before a model is read
-    from collapselab.data import load_text
+    from collapselab.inputs.texts import load_text
 
     with doing(f"reading the texts {data}"):
         texts = {name: load_text(name, data_dir) for name in split_at_commas(data)}
     if not texts:
         raise InputError(f"--data names no text, received {data!r}", "for example --data austen,moby-dick")
-    from collapselab.encoded_text import encode_text
     from collapselab.engine.choose import make_engines
-    from collapselab.evaluation import evaluate as measure
-    from collapselab.evaluation import plan
-    from collapselab.models import load_model
+    from collapselab.inputs.encoded_text import encode_text
+    from collapselab.inputs.models import load_model
     from collapselab.randomness import rng
-    from collapselab.setup import fitting_protocol
+    from collapselab.step.evaluate import evaluate as measure
+    from collapselab.step.evaluate import plan
+    from collapselab.step.parts import fitting_protocol
 
     with doing(f"reading the model {model}"):
         loaded = load_model(model, device=device, context=context, begin_token=begin_token)
@@ -106,15 +106,15 @@ def diagnose(
             default: token_ids, text, completion, response, output, generated_text, answer, or messages' last answer
         json: print JSON
     """
-    from collapselab.config import Collapse
-    from collapselab.diagnose import diagnose as audit_file
-    from collapselab.text_files import split_field
-    from collapselab.tokenization import builtin_tokenizer
+    from collapselab.collapse.audit import diagnose as audit_file
+    from collapselab.config.schema import Collapse
+    from collapselab.inputs.text_files import split_field
+    from collapselab.inputs.tokenizers import builtin_tokenizer
 
     if tokenizer is None:
         chosen = builtin_tokenizer()
     else:
-        from collapselab.models import load_tokenizer
+        from collapselab.inputs.models import load_tokenizer
 
         with doing(f"reading the tokenizer of {tokenizer}"):
             chosen = load_tokenizer(tokenizer)
@@ -143,7 +143,7 @@ def diagnose(
 
 def models() -> None:
     """Lists the models that have a name of their own."""
-    from collapselab.models import model_names
+    from collapselab.inputs.models import model_names
 
     shown = table("model", "parameters", "from", "about")
     for info in model_names():
@@ -155,7 +155,7 @@ def models() -> None:
 
 def data() -> None:
     """Lists the texts that have a name of their own."""
-    from collapselab.data import text_names
+    from collapselab.inputs.texts import text_names
 
     shown = table("text", "splits", "licence", "about")
     for info in text_names():
@@ -167,7 +167,7 @@ def presets() -> None:
     """Lists the presets."""
     from inspect import cleandoc
 
-    from collapselab.presets import PRESETS
+    from collapselab.config.presets import PRESETS
 
     for name, preset in PRESETS.items():
         config = preset()

@@ -16,9 +16,9 @@ from rich.text import Text
 
 from collapselab.cli.overview import duration
 from collapselab.cli.text import LOSS_WORDS, one_line, plain
-from collapselab.config import RunConfig
+from collapselab.config.schema import RunConfig
 from collapselab.records import Record
-from collapselab.setup import Setup
+from collapselab.step.parts import Setup
 from collapselab.sweep.estimate import time_left
 
 BARS = "▁▂▃▄▅▆▇█"

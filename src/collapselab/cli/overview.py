@@ -16,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from collapselab.cli.text import plain
+from collapselab.rundir.progress import Glance, glance
 from collapselab.sweep.estimate import Estimate, estimate
 from collapselab.sweep.resources import Share
 from collapselab.sweep.schedule import State, Task
-from collapselab.sweep.watch import Glance, glance
 
 LOOK_EVERY_S = 1.0
 LINES_EVERY_S = 30.0  # without a terminal: how far the runs are, besides a line for each begin and end

@@ -14,7 +14,7 @@ from collapselab.cli.text import note
 from collapselab.errors import InputError, RunFailed, doing
 
 if TYPE_CHECKING:  # pandas takes a third of a second, which --help need not wait for
-    from collapselab.frames import Runs
+    from collapselab.rundir.frames import Runs
 
 Frame = Any  # pandas has no complete types
 
@@ -81,7 +81,7 @@ def load(paths: Sequence[Path]) -> Runs:
     """
     if not paths:
         raise InputError("a report needs at least one run directory", "for example collapselab report runs/demo")
-    from collapselab.frames import Damage, Runs, check_any_left, read_runs
+    from collapselab.rundir.frames import Damage, Runs, check_any_left, read_runs
 
     if len(paths) == 1:
         return check_any_left(read_runs(paths[0]))
@@ -101,7 +101,7 @@ def load(paths: Sequence[Path]) -> Runs:
 
 def _named(runs: Runs, path: Path, common: Path, known: set[str]) -> tuple[Frame, Frame, Frame]:
     """The frames with runs under their paths, without those already known."""
-    from collapselab.rundir import RunDir
+    from collapselab.rundir.layout import RunDir
 
     place, is_run = path.relative_to(common), RunDir(path).holds_a_run()
 

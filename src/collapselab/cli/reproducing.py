@@ -24,13 +24,13 @@ from collapselab.cli.sweeping import (
 )
 from collapselab.cli.text import note, stdout_console, table
 from collapselab.errors import InputError
-from collapselab.rundir import RunDir
+from collapselab.rundir.layout import RunDir
 from collapselab.sweep.grid import Sweep, expand
 from collapselab.sweep.schedule import Task, place
 from collapselab.sweep.tiers import EQUAL_UPDATES, Tier, about_equal_updates, equal_updates, load_tier, plan
 
 if TYPE_CHECKING:  # pandas takes a third of a second, which --help need not wait for
-    from collapselab.frames import Runs
+    from collapselab.rundir.frames import Runs
 
 
 MAX_SEEDS = 1000
@@ -149,7 +149,7 @@ def _write(tasks: Sequence[Task], out: Path, title: str) -> None:
 
 
 def _print_verdicts(runs: Runs) -> None:
-    from collapselab.hypotheses import judge
+    from collapselab.analysis.hypotheses import judge
 
     verdicts = table("", "claim", "verdict", "effect", "estimate, 95 % interval", "p (Holm)")
     for found in judge(runs):

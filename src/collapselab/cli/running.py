@@ -10,13 +10,13 @@ from typing import Any, cast
 
 from tyro.conf import Positional
 
-from collapselab import presets
 from collapselab.cli.faults import only_warned
 from collapselab.cli.text import plain, print_json, stderr_console, stdout_console
 from collapselab.cli.verdict import print_verdict
-from collapselab.config import RunConfig
+from collapselab.config import presets
+from collapselab.config.overrides import override, settings
+from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError
-from collapselab.overrides import override, settings
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def _run(config: RunConfig, options: Options, changes: dict[str, str]) -> tuple[
 
 
 def _draw(path: Path) -> tuple[Path, ...]:
-    from collapselab.frames import load_runs
     from collapselab.report.figures import loss_figure, save_figure
+    from collapselab.rundir.frames import load_runs
 
     frames = load_runs(path)
     row = cast(dict[str, Any], frames.runs.iloc[0].to_dict())

@@ -14,12 +14,12 @@ from collapselab.cli.overview import Overview, duration, told
 from collapselab.cli.text import plain, print_json, stderr_console, stdout_console
 from collapselab.cli.text import table as new_table
 from collapselab.errors import InputError, Interrupted, RunFailed
+from collapselab.rundir.progress import Glance, glance
 from collapselab.sweep.estimate import Estimate, estimate
 from collapselab.sweep.grid import expand, rebase
 from collapselab.sweep.presets import load
 from collapselab.sweep.resources import Share, memory_gib, num_cores, share
 from collapselab.sweep.schedule import Task, carry_out, place
-from collapselab.sweep.watch import Glance, glance
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def carry_out_shown(
     tasks: Sequence[Task], shared: Share, retries: int, data_dir: Path | None, asked_for: Mapping[str, object]
 ) -> bool:
     """Carries out tasks on this machine under an overview; returns whether it was told to stop."""
-    from collapselab.sweep.local import LocalExecutor  # multiprocessing is needed only here
+    from collapselab.sweep.executors.local import LocalExecutor  # multiprocessing is needed only here
 
     console = stderr_console()
     console.print(plain(f"collapselab: {_counts(tasks)}; {_shared(shared)}"))

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from collapselab.cli.text import one_line, plain
 from collapselab.records import Record
-from collapselab.rundir import RunDir
+from collapselab.rundir.layout import RunDir
 
 SAMPLE_CHARS = 300
 

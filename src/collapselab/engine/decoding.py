@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from collapselab.config import Sampling
+from collapselab.config.schema import Sampling
 from collapselab.engine.interface import Engine
 
 NGRAM = 4  # tokens that must have occurred before for what followed them to be guessed again

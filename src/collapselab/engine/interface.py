@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-from collapselab.config import Sampling
+from collapselab.config.schema import Sampling
 
 Precision = Literal["float32", "bfloat16"]
 

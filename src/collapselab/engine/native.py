@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from collapselab.config import Sampling
+from collapselab.config.schema import Sampling
 from collapselab.engine.families import Decoder, Layer, Linear, Norm
 from collapselab.engine.interface import Drawn, Precision
 from collapselab.engine.library import CCache, CLayer, CLinear, CModel, CNorm

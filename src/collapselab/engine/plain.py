@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import DynamicCache, PreTrainedModel
 
-from collapselab.config import Sampling
+from collapselab.config.schema import Sampling
 from collapselab.engine.interface import Drawn
-from collapselab.sampling import distribution, draw
+from collapselab.engine.sampling import distribution, draw
 
 ROWS_PER_CHUNK = 128  # of logits turned into losses at a time: 50,000 words make 26 MB
 

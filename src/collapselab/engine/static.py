@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, gelu, layer_norm, linear, rms_norm, scaled_dot_product_attention, silu
 
-from collapselab.config import Sampling
+from collapselab.config.schema import Sampling
 from collapselab.engine.families import Decoder, Layer, Linear, Norm
 from collapselab.engine.interface import Drawn, Precision
 from collapselab.engine.numerics import round_at_random

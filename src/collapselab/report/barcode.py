@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from collapselab.analysis.survival import Frame
 from collapselab.metrics.matches import match_lengths
 from collapselab.report.run_figures import EVENTS
 from collapselab.report.theme import RULE_COLOR, WIDTH, layered, legend, themed
-from collapselab.survival import Frame
 
 MAX_ROWS = 200
 MIN_COPIED = 8  # tokens of the sample before, from which a passage counts as copied

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from collapselab.frames import Runs
+from collapselab.analysis.survival import Frame, median_onset
 from collapselab.report.barcode import judged_samples, repeat_lengths
 from collapselab.report.curves import run_series
 from collapselab.report.loss_curves import training_series, validation_series
 from collapselab.report.plans import LossPlan, OnsetPlan
 from collapselab.report.schema import loop
 from collapselab.report.theme import short
-from collapselab.survival import Frame, median_onset
+from collapselab.rundir.frames import Runs
 
 
 def of_loop(table: Frame) -> str:

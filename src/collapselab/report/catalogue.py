@@ -9,7 +9,7 @@ from typing import Any
 
 import altair as alt
 
-from collapselab.frames import Runs
+from collapselab.analysis.survival import Frame
 from collapselab.report import captions, plans
 from collapselab.report.barcode import barcode, judged_samples
 from collapselab.report.groups import main_runs, run_table
@@ -18,7 +18,7 @@ from collapselab.report.onset_figures import onset_by_size, survival_curves
 from collapselab.report.plans import LossPlan, OnsetPlan
 from collapselab.report.run_figures import anatomy_figure
 from collapselab.report.schema import schema
-from collapselab.survival import Frame
+from collapselab.rundir.frames import Runs
 
 NOT_DRAWN = "Not drawn: "
 

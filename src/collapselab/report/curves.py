@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from collapselab.statistics import LEVEL, Floats
-from collapselab.survival import Frame
+from collapselab.analysis.intervals import LEVEL, Floats
+from collapselab.analysis.survival import Frame
 
 MAX_POINTS = 100
 CURVE_COLUMNS = ("step", "value", "low", "high", "n", "width")

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import pandas as pd
 
-from collapselab.comparisons import CARRIED_OUT, LOOKING
-from collapselab.frames import ENVIRONMENT, Runs
-from collapselab.overrides import settings
+from collapselab.analysis.comparisons import CARRIED_OUT, LOOKING
+from collapselab.config.overrides import settings
+from collapselab.rundir.frames import ENVIRONMENT, Runs
 from collapselab.visible import visible
 
 ALWAYS_IN_LABEL = ("model", "lr", "seed")

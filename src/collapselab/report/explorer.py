@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from collapselab.frames import Runs
+from collapselab.analysis.survival import Frame
 from collapselab.report.packing import columns_for_json, json_list, packed
-from collapselab.survival import Frame
+from collapselab.rundir.frames import Runs
 
 PAGE_CHARS = 5_500_000  # of packed runs in a page; figures and the code that draws them have the rest of 10 MB
 PAGE_CURVE_POINTS, MAX_CURVE_POINTS, MIN_CURVE_POINTS = 100_000, 1000, 100

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from collapselab.frames import Runs
 from collapselab.report.catalogue import FIGURES
 from collapselab.report.drawing import DrawingError, Painter
 from collapselab.report.table_files import save_table
 from collapselab.report.tables import TABLES
 from collapselab.report.theme import save_with
 from collapselab.report.writing import writing
+from collapselab.rundir.frames import Runs
 
 FIGURE_FORMATS = ("svg", "png", "pdf")
 

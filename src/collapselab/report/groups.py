@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pandas as pd
 
-from collapselab.comparisons import CARRIED_OUT, LOOKING, condition, num_parameters, trajectory
-from collapselab.frames import Runs
-from collapselab.overrides import settings
+from collapselab.analysis.comparisons import CARRIED_OUT, LOOKING, condition, num_parameters, trajectory
+from collapselab.analysis.survival import Frame, onset_times
+from collapselab.config.overrides import settings
 from collapselab.report.table_files import readable
 from collapselab.report.theme import short
-from collapselab.survival import Frame, onset_times
+from collapselab.rundir.frames import Runs
 
 NO_ARM = ("seed", *CARRIED_OUT, *LOOKING)
 FIRST = ("model", "train.source", "lr")  # what arms are told apart by, where it suffices

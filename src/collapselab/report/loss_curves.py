@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import altair as alt
 import pandas as pd
 
-from collapselab.frames import Runs
+from collapselab.analysis.survival import Frame
 from collapselab.report.curves import CURVE_COLUMNS, Series, columns, mean_curve, run_series, tails
 from collapselab.report.groups import ENDINGS, UNFINISHED
 from collapselab.report.theme import Styles, layered, legend, panel_title, panel_width, styles, themed
-from collapselab.survival import Frame
+from collapselab.rundir.frames import Runs
 
 HEIGHTS = (200, 130)
 GAP = 30

@@ -11,11 +11,11 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from collapselab.analysis.intervals import bootstrap_interval
+from collapselab.analysis.survival import Frame, kaplan_meier, median_onset
 from collapselab.report.curves import columns
 from collapselab.report.describe import visible
 from collapselab.report.theme import Styles, layered, legend, log_ticks, panel_title, panel_width, styles, themed
-from collapselab.statistics import bootstrap_interval
-from collapselab.survival import Frame, kaplan_meier, median_onset
 
 GAP = 30
 SIZE_HEIGHT, SURVIVAL_HEIGHT = 300, 190

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from collapselab.comparisons import distinct
-from collapselab.frames import Runs
+from collapselab.analysis.comparisons import distinct
+from collapselab.analysis.sensitivity import judged_runs, onset_with, variations
+from collapselab.analysis.survival import Frame, median_onset, restricted_mean
 from collapselab.report.groups import ENDINGS, SOURCES, run_table
-from collapselab.report.sensitivity import judged_runs, onset_with, variations
-from collapselab.survival import Frame, median_onset, restricted_mean
+from collapselab.rundir.frames import Runs
 
 
 def onset_by_arm(runs: Runs) -> pd.DataFrame | None:
@@ -36,7 +36,7 @@ def hypotheses(runs: Runs) -> pd.DataFrame | None:
     """A row a hypothesis: claim, verdict, effect with interval, p-value adjusted by Holm's method, and the test."""
     if len(run_table(runs)) < 2:
         return None
-    from collapselab.hypotheses import judge
+    from collapselab.analysis.hypotheses import judge
 
     return pd.DataFrame(
         {

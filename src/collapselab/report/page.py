@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from collapselab.frames import Runs
+from collapselab.analysis.survival import Frame
 from collapselab.report import page_parts
 from collapselab.report.definitions import definitions
 from collapselab.report.describe import labels, outcome, visible
@@ -25,7 +25,7 @@ from collapselab.report.packing import packed, script_json
 from collapselab.report.page_parts import Printed
 from collapselab.report.plans import one_run
 from collapselab.report.writing import write_file, writing
-from collapselab.survival import Frame
+from collapselab.rundir.frames import Runs
 
 SCRIPTS = ("common.js", "tables.js", "sample.js", "chart.js", "explorer.js", "figures.js", "main.js")
 

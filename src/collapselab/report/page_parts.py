@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
-from collapselab.frames import Runs
+from collapselab.analysis.survival import Frame
 from collapselab.report.describe import (
     Common,
     common_environment,
@@ -19,10 +19,10 @@ from collapselab.report.describe import (
     outcome,
     shown,
 )
-from collapselab.survival import Frame
+from collapselab.rundir.frames import Runs
 
 if TYPE_CHECKING:  # lifelines and scipy take a second, which only pages of several runs need
-    from collapselab.hypotheses import Hypothesis
+    from collapselab.analysis.hypotheses import Hypothesis
 
 OVERVIEW = {
     "kind_at_end": "kind",
@@ -76,7 +76,7 @@ def hypotheses(runs: Runs) -> list[dict[str, str]]:
     """The hypotheses in words; none for a single run, of which they say nothing."""
     if len(runs.runs) < 2:
         return []
-    from collapselab.hypotheses import judge
+    from collapselab.analysis.hypotheses import judge
 
     return [_hypothesis(one) for one in judge(runs)]
 

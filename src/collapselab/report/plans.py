@@ -8,14 +8,14 @@ from typing import Any, cast
 
 import pandas as pd
 
-from collapselab.comparisons import UPDATE_STEPS, distinct, equal_update_sets
-from collapselab.config import split_at_commas
-from collapselab.frames import Runs
+from collapselab.analysis.comparisons import UPDATE_STEPS, distinct, equal_update_sets
+from collapselab.analysis.survival import Frame
+from collapselab.config.schema import split_at_commas
 from collapselab.report.groups import drawn_once, main_runs, run_table, shown_run
 from collapselab.report.loss_curves import Layout
 from collapselab.report.onset_figures import OnsetPanel
 from collapselab.report.theme import short
-from collapselab.survival import Frame
+from collapselab.rundir.frames import Runs
 
 MAX_MODELS = 4  # side by side; of more, those with most runs are shown
 MAX_ARMS = 8  # curves of unordered arms in one panel

@@ -10,10 +10,10 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from collapselab.config import split_at_commas
+from collapselab.analysis.survival import Frame
+from collapselab.config.schema import split_at_commas
 from collapselab.report.groups import SOURCES
 from collapselab.report.theme import layered, short, themed
-from collapselab.survival import Frame
 
 BOX_WIDTH, BOX_GAP, MARGIN = 168, 26, 4
 LINE_PX, HEADING_PX, PADDING = 15, 22, 8

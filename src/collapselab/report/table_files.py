@@ -12,10 +12,10 @@ from typing import Any, cast
 
 import pandas as pd
 
+from collapselab.analysis.survival import Frame
 from collapselab.report.describe import visible
 from collapselab.report.theme import short
 from collapselab.report.writing import write_file
-from collapselab.survival import Frame
 
 UNKNOWN = "–"
 WIDE_CHARS = 40  # a column of longer cells gets a width of its own in LaTeX

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import pandas as pd
 
-from collapselab.config import split_at_commas
-from collapselab.frames import Runs
-from collapselab.overrides import settings
+from collapselab.analysis.survival import Frame
+from collapselab.config.overrides import settings
+from collapselab.config.schema import split_at_commas
 from collapselab.report.barcode import judged_samples
 from collapselab.report.curves import run_series
 from collapselab.report.groups import SOURCES, run_table
@@ -19,7 +19,7 @@ from collapselab.report.onset_tables import hypotheses, onset_by_arm, threshold_
 from collapselab.report.plans import one_run
 from collapselab.report.table_files import readable
 from collapselab.report.theme import short
-from collapselab.survival import Frame
+from collapselab.rundir.frames import Runs
 
 PAPER_STEPS = (0, 50, 100)  # and the last one: the samples of the paper's Table 1
 SAMPLE_CHARS = 400

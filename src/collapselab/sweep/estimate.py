@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from collapselab.config import Generation, Optimizer, RunConfig, Sampling, Training
-from collapselab.protocols import parse_protocol
+from collapselab.config.protocols import parse_protocol
+from collapselab.config.schema import Generation, Optimizer, RunConfig, Sampling, Training
+from collapselab.rundir.progress import Glance
 from collapselab.sweep.resources import Share, num_parameters
-from collapselab.sweep.watch import Glance
 
 # The guess for a model without timings: a server's core of 2023 without matrix units, by order of magnitude.
 SECONDS_PER_TOKEN = 2e-4  # overhead of one written token

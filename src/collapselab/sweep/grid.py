@@ -10,10 +10,10 @@ from itertools import product
 from math import prod
 from typing import Any, cast
 
-from collapselab import presets
-from collapselab.config import RunConfig
+from collapselab.config import presets
+from collapselab.config.overrides import override, settings
+from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError, nearest
-from collapselab.overrides import override, settings
 from collapselab.records import flatten
 
 Axes = Mapping[str, Sequence[object]]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from collapselab import presets
+from collapselab.config import presets
+from collapselab.config.overrides import load_toml
 from collapselab.errors import InputError, nearest
-from collapselab.overrides import load_toml
 from collapselab.sweep.grid import Sweep, from_settings
 
 SEEDS = (0, 1, 2)

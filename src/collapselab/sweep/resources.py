@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, cast
 
-from collapselab.config import RunConfig
+from collapselab.config.schema import RunConfig
 
 SMALL_PARAMETERS = 30_000_000  # below, one thread is enough: a token costs more dispatch than arithmetic
 BYTES_PER_PARAMETER = 16  # weights, gradients and two moments, in float32
@@ -52,7 +52,7 @@ def _fitting(parameters: int | None, memory_gib: float | None) -> int:
 
 def num_parameters(model: str) -> int | None:
     """The size of a model that has a name of its own or lies in a folder; None for others (a hub id, a GGUF file)."""
-    from collapselab.models import model_names
+    from collapselab.inputs.models import model_names
 
     named = {info.name: info.num_parameters for info in model_names()}
     folder = Path(model).expanduser()

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from collapselab.claim import check_claim
 from collapselab.errors import EXIT_DONE, EXIT_INTERRUPTED, InputError
 from collapselab.interruptions import interruptions
-from collapselab.run_files import check_run, is_damaged_run, read_identity
-from collapselab.rundir import RunDir
-from collapselab.sweep.executor import Attempt, Executor, Job
+from collapselab.rundir.claim import check_claim
+from collapselab.rundir.layout import RunDir
+from collapselab.rundir.progress import glance, holder
+from collapselab.rundir.run_files import check_run, is_damaged_run, read_identity
+from collapselab.sweep.executors.interface import Attempt, Executor, Job
 from collapselab.sweep.grid import PlannedRun
-from collapselab.sweep.watch import glance, holder
 
 POLL_S = 0.1
 LOG_TAIL_BYTES = 8192

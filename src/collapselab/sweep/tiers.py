@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from collapselab import presets
-from collapselab.config import RunConfig
+from collapselab.config import presets
+from collapselab.config.overrides import override
+from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError, nearest
-from collapselab.overrides import override
 from collapselab.sweep.grid import PlannedRun, Sweep, expand, rebase
 
 if TYPE_CHECKING:  # pandas takes a third of a second, which --help need not wait for
-    from collapselab.frames import Runs
+    from collapselab.rundir.frames import Runs
 
 EQUAL_UPDATES = "equal-updates"
 
@@ -141,7 +141,7 @@ def equal_updates(tier: Tier, runs: Runs) -> Sweep:
     Raises:
         InputError: the runs of a model at one of the rates are missing.
     """
-    from collapselab.comparisons import equal_update_rates
+    from collapselab.analysis.comparisons import equal_update_rates
 
     return _sized(tier, equal_update_rates(runs, tier.sized, tier.sized_rates))
 

@@ -1,0 +1,165 @@
+"""Onset as a time to event, censored where a run ended without one: curves, means, tests, hazard ratios.
+
+Durations are steps. A run with onset at step t has duration t and an event; a run without is censored at the last step
+known to lie before any onset (`onset_times`), at which it still counts as at risk. docs/statistics.md has the formulas.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from collapselab.analysis.intervals import LEVEL, Floats, Interval, SignificanceTest, holm
+from collapselab.rundir.frames import Runs
+
+# lifelines takes a second to import, so each function that needs it imports it.
+CURVE_COLUMNS = ("step", "survival", "low", "high", "at_risk", "events")
+_ONSET_SHARE = 1 / 2
+_ROUNDING = 1e-9  # lifelines multiplies logarithms: a survival of 1/2 may come out a little above
+
+Values = Sequence[float] | Floats
+Events = Sequence[bool] | NDArray[np.bool_]
+Labels = Sequence[Any] | NDArray[Any]
+# A frame or series inside functions: pandas' own types are partial, and strict checking would refuse each expression.
+Frame = Any
+
+
+def onset_times(runs: Runs) -> pd.DataFrame:
+    """When each run began to collapse: a row a run, in their order; columns `run`, `duration`, `is_event`.
+
+    A run without onset is censored at its last judged step with a window less than half degenerate: a later onset may
+    not be settled yet, and the steps after the last probe say nothing. An unfinished run has no summary; its records
+    are searched for onset by the same rule. A run that diverged without onset is censored too, at its last judged step
+    before that: the hazard is the cause-specific one of collapse. Where no step was judged, `duration` is NaN.
+    """
+    row, judged = cast(Frame, runs.runs), _judged_steps(runs)
+    is_high = judged["degenerate_share"] >= _ONSET_SHARE
+    last_low = judged[~is_high].groupby("run")["step"].max()
+    # The steps of one streak have the same number of low steps before them.
+    streak = (~is_high).cumsum().rename("streak")
+    streaks = judged[is_high].groupby(["run", streak[is_high]])["step"].agg(["min", "size"])
+    patience = row.set_index("run")["collapse.patience"].reindex(streaks.index.get_level_values("run"))
+    settled = streaks[streaks["size"].to_numpy() >= patience.to_numpy()]
+    from_records = row["run"].map(settled.groupby("run")["min"].min()).astype("Float64")
+    onset = row["onset_step"].astype("Float64").where(row["outcome"].notna(), from_records)
+    duration = onset.fillna(row["run"].map(last_low).astype("Float64"))
+    return pd.DataFrame(
+        {
+            "run": row["run"].to_numpy(),
+            "duration": duration.to_numpy(dtype=np.float64, na_value=np.nan),
+            "is_event": onset.notna().to_numpy(dtype=bool),
+        }
+    )
+
+
+def _judged_steps(runs: Runs) -> Frame:
+    """Run, step and degenerate share of the judged steps; a step between two probes repeats the former share."""
+    names = ["run", "step", "degenerate", "degenerate_share"]
+    steps = cast(Frame, runs.steps).reindex(columns=names)
+    return steps.loc[steps["degenerate"].notna(), names].astype({"degenerate_share": float})
+
+
+def kaplan_meier(durations: Values, events: Events, level: float = LEVEL) -> pd.DataFrame:
+    """The share of runs without onset against step: a row for step 0 and for each duration.
+
+    Columns: `step`; `survival`, the share that goes on past that step; `low` and `high`, the band from Greenwood's
+    variance of log(−log survival); `at_risk` and `events` at that step. The band is NaN where survival is 0 or 1, where
+    that variance is not defined; so one run has none.
+
+    Reference: Kaplan & Meier 1958.
+    """
+    if len(durations) == 0:
+        return pd.DataFrame(columns=pd.Index(CURVE_COLUMNS), dtype=float)
+    import lifelines
+
+    fitted = (
+        cast(Any, lifelines)
+        .KaplanMeierFitter()
+        .fit(np.asarray(durations, dtype=float), np.asarray(events, dtype=bool), alpha=1 - level)
+    )
+    table, survival = fitted.event_table, fitted.survival_function_.iloc[:, 0].to_numpy()
+    band = fitted.confidence_interval_.to_numpy().copy()
+    has_band = (survival > _ROUNDING) & (survival < 1 - _ROUNDING)
+    band[~has_band] = np.nan
+    counts = (table["at_risk"].to_numpy(), table["observed"].to_numpy())
+    columns = (table.index.to_numpy(dtype=float), survival, band[:, 0], band[:, 1], *counts)
+    return pd.DataFrame(dict(zip(CURVE_COLUMNS, columns, strict=True)))
+
+
+def median_onset(durations: Values, events: Events, level: float = LEVEL) -> Interval:
+    """The first step by which half of the runs have begun to collapse; `None` if it never comes to that.
+
+    The interval holds the steps whose survival band contains 1/2; its upper end is often unknown with few runs.
+
+    Reference: Brookmeyer & Crowley 1982.
+    """
+    curve = cast(Frame, kaplan_meier(durations, events, level))
+    median, low, high = (_first_step(curve, name) for name in ("survival", "low", "high"))
+    return Interval(median, low, high, level, len(durations))
+
+
+def _first_step(curve: Frame, name: str) -> float | None:
+    reached = curve.loc[curve[name] <= 1 / 2 + _ROUNDING, "step"]
+    return float(reached.iloc[0]) if len(reached) else None
+
+
+def restricted_mean(durations: Values, events: Events, horizon: float, level: float = LEVEL) -> Interval:
+    """The mean of min(onset, horizon): the area under the survival curve up to the horizon, in steps.
+
+    The interval is normal, with Greenwood's variance, Σ A_i² d_i / (n_i (n_i − d_i)), where A_i is the area from the
+    i-th event to the horizon; with few runs it is too narrow. `None` where all runs were lost from sight before the
+    horizon. No interval for one run, or without an event before the horizon.
+
+    Reference: Irwin 1949; Royston & Parmar 2013.
+    """
+    curve = cast(Frame, kaplan_meier(durations, events, level))
+    n = len(durations)
+    if n == 0 or (curve["step"].iloc[-1] < horizon and curve["survival"].iloc[-1] > _ROUNDING):
+        return Interval(None, None, None, level, n)
+    before = curve[curve["step"] < horizon]
+    widths = np.diff(np.append(before["step"].to_numpy(), horizon))
+    areas = widths * before["survival"].to_numpy()
+    remaining = np.cumsum(areas[::-1])[::-1]
+    at_risk, lost = before["at_risk"].to_numpy(), before["events"].to_numpy()
+    # Where the last runs at risk collapse, no area remains: the term is 0, not 0/0.
+    terms = np.divide(lost, at_risk * (at_risk - lost), out=np.zeros(len(before)), where=lost < at_risk)
+    variance = float((remaining**2 * terms).sum())
+    mean = float(areas.sum())
+    if n == 1 or variance == 0:
+        return Interval(mean, None, None, level, n)
+    from scipy.special import ndtri
+
+    half_width = float(ndtri((1 + level) / 2)) * math.sqrt(variance)
+    return Interval(mean, mean - half_width, mean + half_width, level, n)
+
+
+def log_rank(durations: Values, events: Events, groups: Labels) -> SignificanceTest:
+    """The log-rank test that all groups have one survival curve: χ² with (number of groups − 1) degrees of freedom.
+
+    Reference: Mantel 1966; Peto & Peto 1972.
+    """
+    n = len(durations)
+    if len(set(groups)) < 2 or not any(events):
+        return SignificanceTest(None, None, n, "needs two groups and an onset")
+    from lifelines import statistics
+
+    result = cast(Any, statistics).multivariate_logrank_test(
+        np.asarray(durations, dtype=float), np.asarray(groups), np.asarray(events, dtype=bool)
+    )
+    return SignificanceTest(float(result.test_statistic), float(result.p_value), n)
+
+
+def pairwise_log_rank(durations: Values, events: Events, groups: Labels) -> pd.DataFrame:
+    """The log-rank test of each pair of groups: columns `first`, `second`, `p_value`, and `p_adjusted` by Holm."""
+    duration_N, is_event_N, group_N = np.asarray(durations), np.asarray(events), np.asarray(groups)
+    names = list(dict.fromkeys(group_N.tolist()))
+    pairs = [(first, second) for i, first in enumerate(names) for second in names[i + 1 :]]
+    parts = [np.isin(group_N, pair) for pair in pairs]
+    p_values = [log_rank(duration_N[part], is_event_N[part], group_N[part]).p_value for part in parts]
+    rows = [(*pair, p, adjusted) for pair, p, adjusted in zip(pairs, p_values, holm(p_values), strict=True)]
+    return pd.DataFrame(rows, columns=pd.Index(["first", "second", "p_value", "p_adjusted"]))

@@ -1,0 +1,83 @@
+"""summary.json: what became of a run, from its records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from collapselab.collapse.course import outcome
+from collapselab.config.schema import Collapse, RunConfig
+from collapselab.records import SCHEMA_VERSION, Record
+from collapselab.rundir.layout import RunDir, read_json, read_lines
+from collapselab.step.measure import replay
+
+PHASES = ("generate", "update", "evaluate", "measure")
+
+
+def summarise(
+    records: Sequence[Record], config: RunConfig, vocab_size: int, num_parameters: int, protocols: Mapping[str, str]
+) -> dict[str, Any]:
+    """The outcome, losses and times of a finished run; what is unknown is `None`.
+
+    `outcome` is why the run ended (`collapsed`, `diverged`, `budget`), `state` what it came to. `protocols` names the
+    evaluation protocol behind `val` (every step) and `full` (the whole text).
+    """
+    last = records[-1]
+    return {
+        "schema": SCHEMA_VERSION,
+        "run_id": config.run_id,
+        "num_parameters": num_parameters,
+        "vocab_size": vocab_size,
+        "outcome": last.values["stop"],
+        **state_values(records, config.collapse, vocab_size),
+        "train_nll_first": records[0].number("train_nll_nats"),
+        "train_nll_last": last.number("train_nll_nats"),
+        "losses": [_losses(records, text, *item) for text in config.data for item in protocols.items()],
+        "seconds": {phase: sum(r.number(f"seconds_{phase}") or 0.0 for r in records) for phase in PHASES},
+        "num_steps": len(records),
+    }
+
+
+def state_values(records: Sequence[Record], thresholds: Collapse, vocab_size: int | None) -> dict[str, Any]:
+    """`state`, and the steps and kinds of `collapse.Outcome`, by the rules of this version."""
+    result = asdict(outcome(replay(records, thresholds, vocab_size)))
+    return {"state": result.pop("outcome"), **result}
+
+
+def up_to_date(rundir: RunDir, summary: dict[str, Any]) -> dict[str, Any]:
+    """A summary as it is; judged again if an earlier version wrote it, which took a high perplexity for divergence.
+
+    `lost_step` is then unknown, as the size of the vocabulary is (tools/judge_again.py can be told it).
+    """
+    is_old = "lost_step" not in summary and summary.get("diverged_step") is not None
+    return judged_again(rundir, summary, None) if is_old else summary
+
+
+def judged_again(rundir: RunDir, summary: Mapping[str, Any], vocab_size: int | None) -> dict[str, Any]:
+    """A summary with its state and steps judged from the records; kinds stay, since packed runs lack samples."""
+    config = RunConfig.model_validate(read_json(rundir.config)["config"])
+    steps = [Record(line["step"], line) for line in read_lines(rundir.steps)]
+    values = state_values(steps, config.collapse, vocab_size)
+    return {**summary, **{name: value for name, value in values.items() if not name.startswith("kind_")}}
+
+
+def _losses(records: Sequence[Record], text: str, prefix: str, protocol: str) -> dict[str, Any]:
+    known = [(r.step, r.number(f"{prefix}_nll_nats[{text}]"), r.number(f"{prefix}_nll_se[{text}]")) for r in records]
+    known = [(step, loss, se) for step, loss, se in known if loss is not None]
+    entry: dict[str, Any] = {"text": text, "protocol": protocol}
+    if not known:
+        return entry | dict.fromkeys(("first", "first_se", "last", "last_se", "last_step", "best", "best_step"))
+    (_, first, first_se), (last_step, last, last_se) = known[0], known[-1]
+    finite = [(loss, step) for step, loss, _ in known if math.isfinite(loss)]
+    best, best_step = min(finite, default=(None, None))
+    return entry | {
+        "first": first,
+        "first_se": first_se,
+        "last": last,
+        "last_se": last_se,
+        "last_step": last_step,
+        "best": best,
+        "best_step": best_step,
+    }

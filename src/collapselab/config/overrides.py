@@ -1,0 +1,96 @@
+"""Settings from the command line, from TOML files and from sweeps: by dotted name, with errors that say what to do."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from collapselab.config.schema import RunConfig, Settings, split_at_commas
+from collapselab.errors import InputError, nearest
+from collapselab.files import read_regular
+from collapselab.records import flatten
+
+
+def settings(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting by its dotted name, in order."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            yield from settings(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+def override(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
+    """A configuration with some settings changed, by dotted name; text values are converted.
+
+    Raises:
+        InputError: an unknown name (with the nearest known one) or a value that breaks a rule.
+    """
+    known = dict(settings())
+    if "numerics" in changes:  # one word for the whole section; its parts may be changed besides
+        config = validate({**config.model_dump(), "numerics": changes["numerics"]})
+    values = config.model_dump()
+    was_resolved = config.collapse.source == ("stream" if config.train.source == "own" else "probe")
+    if "train.source" in changes and was_resolved:
+        values["collapse"]["source"] = None  # resolved anew from the new training source
+    for name, value in changes.items():
+        name = name.replace("-", "_")
+        if name == "numerics":
+            continue
+        if name not in known:
+            raise InputError(f"unknown setting {name!r}", nearest(name, known))
+        section, _, key = name.rpartition(".")
+        target = values[section] if section else values
+        target[key] = _from_text(value, known[name]) if isinstance(value, str) else value
+    return validate(values)
+
+
+def validate(values: Mapping[str, object]) -> RunConfig:
+    """The configuration of nested values; a broken rule becomes an `InputError` that names setting, rule and value."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise InputError(*_explain(error)) from None
+
+
+def load_toml(path: Path) -> dict[str, object]:
+    """The settings of a TOML file by dotted name, and `preset` if it names one.
+
+    Raises:
+        InputError: no such file, or not TOML.
+    """
+    try:
+        tree = tomllib.loads(read_regular(path).decode())
+    except (OSError, ValueError, RecursionError) as error:  # tables nested without end; numbers of thousands of digits
+        raise InputError(
+            f"cannot read the settings file {path}: {error}", "give a TOML file, or a preset's name"
+        ) from None
+    return dict(flatten(tree))
+
+
+def _from_text(value: str, field: FieldInfo) -> object:
+    optional = type(None) in get_args(field.annotation)
+    if optional and value.lower() in ("none", "null"):
+        return None
+    is_tuple = get_origin(field.annotation) is tuple
+    return split_at_commas(value) if is_tuple else value
+
+
+def _explain(error: ValidationError) -> tuple[str, str]:
+    known = dict(settings())
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown setting {name!r}", nearest(name, known)
+    rule = first["msg"].removeprefix("Value error, ")
+    message, _, hint = rule.partition("\nhint: ")
+    field = known.get(name)
+    described = (
+        f"{name}: {field.description}" if field and field.description else "collapselab run --help lists every setting"
+    )
+    return (f"{name}: {message}, received {first['input']!r}" if name else message), hint or described

@@ -1,0 +1,51 @@
+"""From logits to the next token: pure functions, the definition of every draw.
+
+Shape letters: B sequences, T positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from collapselab.config.schema import Sampling
+
+
+def distribution(logits_BV: Tensor, rule: Sampling) -> Tensor:
+    """The sampling distribution q, shape (B, V): temperature, then top-k, top-p, min-p, renormalised; or greedy.
+
+    Ties at a threshold are kept, so a rule may keep a few tokens more than asked for. Greedy is a one-hot
+    distribution on the first of the likeliest tokens.
+
+    Reference: Holtzman 2020 (top-p), Fan 2018 (top-k), Nguyen 2024 (min-p); the order is that of `transformers`.
+    """
+    if rule.greedy:
+        return torch.nn.functional.one_hot(logits_BV.argmax(-1), logits_BV.shape[-1]).to(logits_BV.dtype)
+    scaled_BV = logits_BV / rule.temperature
+    if rule.top_k is not None and rule.top_k < scaled_BV.shape[-1]:
+        smallest_B1 = scaled_BV.topk(rule.top_k, dim=-1).values[:, -1:]
+        scaled_BV = scaled_BV.masked_fill(scaled_BV < smallest_B1, -torch.inf)
+    probs_BV = scaled_BV.softmax(-1)
+    if rule.top_p is not None and rule.top_p < 1:
+        probs_BV = _keep_top_p(probs_BV, rule.top_p)
+    if rule.min_p is not None:
+        probs_BV = probs_BV.masked_fill(probs_BV < rule.min_p * probs_BV.amax(-1, keepdim=True), 0.0)
+    return probs_BV / probs_BV.sum(-1, keepdim=True)
+
+
+def _keep_top_p(probs_BV: Tensor, top_p: float) -> Tensor:
+    sorted_BV, order_BV = torch.sort(probs_BV, dim=-1, descending=True, stable=True)
+    before_BV = sorted_BV.cumsum(-1) - sorted_BV
+    kept_BV = sorted_BV.masked_fill(before_BV >= top_p, 0.0)
+    return torch.zeros_like(probs_BV).scatter(-1, order_BV, kept_BV)
+
+
+def draw(probs_BV: Tensor, noise_BV: Tensor) -> Tensor:
+    """One token a row, shape (B,): argmax of p/e with e ~ Exp(1), which is the Gumbel-max draw without logarithms.
+
+    With the noise fixed by position, every way of computing the same logits draws the same tokens.
+
+    Reference: Maddison 2014 (Gumbel-max); the exponential race is its monotone image.
+    """
+    # A draw of exactly 0 (one in some 10⁸) would make 0/0 of an excluded token.
+    return (probs_BV / noise_BV.clamp_min(1e-30)).argmax(-1)

@@ -1,0 +1,1 @@
+"""What a run is given, by name: models, tokenizers and texts."""

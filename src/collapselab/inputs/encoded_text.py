@@ -1,0 +1,80 @@
+"""A text as token ids, and which bytes and words of it each run of tokens holds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import decoders
+
+from collapselab.inputs.tokenizers import Tokenizer
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedText:
+    """The ids of a text; `bytes_before[i]` and `words_before[i]` count what the first i tokens hold.
+
+    Every UTF-8 byte of the text belongs to exactly one token, so counts depend on the tokens scored, not on how they
+    are grouped into windows. A word (parted at white space) belongs to the token that holds its first byte.
+    """
+
+    ids: list[int]
+    bytes_before: Counts
+    words_before: Counts
+
+
+def encode_text(tokenizer: Tokenizer, text: str) -> EncodedText:
+    """A text's ids, with bytes and words counted along them.
+
+    What a tokenizer drops (white space, say) belongs to the token after it, at the end of the text to the last one.
+    Tokens that share a character, as those of an emoji in byte-level BPE do, share its bytes: exactly where their
+    pieces spell them out, in proportion to the length of the pieces where a normaliser has rewritten the character.
+
+    Raises:
+        InputError: the text has a token that the model has no embedding for.
+    """
+    encoding = tokenizer.encoding(text)
+    byte_before_char = _byte_before_char(text)
+    if not encoding.ids:
+        return EncodedText([], np.zeros(1, np.int64), np.zeros(1, np.int64))
+    offsets = np.asarray(encoding.offsets, dtype=np.int64)
+    reached = np.maximum.accumulate(offsets[:, 1])
+    reached[-1] = len(text)
+    # A group: tokens that share characters, mostly a single token.
+    is_first = np.concatenate([[True], offsets[1:, 0] >= reached[:-1]])
+    first = np.flatnonzero(is_first)
+    group = np.cumsum(is_first) - 1
+    group_end = byte_before_char[reached[np.append(first[1:], len(reached)) - 1]]
+    group_start = np.concatenate([[0], group_end[:-1]])
+    lengths = _piece_lengths(tokenizer.backend, encoding.ids)
+    length_before = np.concatenate([[0], np.cumsum(lengths)])
+    within = length_before[1:] - length_before[first][group]
+    byte_ends = group_start[group] + (group_end - group_start)[group] * within // np.add.reduceat(lengths, first)[group]
+    bytes_before = np.concatenate([[0], byte_ends])
+    word_starts = byte_before_char[np.asarray([word.start() for word in re.finditer(r"\S+", text)], dtype=np.int64)]
+    return EncodedText(encoding.ids, bytes_before, np.searchsorted(word_starts, bytes_before))
+
+
+def _byte_before_char(text: str) -> Counts:
+    """The position in UTF-8 of each character, and of the text's end."""
+    code = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+    return np.concatenate([[0], np.cumsum(1 + (code > 0x7F) + (code > 0x7FF) + (code > 0xFFFF), dtype=np.int64)])
+
+
+def _piece_lengths(backend: Any, ids: list[int]) -> Counts:
+    """The bytes that each token's piece spells, as far as the vocabulary tells."""
+    is_byte_level = isinstance(backend.decoder, decoders.ByteLevel)
+    unique, inverse = np.unique(np.asarray(ids), return_inverse=True)
+    lengths = [_piece_length(backend.id_to_token(int(token)) or "", is_byte_level) for token in unique]
+    return np.asarray(lengths, dtype=np.int64)[inverse]
+
+
+def _piece_length(piece: str, is_byte_level: bool) -> int:
+    if is_byte_level:  # each character of its alphabet stands for a byte
+        return max(1, len(piece))
+    return max(1, len(piece.replace("▁", " ").encode()))

@@ -1,0 +1,1 @@
+"""What a run leaves on disk, who may write it, and how it is read."""

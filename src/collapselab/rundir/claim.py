@@ -1,0 +1,142 @@
+"""Makes a directory a run's own, or refuses: nothing of another run, and nothing of the user's, is overwritten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from collapselab.config.schema import RunConfig, identity
+from collapselab.errors import InputError
+from collapselab.files import remove_folder, sync
+from collapselab.records import SCHEMA_VERSION, flatten
+from collapselab.rundir.layout import RunDir, disk_errors, read_json, write_json
+
+
+def check_claim(rundir: RunDir, config: RunConfig, *, resume: bool, fresh: bool) -> None:
+    """Refuses a directory that this run may not use, and makes nothing in it.
+
+    Raises:
+        InputError: it holds another run, this run (without `resume` or `fresh`), or something else.
+    """
+    if resume and fresh:
+        raise InputError("--resume and --fresh exclude each other", "--resume goes on, --fresh begins anew")
+    if rundir.holds_a_run():
+        if fresh:
+            return
+        _check_same_run(rundir, config)
+        if not resume:
+            raise InputError(
+                f"{rundir.path} already holds this run",
+                "--resume goes on with it (or shows it, if it is finished); --fresh removes it and begins anew",
+            )
+        return
+    _check_foreign(rundir)
+
+
+def _check_foreign(rundir: RunDir) -> None:
+    try:
+        names = {path.name for path in rundir.path.iterdir()} if rundir.path.exists() else set[str]()
+    except OSError as error:
+        raise InputError(
+            f"{rundir.path} cannot be a run directory: {error.strerror}", "choose another directory with --out"
+        ) from None
+    if "steps.jsonl" in names:
+        raise InputError(
+            f"{rundir.config} is missing or damaged, though records of a run are there",
+            "bring it back from a copy, or from a run of the same command in another directory (--out)",
+        )
+    foreign = sorted(name for name in names if name != "lock" and not name.endswith(".tmp"))
+    if foreign:
+        raise InputError(
+            f"{rundir.path} is not empty and holds no run: {', '.join(foreign[:3])}",
+            "choose a new directory with --out",
+        )
+
+
+def claim(
+    rundir: RunDir, config: RunConfig, text_sha256: Mapping[str, str], asked_for: Mapping[str, object], *, fresh: bool
+) -> None:
+    """Writes config.json and user.json of a new run; of a run that goes on, checks that its texts are the same.
+
+    Raises:
+        InputError: a text has changed since the run began.
+    """
+    asked = {"schema": SCHEMA_VERSION, "asked_for": dict(asked_for)}
+    if rundir.holds_a_run() and not fresh:
+        _check_same_texts(rundir, text_sha256)
+        if not rundir.user.exists():  # killed between the two files
+            write_json(rundir.user, asked)
+        return
+    if rundir.holds_a_run():
+        _remove_run(rundir)
+    settings = config.model_dump(mode="json")
+    # config.json makes the directory a run, so it comes first: a run killed after it can be resumed.
+    content = {"schema": SCHEMA_VERSION, "run_id": config.run_id, "config": settings, "text_sha256": dict(text_sha256)}
+    write_json(rundir.config, content)
+    write_json(rundir.user, asked)
+
+
+def _check_same_run(rundir: RunDir, config: RunConfig) -> None:
+    there = read_json(rundir.config)
+    settings = cast(dict[str, Any], there["config"] if isinstance(there["config"], dict) else {})
+    if identity(settings) != there["run_id"]:
+        raise InputError(
+            f"{rundir.config} is damaged: its settings are not those of its run id {there['run_id']!r}",
+            "bring it back from a copy, or from a run of the same command in another directory (--out)",
+        )
+    if there["run_id"] != config.run_id:
+        raise InputError(
+            f"{rundir.path} holds another configuration: {_difference(settings, config)}",
+            "choose another directory with --out, repeat that run's settings, or --fresh to remove it",
+        )
+
+
+def _check_same_texts(rundir: RunDir, text_sha256: Mapping[str, str]) -> None:
+    noted = read_json(rundir.config).get("text_sha256")
+    there = cast(dict[str, object], noted) if isinstance(noted, dict) else {}
+    changed = [name for name, digest in text_sha256.items() if there.get(name) != digest]
+    if changed:
+        raise InputError(
+            f"the text {changed[0]!r} has changed since the run in {rundir.path} began",
+            "bring the former text back, or begin anew in another directory with --out",
+        )
+
+
+def _difference(there: Mapping[str, Any], config: RunConfig) -> str:
+    """The first settings in which two configurations differ."""
+    old, new = dict(flatten(there)), dict(flatten(config.model_dump(mode="json")))
+    names = [name for name in new if old.get(name) != new[name]]
+    told = [f"{name} is {old.get(name)!r} there, {new[name]!r} here" for name in names[:3]]
+    return "; ".join(told) or "another version"
+
+
+def _remove_run(rundir: RunDir) -> None:
+    """Removes the files of a run, and nothing else that may lie beside them."""
+    with disk_errors(rundir.path):
+        # A kill in between must not leave a result without records, records without a configuration, and so on.
+        for path in (rundir.status, rundir.summary):
+            path.unlink(missing_ok=True)
+        sync(rundir.path)
+        remove_checkpoints(rundir.checkpoints)
+        records = (rundir.steps, rundir.samples)
+        damaged = [damaged_copy(path) for path in records]
+        pictures = [rundir.path / "loss.svg", rundir.path / "loss.png"]
+        for path in (*records, *damaged, rundir.log, rundir.env, *pictures, rundir.user):
+            path.unlink(missing_ok=True)
+        sync(rundir.path)
+        rundir.config.unlink()
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Removes the folder of the checkpoints; a crash in between leaves older ones whole, or none."""
+    if not folder.exists():
+        return
+    for path in sorted(folder.iterdir(), reverse=True):
+        remove_folder(path)
+    folder.rmdir()
+
+
+def damaged_copy(path: Path) -> Path:
+    """Where records that were found damaged are kept, once their run goes on from before the damage."""
+    return path.with_name(f"{path.name}.damaged")

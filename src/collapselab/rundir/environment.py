@@ -1,0 +1,152 @@
+"""The machine, the versions and the engines a run was made with (env.json), and whether they are still the same."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, cast
+
+from collapselab.config.schema import RunConfig
+from collapselab.errors import InputError
+from collapselab.records import SCHEMA_VERSION
+from collapselab.rundir.layout import NewerSchema, read_json, write_json
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("collapselab", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "gguf")
+NUMERICAL = ("collapselab", "torch", "transformers", "tokenizers", "numpy")  # those that the numbers of a run depend on
+
+
+def environment(threads: int | None = None) -> dict[str, object]:
+    """Versions, git state, processor, threads, command; `None` for what cannot be found out."""
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git": _git_state(),
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "gpu": _gpu_name(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def keep_engine(env: Path, config: RunConfig) -> RunConfig:
+    """The configuration with the engine that the run of this env.json asked for, unless it names one itself."""
+    asked_for = _part(_known(env), "engines").get("asked_for")
+    is_kept = config.engine == "auto" and asked_for in ("native", "static", "plain")
+    return config.model_copy(update={"engine": asked_for}) if is_kept else config
+
+
+def record_environment(env: Path, engines: Mapping[str, str | None], threads: int, *, is_named: bool) -> None:
+    """Writes env.json: this beginning of the run, and the earlier ones under `earlier`, oldest first.
+
+    Raises:
+        InputError: other engines served the run so far, and the user did not name one (`is_named`).
+    """
+    former = _known(env)
+    changed = _changes(_part(former, "engines"), engines, ("write", "evaluate", "update"))
+    if changed and not is_named:
+        off = engines["kernels_off"]
+        raise InputError(
+            f"the run in {env.parent} cannot go on with the engines it began with: {changed}"
+            + (f"; the kernels in C are off: {off}" if off else ""),
+            f"bring them back, or go on with another engine all the same: --engine {engines['write']}",
+        )
+    now: dict[str, Any] = {
+        "schema": SCHEMA_VERSION,
+        "began": time.strftime("%Y-%m-%d %H:%M:%S"),
+        **environment(threads),
+        "engines": dict(engines),
+    }
+    if former:
+        versions = _changes(_part(former, "packages"), now["packages"], NUMERICAL)
+        machine = _changes(former, now, ("cpu", "gpu", "threads"))
+        if differences := ", ".join(filter(None, (changed, versions, machine))):
+            log.warning("from here on the numbers may differ from those of an uninterrupted run: %s", differences)
+        now["earlier"] = [*former.pop("earlier", []), former]
+    write_json(env, now)
+
+
+def _known(env: Path) -> dict[str, Any]:
+    """What env.json says; empty where there is none, or none that can be read."""
+    if not env.exists():
+        return {}
+    try:
+        return read_json(env)
+    except NewerSchema:
+        raise
+    except InputError as error:
+        log.warning("%s; which engines and versions served before is not known", error.message)
+        return {}
+
+
+def _part(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    part = values.get(name)
+    return cast(dict[str, Any], part) if isinstance(part, dict) else {}
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[str]) -> str:
+    """`name old → new` of each value that was recorded and is another now."""
+    return ", ".join(f"{name} {old[name]} → {new[name]}" for name in names if name in old and old[name] != new[name])
+
+
+def ensure_home() -> None:
+    """Gives a process that has no home folder one while it lives; libraries fail without when they are imported.
+
+    A user id without a name and HOME unset are common in containers.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        home = tempfile.TemporaryDirectory(prefix="collapselab-home-")
+        atexit.register(home.cleanup)
+        os.environ["HOME"] = home.name
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, object] | None:
+    """Commit of this package's checkout, and whether it has changes; `None` outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout.strip()
+
+    try:
+        # An installed copy may lie inside somebody else's repository.
+        if not (Path(git("rev-parse", "--show-toplevel")) / "src" / "collapselab").exists():
+            return None
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _cpu_name() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or None
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else None
+
+
+def _gpu_name() -> str | None:
+    torch = sys.modules.get("torch")  # asked only where torch is loaded anyway
+    return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else None

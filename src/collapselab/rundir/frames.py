@@ -1,0 +1,131 @@
+"""Run directories as tidy pandas frames; finished, running and crashed runs read alike, damaged ones are left out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from collapselab.config.schema import join_with_commas
+from collapselab.errors import InputError
+from collapselab.records import flatten
+from collapselab.rundir.layout import RunDir
+from collapselab.rundir.run_files import RunFiles, read_run, run_directories
+
+RUN_COLUMNS = ("run", "run_id", "model", "data", "seed", "lr", "status", "outcome", "onset_step", "total_collapse_step")
+STEP_COLUMNS = ("run", "step")
+_ABOUT_FILES = ("schema", "records.")  # of summary.json: checks of the files, nothing about the run
+SAMPLE_COLUMNS = ("run", "step", "index", "role", "text", "token_ids")
+ENVIRONMENT = "env."
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong with the files of a run, and whether it is left out for that."""
+
+    run: str
+    message: str
+    is_left_out: bool
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The frames of one or more runs, joined by the column `run`. Unknown values are NaN, NA or None.
+
+    `runs`: one row per run: identity, every setting by its dotted name (`optim.lr` as `lr`), what env.json says
+    (`env.python`), status, outcome.
+    `steps`: one row per step: the names of steps.jsonl (docs/run-directory.md).
+    `samples`: one row per sample: what it was for (`role`), its text, its ids.
+    `damages`: what was wrong with the files; damaged runs are in none of the frames.
+    """
+
+    runs: pd.DataFrame
+    steps: pd.DataFrame
+    samples: pd.DataFrame
+    damages: tuple[Damage, ...] = ()
+
+    @property
+    def num_left_out(self) -> int:
+        return sum(damage.is_left_out for damage in self.damages)
+
+
+def load_runs(folder: Path | str) -> Runs:
+    """The frames of one run directory, or of all run directories below a folder.
+
+    A run is named by its folder: the folder's own name, or its path below the one given. Damaged runs are left out,
+    with a warning for each; `Runs.damages` has them too.
+
+    Raises:
+        InputError: no such folder, no run in it, or none that is not damaged.
+    """
+    runs = check_any_left(read_runs(folder))
+    for damage in runs.damages:
+        warnings.warn(damage.message + (": the run is left out" if damage.is_left_out else ""), stacklevel=2)
+    return runs
+
+
+def read_runs(folder: Path | str) -> Runs:
+    """`load_runs` without warnings, and with empty frames where all runs are damaged.
+
+    Raises:
+        InputError: no such folder, or no run in it.
+    """
+    folder = Path(folder)
+    read: dict[str, RunFiles] = {}
+    damages: list[Damage] = []
+    for path in run_directories(folder):
+        name = path.resolve().name if path == folder else path.relative_to(folder).as_posix()
+        try:
+            read[name] = read_run(RunDir(path))
+        except InputError as error:
+            if path.exists():  # else it was removed meanwhile
+                damages.append(Damage(name, error.message, is_left_out=True))
+            continue
+        damages += [Damage(name, note, is_left_out=False) for note in read[name].notes]
+    if not read and not damages:
+        reason = "no run directory lies here" if folder.is_dir() else "no such folder"
+        raise InputError(f"{folder}: {reason}", "give a directory made by `collapselab run`, or a folder of them")
+    rows = [_run_row(name, files) for name, files in read.items()]
+    steps = _named((name, files.steps) for name, files in read.items())
+    samples = _named((name, files.samples) for name, files in read.items())
+    frames = (_frame(rows, RUN_COLUMNS), _frame(steps, STEP_COLUMNS), _frame(samples, SAMPLE_COLUMNS))
+    return Runs(*frames, tuple(damages))
+
+
+def check_any_left(runs: Runs) -> Runs:
+    """The same runs.
+
+    Raises:
+        InputError: all of them are damaged.
+    """
+    if len(runs.runs) or not runs.damages:
+        return runs
+    first, *others = [damage.message for damage in runs.damages if damage.is_left_out]
+    more = f" (and {len(others)} further runs are damaged)" if others else ""
+    raise InputError(first + more, "bring the files back, or make the run again with --fresh")
+
+
+def _named(lines: Iterable[tuple[str, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+    return [{**line, "run": name} for name, of_run in lines for line in of_run]
+
+
+def _run_row(name: str, files: RunFiles) -> dict[str, object]:
+    config = dict(flatten(files.identity["config"]))
+    row = {"run": name, "run_id": files.identity["run_id"], **config, "status": files.status}
+    row["data"], row["lr"] = join_with_commas(config["data"]), row.pop("optim.lr")
+    row |= {ENVIRONMENT + key: value for key, value in flatten(files.environment) if key != "schema"}
+    return row | {k: v for k, v in flatten(files.summary) if k not in row and not k.startswith(_ABOUT_FILES)}
+
+
+def _frame(rows: list[dict[str, Any]], first_columns: tuple[str, ...]) -> pd.DataFrame:
+    """A frame with these columns first; steps and verdicts keep their type where some are unknown."""
+    others = dict.fromkeys(name for row in rows for name in row if name not in first_columns)
+    names = [*first_columns, *others]
+    # Settings have dotted names (optim.reset_each_step is no step).
+    kinds = {name: "Int64" for name in names if name == "step" or (name.endswith("_step") and "." not in name)}
+    kinds |= {"degenerate": "boolean"} if "degenerate" in others else {}
+    return pd.DataFrame(rows, columns=pd.Index(names)).astype(kinds)

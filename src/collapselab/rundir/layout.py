@@ -1,0 +1,262 @@
+"""The run directory: what lies where, who may write, and how a record gets to the disk (docs/run-directory.md)."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import socket
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from collapselab.errors import InputError, RunFailed
+from collapselab.files import make_folder, open_regular, read_regular, replace_file
+from collapselab.records import SCHEMA_VERSION, Record, Sample, dumps, loads
+from collapselab.rundir.line_files import damaged_line, iterate_lines
+
+Status = Literal["running", "collapsed", "diverged", "budget", "interrupted", "failed"]
+FINISHED: tuple[Status, ...] = ("collapsed", "diverged", "budget")
+
+
+class NewerSchema(InputError):
+    """A file of a later version of this package."""
+
+
+class Vanished(RunFailed):
+    """The run directory, or a file that is being written, has gone away."""
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def user(self) -> Path:
+        return self.path / "user.json"
+
+    @property
+    def env(self) -> Path:
+        return self.path / "env.json"
+
+    @property
+    def steps(self) -> Path:
+        return self.path / "steps.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoint"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def status(self) -> Path:
+        return self.path / "status.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    def holds_a_run(self) -> bool:
+        """Whether a run's configuration lies here; a saved model has a config.json too, so the name says nothing."""
+        try:
+            content: object = loads(read_regular(self.config).decode())
+        except (OSError, ValueError):
+            return False
+        return isinstance(content, dict) and {"run_id", "config"} <= cast(dict[str, object], content).keys()
+
+    @contextmanager
+    def lock(self) -> Generator[None]:
+        """Holds the directory for this process; the lock ends with the process, however that ends.
+
+        A directory in which nothing was written is left as it was found.
+
+        Raises:
+            InputError: a live process holds it, or it cannot be made.
+        """
+        path = self.path / "lock"
+        try:
+            made = make_folder(self.path)
+            is_new = not path.exists()
+            handle = self._hold(path)
+        except BlockingIOError:
+            raise self.in_use() from None
+        except OSError as error:
+            raise InputError(
+                f"{self.path} cannot be a run directory: {error.strerror} ({error.filename})",
+                "choose another directory with --out",
+            ) from None
+        try:
+            yield
+        finally:
+            if is_new and self.path.is_dir() and list(self.path.iterdir()) == [path]:
+                with suppress(OSError):
+                    path.unlink()
+                    for folder in made:
+                        folder.rmdir()
+            os.close(handle)
+
+    def _hold(self, path: Path) -> int:
+        """The locked file `lock`, while no other process writes records; somebody may have removed its `lock`."""
+        while True:
+            handle = open_regular(path, os.O_RDWR | os.O_CREAT)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self.steps.exists():
+                    steps = open_regular(self.steps, os.O_RDONLY)
+                    with open(steps, "rb"):
+                        fcntl.flock(steps, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                os.close(handle)
+                raise
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+            os.close(handle)  # removed by the process that held it
+
+    def in_use(self) -> InputError:
+        """The error of a directory that another process writes in."""
+        owner = self.read_status()
+        who = f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'this machine')}"
+        return InputError(
+            f"{self.path} is in use by {who}", "wait for it to end, or choose another directory with --out"
+        )
+
+    def write_status(self, status: Status, step: int | None, error: str | None = None) -> None:
+        """Replaces status.json; the time in it is the run's heartbeat. Nothing depends on it: it is not synced."""
+        content = {
+            "schema": SCHEMA_VERSION,
+            "status": status,
+            "step": step,
+            "heartbeat": time.time(),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "error": error,
+        }
+        with disk_errors(self.path):
+            replace_file(self.status, dumps(content, indent=1) + "\n", durable=False)
+
+    def read_status(self) -> dict[str, Any]:
+        """What status.json says; nothing where it is missing or damaged, since a heartbeat may be unknown."""
+        try:
+            content = read_json(self.status)
+        except InputError:
+            return {}
+        return content if isinstance(content.get("status"), str) else {}
+
+    def read_records(self, num_records: int | None = None, num_samples: int | None = None) -> list[Record]:
+        """The records in order: all of them, or the first `num_records` with their `num_samples` samples.
+
+        Raises:
+            InputError: a line is damaged, foreign, or not in its place.
+        """
+        records: list[Record] = []
+        samples = islice(iterate_lines(self.samples), num_samples)
+        line, number = next(samples, None), 1
+        for step, values in enumerate(islice(iterate_lines(self.steps), num_records)):
+            if values.get("step") != step:
+                raise damaged_line(self.steps, step + 1, f"step {values.get('step')!r} in the place of step {step}")
+            own: list[Sample] = []
+            while line is not None and line.get("step") == step:
+                own.append(_sample(line, len(own), self.samples, number))
+                line, number = next(samples, None), number + 1
+            if not own:
+                raise damaged_line(self.samples, number, f"no sample of step {step} in its place")
+            records.append(Record(step, values, tuple(own)))
+        if num_records is not None and len(records) < num_records:
+            raise damaged_line(self.steps, len(records) + 1, f"missing, with step {len(records)} and those after it")
+        return records
+
+
+def _sample(line: Mapping[str, Any], index: int, path: Path, number: int) -> Sample:
+    ids, text, role = line.get("token_ids"), line.get("text"), line.get("role")
+    is_list = isinstance(ids, list) and all(type(i) is int for i in cast(list[object], ids))
+    if not is_list or not isinstance(text, str) or role not in ("train", "probe") or line.get("index") != index:
+        raise damaged_line(path, number, "no sample as it was written")
+    return Sample(tuple(cast(list[int], ids)), text, role)
+
+
+def vanished(path: Path) -> Vanished:
+    """The error of a run whose directory, or a file in it, has gone away."""
+    return Vanished(
+        f"{path} is not there any more: it was removed, renamed or replaced while the run was going on",
+        "nothing was written in its place; bring it back and repeat the command with --resume, or begin anew",
+    )
+
+
+@contextmanager
+def disk_errors(path: Path) -> Generator[None]:
+    """Turns an error of the disk into a `RunFailed` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOENT and not path.exists():
+            raise vanished(path) from error
+        raise RunFailed(
+            f"cannot write to {error.filename2 or error.filename or path}: {error.strerror or error}",
+            "the records so far are kept; make room and repeat the command with --resume",
+        ) from error
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON lines file; an unterminated last line is dropped.
+
+    Raises:
+        InputError: a terminated line is no JSON object.
+    """
+    return list(iterate_lines(path))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object of a JSON file, as `write_json` was given it.
+
+    Raises:
+        InputError: it cannot be read, or is not as it was written; `NewerSchema`: a later version wrote it.
+    """
+    try:
+        content: object = loads(read_regular(path).decode())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"cannot read {path}: {reason}", "is this a run directory of collapselab?") from None
+    if not isinstance(content, dict):
+        raise InputError(f"cannot read {path}: no JSON object", "is this a run directory of collapselab?")
+    values = cast(dict[str, Any], content)
+    schema = values.get("schema", SCHEMA_VERSION)
+    if isinstance(schema, int) and schema > SCHEMA_VERSION:
+        raise NewerSchema(
+            f"{path} has schema {schema}, and this version of collapselab reads schemas up to {SCHEMA_VERSION}",
+            "a later version wrote it: use that one",
+        )
+    noted = values.pop("checksum", None)
+    if noted is not None and noted != _checksum(values):
+        raise InputError(
+            f"{path} is not as it was written: its checksum differs",
+            "it was damaged or edited: bring it back from a copy",
+        )
+    return values
+
+
+def write_json(path: Path, value: Mapping[str, object]) -> None:
+    """Replaces a JSON file, with a checksum of its content: readers see the old one or the new one."""
+    with disk_errors(path.parent):
+        replace_file(path, dumps({**value, "checksum": _checksum(value)}, indent=1) + "\n")
+
+
+def _checksum(value: Mapping[str, object]) -> str:
+    return hashlib.sha256(dumps(value).encode(errors="backslashreplace")).hexdigest()

@@ -1,0 +1,124 @@
+"""What a run directory shows from outside, while the run goes on and after it has ended; reads the files' ends only."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from collapselab.errors import InputError
+from collapselab.records import loads
+from collapselab.rundir.layout import RunDir
+from collapselab.rundir.run_files import read_identity, read_status, read_summary
+
+TAIL_BYTES = 32_768  # some 30 steps
+LOSS = {"text", "first", "last"}  # what is shown of a text's losses in a summary
+
+
+@dataclass(frozen=True)
+class Glance:
+    """A run at one moment. None: unknown, or not yet.
+
+    `status` is that of status.json, `step` the last recorded step, `degenerate_share` and `loss_state` that step's,
+    `summary` that of a finished run, `seconds_per_step` the mean over the last steps, or over all of a finished run.
+    """
+
+    status: str | None = None
+    step: int | None = None
+    degenerate_share: float | None = None
+    seconds_per_step: float | None = None
+    summary: Mapping[str, Any] | None = None
+    loss_state: str | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        return self.summary is not None
+
+
+def glance(path: Path) -> Glance:
+    """What the run directory shows now; of a directory without a run, nothing. What cannot be read is unknown.
+
+    A run is finished once its summary is written, as for a run that is resumed.
+    """
+    rundir = RunDir(path)
+    status = read_status(rundir)
+    if (summary := _summary(rundir)) is not None:
+        pace = sum(_number(value) or 0.0 for value in summary["seconds"].values()) / max(1, summary["num_steps"])
+        return Glance(summary["outcome"], summary["last_step"], _number(summary.get("degenerate_share")), pace, summary)
+    steps = _last_steps(rundir.steps)
+    last: Mapping[str, Any] = steps[-1] if steps else {}
+    pace = sum(_seconds(step) for step in steps) / len(steps) if steps else None
+    loss: Any = last.get("loss_state")
+    is_known = isinstance(loss, str)
+    return Glance(
+        status, last.get("step"), _number(last.get("degenerate_share")), pace, loss_state=loss if is_known else None
+    )
+
+
+def holder(path: Path) -> str | None:
+    """Who writes in the run directory at the moment; None: nobody."""
+    rundir = RunDir(path)
+    if not (path / "lock").is_file():
+        return None
+    try:
+        with (path / "lock").open() as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+    except BlockingIOError:
+        return _owner(rundir)
+    except OSError:  # it has gone, or may not be read: whoever starts the run will see
+        return None
+
+
+def _owner(rundir: RunDir) -> str:
+    owner = rundir.read_status()
+    return f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'unknown')}" if owner else "another process"
+
+
+def _summary(rundir: RunDir) -> Mapping[str, Any] | None:
+    """The summary of a finished run; None if it cannot be read, or is not that of this run."""
+    try:
+        summary = read_summary(rundir, read_identity(rundir)["run_id"])
+    except InputError:
+        return None
+    if summary is None or any(summary.get(name) is None for name in ("last_step", "num_steps")):
+        return None
+    losses: Any = summary.get("losses")
+    if not isinstance(summary.get("seconds"), dict) or not isinstance(losses, list) or not losses:
+        return None
+    told = all(isinstance(loss, dict) and loss.keys() >= LOSS for loss in cast(list[Any], losses))
+    return summary if told else None
+
+
+def _last_steps(path: Path) -> list[Mapping[str, Any]]:
+    if not path.is_file():
+        return []
+    try:
+        with path.open("rb") as handle:
+            size = handle.seek(0, 2)
+            handle.seek(max(0, size - TAIL_BYTES))
+            lines = handle.read().split(b"\n")
+    except OSError:  # it has vanished meanwhile
+        return []
+    whole = lines[1:-1] if size > TAIL_BYTES else lines[:-1]
+    return [step for line in whole if (step := _step(line)) is not None]
+
+
+def _step(line: bytes) -> Mapping[str, Any] | None:
+    """The record of a line; None if it is damaged."""
+    try:
+        value: Any = loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+    is_step = isinstance(value, dict) and isinstance(cast(dict[str, Any], value).get("step"), int)
+    return cast(dict[str, Any], value) if is_step else None
+
+
+def _seconds(step: Mapping[str, Any]) -> float:
+    return sum(_number(value) or 0.0 for name, value in step.items() if name.startswith("seconds_"))
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None

@@ -1,0 +1,84 @@
+"""Writes the records of a run: two files of lines, held by one process, watched for going away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from collapselab.errors import RunFailed
+from collapselab.files import sync
+from collapselab.records import Record
+from collapselab.rundir.layout import RunDir, disk_errors, vanished
+from collapselab.rundir.line_files import LineFile, check_extent
+
+
+class RecordWriter:
+    """Appends records to steps.jsonl and samples.jsonl, and holds both files for this process."""
+
+    def __init__(self, rundir: RunDir, keep: Sequence[Record] = ()) -> None:
+        """Begins after the records to keep: lines past them, and half lines, are cut off.
+
+        Raises:
+            InputError: another process writes them.
+        """
+        self._rundir = rundir
+        try:
+            with disk_errors(rundir.path):
+                self._steps = LineFile(rundir.steps, len(keep))
+                self._samples = LineFile(rundir.samples, sum(len(record.samples) for record in keep))
+                sync(rundir.path)
+        except RunFailed as error:
+            raise (rundir.in_use() if isinstance(error.__cause__, BlockingIOError) else error) from None
+
+    def append(self, record: Record) -> None:
+        """Writes one record, its samples first.
+
+        Raises:
+            RunFailed: the disk is full or refuses; the records so far stay readable.
+        """
+        self.check_place()
+        with disk_errors(self._rundir.path):
+            for index, sample in enumerate(record.samples):
+                self._samples.append(
+                    {
+                        "step": record.step,
+                        "index": index,
+                        "role": sample.role,
+                        "token_ids": sample.token_ids,
+                        "text": sample.text,
+                    }
+                )
+            self._steps.append(dict(record.values))
+
+    def check_place(self) -> None:
+        """Notices at once that the directory, or a file in it, was removed, renamed or replaced.
+
+        Raises:
+            Vanished: it was.
+        """
+        for file in (self._steps, self._samples):
+            if not file.is_in_place():
+                raise vanished(self._rundir.path if not self._rundir.path.exists() else file.path)
+
+    def extents(self) -> dict[str, object]:
+        """How far the files reach, by name: what a checkpoint notes, and a finished run."""
+        return {file.path.name: file.extent() for file in (self._steps, self._samples)}
+
+    def sync(self) -> None:
+        """Waits until the records are on the disk."""
+        with disk_errors(self._rundir.path):
+            self._samples.sync()
+            self._steps.sync()
+
+    def close(self) -> None:
+        self._steps.close()
+        self._samples.close()
+
+
+def check_extents(rundir: RunDir, noted: Mapping[str, object]) -> None:
+    """Compares both files of records with their `extents` at some time.
+
+    Raises:
+        InputError: they are not as they were then.
+    """
+    for path in (rundir.steps, rundir.samples):
+        check_extent(path, noted.get(path.name))

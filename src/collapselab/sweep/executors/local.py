@@ -1,0 +1,139 @@
+"""Runs in processes of this machine, each forked from a clean process that has torch imported already."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from collapselab.errors import EXIT_FAILED, EXIT_INTERRUPTED, CollapselabError, InputError, RunFailed
+from collapselab.sweep.executors.interface import Attempt, Job
+
+EXIT_UNGUARDED = 64  # of a process that began a sweep instead of its run
+MAX_SOCKET_BYTES = 107 - len("/pymp-xxxxxxxx/listener-xxxxxxxx")  # of the folder of sockets, whose names have 107
+_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+@dataclass(frozen=True)
+class LocalAttempt:
+    """A run in a process of its own."""
+
+    process: BaseProcess
+
+    def exit_code(self) -> int | None:
+        """As in `Attempt`.
+
+        Raises:
+            InputError: the process began the sweep again, instead of a run.
+        """
+        if self.process.exitcode == EXIT_UNGUARDED:
+            raise InputError(
+                "the script begins the sweep wherever it is imported, and each run's process imports it",
+                'put what begins the sweep below `if __name__ == "__main__":`',
+            )
+        return self.process.exitcode
+
+    def interrupt(self) -> None:
+        self.process.terminate()
+
+    def kill(self) -> None:
+        self.process.kill()
+
+
+@dataclass(frozen=True)
+class LocalExecutor:
+    """Carries out jobs on this machine, with `num_threads` threads each.
+
+    A configuration may name another number, and a run that goes on keeps the one it began with, since that number
+    decides the last bits of its results.
+    """
+
+    num_workers: int
+    num_threads: int
+
+    def start(self, job: Job) -> Attempt:
+        """Begins a job.
+
+        Raises:
+            RunFailed: no process can be made for it.
+        """
+        if getattr(multiprocessing.current_process(), "_inheriting", False):  # a run's process, importing the script
+            os._exit(EXIT_UNGUARDED)  # the sweep's own process will say why, once
+        # Importing torch and transformers takes seconds of processor time; a fork of a process that has them takes
+        # milliseconds. macOS does not allow forks once its frameworks are loaded.
+        context: Any = multiprocessing.get_context("forkserver" if _has_fork_server() else "spawn")
+        context.set_forkserver_preload(["collapselab.runner"])
+        process: BaseProcess = context.Process(target=_carry_out, args=(job, self.num_threads))
+        with _signals_blocked():
+            resource_tracker.ensure_running()  # the first start would begin it after it has unblocked some signals
+        try:
+            with _signals_blocked():
+                process.start()
+        except (EOFError, OSError, MemoryError) as error:  # EOFError: the process that forks has ended at once
+            raise RunFailed(
+                f"cannot start a process for {job.path.name}: {str(error) or type(error).__name__} (out of memory?)",
+                "take fewer --workers, or see what is limited (ulimit -a): memory, processes or open files",
+            ) from None
+        return LocalAttempt(process)
+
+
+def _has_fork_server() -> bool:
+    """Whether there is one: on Linux, unless its socket would have too long a name."""
+    return sys.platform == "linux" and len(os.fsencode(tempfile.gettempdir())) <= MAX_SOCKET_BYTES
+
+
+@contextmanager
+def _signals_blocked() -> Generator[None]:
+    """What is started here sees neither a terminal's Ctrl-C nor that it was closed: the parent decides what to do."""
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+def _carry_out(job: Job, num_threads: int) -> None:
+    """The body of a worker process; its last line in the log says why it failed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with job.log.open("a", encoding="utf-8", buffering=1) as log:
+        for stream in (1, 2):  # for libraries that write past Python
+            os.dup2(log.fileno(), stream)
+    try:
+        import torch
+
+        from collapselab.runner import run
+
+        torch.set_num_threads(num_threads)  # the configuration, and a run that goes on, may say another number
+        run(job.config, job.path, resume=True, data_dir=job.data_dir, asked_for=job.asked_for)
+    except CollapselabError as error:
+        _say(f"hint: {error.hint}" if error.hint else "", f"error: {error.message}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:  # SIGTERM, before the first step
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        _say(traceback.format_exc(), f"error: {type(error).__name__}: {error}")
+        sys.exit(EXIT_FAILED)
+
+
+def _say(*lines: str) -> None:
+    print(*filter(None, lines), sep="\n", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _end_with_parent() -> None:
+    """A sweep that was killed leaves no run behind that goes on unseen: it writes a checkpoint and ends."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,125 @@
+"""Runs made up for tests of verdicts: worlds whose onsets and losses are chosen."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from collapselab.analysis.hypotheses import Hypothesis, judge
+from collapselab.config.overrides import override
+from collapselab.config.schema import RunConfig
+from collapselab.records import flatten
+from collapselab.rundir.frames import Runs
+
+MODELS = ("builtin:nano", "builtin:micro", "builtin:mini")
+RATES = (2e-5, 4e-5, 8e-5)
+TEXTS = ("austen", "moby-dick")
+KEYS = ("H1", "H2", "H3", "H4", "H4b", "H5", "H6")
+BUDGET = 400
+
+
+@dataclass(frozen=True)
+class Made:
+    """A run that was made up: its settings, when it collapses (infinity: never), and how its losses go."""
+
+    settings: dict[str, Any]
+    onset: float
+    last_step: int
+    slopes: tuple[float, float] = (0.02, 0.01)
+    losses: tuple[float, float] = (3.0, 3.5)
+    final_share: float = 0.02
+    update: float | None = None
+
+
+def made(model: str, lr: float, seed: int, onset: float, **others: Any) -> Made:
+    """A run on its own text, to four steps past its onset or to the end of the budget."""
+    settings = {"model": model, "optim.lr": lr, "seed": seed}
+    onset = math.floor(onset) if onset + 4 <= BUDGET else math.inf
+    return Made(settings, onset, int(min(onset + 4, BUDGET)), **others)
+
+
+def control(run: Made, source: str, onset: float = math.inf, last_step: int = BUDGET) -> Made:
+    """The same run on other text."""
+    source_setting = {"train.real_text": "austen"} if source == "real" else {"train.other_model": "builtin:mini"}
+    settings = run.settings | {"train.source": source} | source_setting
+    return replace(run, settings=settings, onset=onset, last_step=last_step)
+
+
+def frames(world: Sequence[Made]) -> Runs:
+    """The frames that `load_runs` would give."""
+    rows, steps = zip(*(frame(run, f"run-{i}") for i, run in enumerate(world)), strict=True)
+    runs = pd.DataFrame(rows).astype({"onset_step": "Int64", "total_collapse_step": "Int64", "last_step": "Int64"})
+    joined = pd.concat(steps, ignore_index=True).astype({"step": "Int64", "degenerate": "boolean"})
+    return Runs(runs, joined, pd.DataFrame())
+
+
+@functools.cache
+def settings_of(changes: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    """The settings as `load_runs` names them."""
+    row = dict(flatten(override(RunConfig(data=TEXTS), dict(changes)).model_dump(mode="json")))
+    return row | {"data": ",".join(row["data"]), "lr": row.pop("optim.lr")}
+
+
+def frame(run: Made, name: str) -> tuple[dict[str, Any], pd.DataFrame]:
+    row = dict(settings_of(tuple(run.settings.items())))
+    texts = row["data"].split(",")
+    collapses = math.isfinite(run.onset)
+    row |= {
+        "run": name,
+        "outcome": "collapsed" if collapses else "budget",
+        "onset_step": run.onset if collapses else None,
+        "total_collapse_step": run.onset + 4 if collapses else None,
+        "last_step": run.last_step,
+        "train_nll_first": 2.5,
+        "train_nll_last": 2.5 * run.final_share * (1 + 0.1 * math.sin(run.settings["seed"])),
+    }
+    step = np.arange(run.last_step + 1)
+    noise = np.random.default_rng(run.settings["seed"]).normal(0, 1e-3, (2, len(step)))
+    loss = np.array(run.losses)[:, None] + np.outer(run.slopes, step) + np.where(step > 0, noise, 0)
+    share = np.clip(0.5 + (step - run.onset) / 8, 0, 1)
+    values = {"run": name, "step": step, "val_nll_nats": loss[0], "degenerate_share": share, "degenerate": share > 0}
+    values |= {f"val_nll_nats[{text}]": loss[TEXTS.index(text)] for text in texts}
+    if run.update is not None:
+        values["relative_update_norm"] = run.update
+    return row, pd.DataFrame(values)
+
+
+def verdicts(world: Sequence[Made]) -> dict[str, Hypothesis]:
+    return {hypothesis.key: hypothesis for hypothesis in judge(frames(world))}
+
+
+def spread(*seeds: int) -> float:
+    """About 1, by seed and arm."""
+    return math.exp(0.2 * np.random.default_rng(seeds).normal())
+
+
+def sweep(
+    onset: Callable[[int, int], float],
+    slopes: Callable[[int], tuple[float, float]] = lambda r: (0.02 * 2**r, 0.01 * 2**r),
+    num_seeds: int = 5,
+    **others: Any,
+) -> list[Made]:
+    """Models times learning rates times seeds; onset by the model's and the rate's number, losses by the rate's."""
+    return [
+        made(model, lr, seed, onset(m, r) * spread(seed, m, r), slopes=slopes(r), **others)
+        for (m, model), (r, lr), seed in itertools.product(enumerate(MODELS), enumerate(RATES), range(num_seeds))
+    ]
+
+
+def with_controls(world: list[Made], onset: float = math.inf, last_step: int = BUDGET) -> list[Made]:
+    middle = [run for run in world if run.settings["model"] == MODELS[1] and run.settings["optim.lr"] == RATES[1]]
+    return [*world, *(control(run, source, onset, last_step) for run in middle for source in ("real", "other"))]
+
+
+def true_world(num_seeds: int = 5) -> list[Made]:
+    """Larger models and higher rates collapse sooner, relative updates go with the rate, controls never collapse."""
+    world = sweep(lambda m, r: 240 / 2**r * 0.6**m, num_seeds=num_seeds)
+    world = [replace(run, update=run.settings["optim.lr"] * 1e3) for run in world]
+    return with_controls(world)

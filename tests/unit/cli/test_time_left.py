@@ -1,0 +1,81 @@
+"""The time that is left of a run: against stored records, it comes true."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from collapselab.cli import live
+from collapselab.config import presets
+from collapselab.config.overrides import override, validate
+from collapselab.config.schema import RunConfig
+from collapselab.records import Record
+from collapselab.rundir.layout import read_json, read_lines
+from collapselab.sweep.estimate import expected_collapse_step, time_left
+
+DEMO = Path(__file__).parents[3] / "results" / "builtin" / "demo"
+
+
+def seconds(step: dict[str, Any]) -> float:
+    return sum(value or 0.0 for name, value in step.items() if name.startswith("seconds_"))
+
+
+def lines_shown(config: RunConfig, steps: Sequence[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is printed without a terminal, with a clock that goes as the records say."""
+    clock = [0.0]
+    monkeypatch.setattr(live.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(live, "LINES_EVERY_S", 0.0)
+    stream = io.StringIO()
+    with live.Progress(config, Console(file=stream, width=300)) as progress:
+        for step in steps:
+            clock[0] += seconds(step)
+            progress.show(Record(step["step"], step))
+    return stream.getvalue().splitlines()
+
+
+def test_the_expected_end_of_the_demo_comes_true(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = read_lines(DEMO / "steps.jsonl")
+    config = validate(read_json(DEMO / "config.json")["config"])
+    lines = lines_shown(config, steps, monkeypatch)
+    assert re.search(r"%  2 s$", lines[0]), "step 0, which evaluates whole texts, says nothing of the pace"
+    for share in (0.2, 0.5, 0.8):
+        step = round(share * len(steps))
+        told = re.search(
+            r"(\d+) s, ([\d.]+) steps/s; about (\d+) s to the expected collapse, at most (\d+) min", lines[step]
+        )
+        assert told, lines[step]
+        elapsed, rate, expected, most = map(float, told.groups())
+        left = sum(map(seconds, steps[step + 1 :]))
+        assert left / 2 <= expected <= left * 2
+        assert elapsed == pytest.approx(sum(map(seconds, steps[: step + 1])), abs=0.5)
+        assert rate == pytest.approx(step / sum(map(seconds, steps[1 : step + 1])), rel=0.05), "without step 0"
+        assert most * 60 == pytest.approx((1000 - step) / rate, rel=0.2, abs=60)
+    assert re.search(r"\d+ s, [\d.]+ steps/s$", lines[-1]), "at the end nothing is left"
+
+
+def test_a_collapse_is_expected_where_the_model_was_measured() -> None:
+    demo = presets.demo()
+    assert expected_collapse_step(demo) == 76
+    assert expected_collapse_step(override(demo, {"optim.lr": 1e-5, "model": "builtin:mini", "seed": 3})) == 300
+    for changes in (
+        {"model": "gpt2"},
+        {"optim.name": "sgd"},
+        {"sampling.temperature": 1.0},
+        {"generate.max_new_tokens": 100},
+        {"train.source": "real", "train.real_text": "moby-dick"},
+    ):
+        assert expected_collapse_step(override(demo, changes)) is None, changes
+
+
+def test_only_a_collapse_that_is_to_come_and_ends_the_run_is_expected() -> None:
+    demo = presets.demo()
+    assert time_left(demo, 16, 0.5) == (30.0, 492.0)
+    assert time_left(demo, 76, 0.5) == (None, 462.0)
+    assert time_left(override(demo, {"stop.max_steps": 50}), 16, 0.5) == (None, 17.0)
+    assert time_left(override(demo, {"stop.on_collapse": False}), 16, 0.5) == (None, 492.0)

@@ -1,0 +1,34 @@
+"""Why a run stops."""
+
+from __future__ import annotations
+
+import pytest
+
+from collapselab.collapse.course import CollapseState
+from collapselab.config.schema import Stop
+from collapselab.loop import stop_reason
+
+TOTAL = {"total_collapse_step": 9, "onset_step": 5, "degenerate_share": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("state", "rules", "reason"),
+    [
+        ({}, {}, None),
+        ({}, {"max_steps": 9}, "budget"),
+        ({}, {"max_steps": 10}, None),
+        (TOTAL, {}, "collapsed"),
+        (TOTAL, {"on_collapse": False}, None),
+        (TOTAL, {"max_steps": 9}, "collapsed"),
+        ({"diverged_step": 8}, {}, "diverged"),
+        ({"diverged_step": 8}, {"on_divergence": False}, None),
+        ({"diverged_step": 8, "degenerate_share": 0.5}, {}, "diverged"),
+        ({"diverged_step": 8}, {"max_steps": 9}, "diverged"),
+        (TOTAL | {"diverged_step": 8}, {}, "diverged"),
+        (TOTAL | {"diverged_step": 8}, {"on_divergence": False}, "collapsed"),
+        ({"degraded_step": 1, "severe_step": 2, "lost_step": 3}, {}, None),
+    ],
+)
+def test_stop_reason(state: dict[str, object], rules: dict[str, object], reason: str | None) -> None:
+    seen = CollapseState(vocab_size=100, step=9, **state)  # pyright: ignore[reportArgumentType]
+    assert stop_reason(seen, Stop.model_validate(rules)) == reason
