@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from collapselab.collapse.summary import judged_again
+from collapselab.rundir.judged_again import judged_again
 from collapselab.rundir.layout import RunDir, read_json, write_json
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import torch
 
-from collapselab.collapse.summary import summarise, up_to_date
+from collapselab.collapse.summary import summarise
 from collapselab.config.schema import RunConfig
 from collapselab.errors import CollapselabError, InputError, Interrupted, RunFailed
 from collapselab.files import open_regular
@@ -24,10 +24,12 @@ from collapselab.records import Record
 from collapselab.rundir.checkpoint import BackgroundWriter, load_checkpoint
 from collapselab.rundir.claim import check_claim, claim, damaged_copy, remove_checkpoints
 from collapselab.rundir.environment import keep_engine, record_environment
+from collapselab.rundir.judged_again import up_to_date
 from collapselab.rundir.layout import NewerSchema, RunDir, Vanished, disk_errors, read_json, write_json
 from collapselab.rundir.record_writer import RecordWriter, check_extents
+from collapselab.safeguards import Safeguard
 from collapselab.step.measure import Metric
-from collapselab.step.parts import Setup, build
+from collapselab.step.parts import Parts, build
 
 Listener = Callable[[Record], None]
 _notices = logging.getLogger(__name__)
@@ -49,8 +51,9 @@ def run(
     fresh: bool = False,
     data_dir: Path | None = None,
     metrics: Mapping[str, Metric] | None = None,
+    safeguards: Sequence[Safeguard] = (),
     asked_for: Mapping[str, object] | None = None,
-    on_start: Callable[[Setup, list[Record]], None] | None = None,
+    on_start: Callable[[Parts, list[Record]], None] | None = None,
     on_record: Listener | None = None,
 ) -> RunResult:
     """Carries out one run and leaves its directory behind.
@@ -62,6 +65,7 @@ def run(
         fresh: remove a former run in that directory first.
         data_dir: where texts lie or are downloaded to.
         metrics: further metrics on the ids of each sample, by name; they appear in steps.jsonl.
+        safeguards: what acts on text, objective and weights (`safeguards.Safeguard`), in this order.
         asked_for: what the user asked for, kept as user.json.
         on_start: called once with the setup and the records so far, before the first step.
         on_record: called with each record after it was written.
@@ -82,12 +86,12 @@ def run(
             if resume:
                 _keep_threads(rundir, config)
             # Before anything is written: a mistake leaves no directory behind.
-            setup = build(keep_engine(rundir.env, config) if resume else config, data_dir)
-        claim(rundir, config, setup.text_sha256, asked_for or {}, fresh=fresh)
+            parts = build(keep_engine(rundir.env, config) if resume else config, data_dir)
+        claim(rundir, config, parts.text_sha256, asked_for or {}, fresh=fresh)
         is_named = config.engine != "auto"
-        record_environment(rundir.env, setup.engine_names, torch.get_num_threads(), is_named=is_named)
+        record_environment(rundir.env, parts.learner.engine_names, torch.get_num_threads(), is_named=is_named)
         try:
-            return _carry_out(rundir, setup, damage, metrics or {}, on_start, on_record)
+            return _carry_out(rundir, parts, damage, metrics or {}, safeguards, on_start, on_record)
         except (Interrupted, Vanished):
             raise
         except KeyboardInterrupt:
@@ -152,28 +156,27 @@ def _keep_damaged(rundir: RunDir, damage: Sequence[str], step: int) -> None:
 
 def _carry_out(
     rundir: RunDir,
-    setup: Setup,
+    parts: Parts,
     damage: str | None,
     metrics: Mapping[str, Metric],
-    on_start: Callable[[Setup, list[Record]], None] | None,
+    safeguards: Sequence[Safeguard],
+    on_start: Callable[[Parts, list[Record]], None] | None,
     on_record: Listener | None,
 ) -> RunResult:
-    config, begun = setup.config, time.monotonic()
-    restored = load_checkpoint(rundir, setup.learner, setup.optimizer, config.run_id)
+    config, begun = parts.config, time.monotonic()
+    restored = load_checkpoint(rundir, parts.learner, config.run_id, safeguards)
     history, step = restored.records, len(restored.records)
     _keep_damaged(rundir, [*filter(None, [damage]), *restored.damage], step)
     writer = RecordWriter(rundir, keep=history)
     rundir.write_status("running", step)
     _log(rundir, f"begin at step {step}")
-    checkpoints = BackgroundWriter(
-        rundir.checkpoints, setup.learner, setup.optimizer, config.run_id, setup.weights_in_use
-    )
+    checkpoints = BackgroundWriter(rundir.checkpoints, parts.learner, config.run_id, safeguards)
     saved = time.monotonic()
     try:
         if on_start is not None:
-            on_start(setup, history)
+            on_start(parts, history)
         with interruptions() as interrupted, checkpoints:
-            for record in online_loop(setup, history, metrics):
+            for record in online_loop(parts, history, metrics, safeguards):
                 writer.check_place()
                 checkpoints.wait()  # the update has waited already: this tells of a failure
                 writer.append(record)
@@ -193,19 +196,19 @@ def _carry_out(
                     raise _interruption(rundir, record.step, timed_out)
         writer.check_place()
         writer.sync()
-        return _finish(rundir, setup, writer.extents())
+        return _finish(rundir, parts, writer.extents())
     finally:
         writer.close()
 
 
-def _finish(rundir: RunDir, setup: Setup, extents: Mapping[str, object]) -> RunResult:
+def _finish(rundir: RunDir, parts: Parts, extents: Mapping[str, object]) -> RunResult:
     """Writes summary.json, which makes the run a finished one."""
     records = rundir.read_records()
-    model = setup.learner
-    summary = summarise(records, setup.config, model.vocab_size, model.num_parameters, setup.protocols)
+    model = parts.learner.loaded
+    summary = summarise(records, parts.config, model.vocab_size, model.num_parameters, parts.protocols)
     summary["records"] = dict(extents)
     write_json(rundir.summary, summary)
-    _settle(rundir, setup.config, summary)
+    _settle(rundir, parts.config, summary)
     return RunResult(rundir.path, summary)
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from collapselab import loop
+from collapselab.collapse.judging import are_finite, replay
 from collapselab.collapse.summary import state_values
 from collapselab.config import presets
 from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
 from collapselab.loop import online_loop
 from collapselab.records import Record
-from collapselab.step.measure import are_finite, replay
 from collapselab.step.parts import build
 
 WILD = {"optim.lr": 1e6, "optim.name": "sgd", "optim.clip": None, "stop.max_steps": 30}
@@ -36,7 +36,7 @@ def poisoned(config: RunConfig, monkeypatch: pytest.MonkeyPatch, at: int, **chan
         if next(calls) != at:
             return stats
         with torch.no_grad():
-            next(setup.learner.model.parameters()).fill_(math.nan)
+            next(setup.learner.loaded.model.parameters()).fill_(math.nan)
         return replace(stats, update_norm=math.nan)
 
     monkeypatch.setattr(loop, "_update", update)

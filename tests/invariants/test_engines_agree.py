@@ -12,7 +12,7 @@ from collapselab.config.schema import RunConfig
 from collapselab.engine.choose import make_engines
 from collapselab.loop import online_loop
 from collapselab.records import Record
-from collapselab.step.parts import Setup, build
+from collapselab.step.parts import build
 
 CLOSE_NATS = 0.0044  # results/precision: the largest difference that evaluation in bfloat16 makes
 
@@ -49,17 +49,17 @@ def test_after_each_step_the_engines_are_as_if_made_anew(
     ids = torch.tensor([setup.text_ids[tiny_config.data[0]][:60]])
     for _ in online_loop(setup):
         fresh, fresh_scorer = make_engines(
-            copy.deepcopy(setup.learner.model), engine, write="bfloat16", score="bfloat16"
+            copy.deepcopy(setup.learner.loaded.model), engine, write="bfloat16", score="bfloat16"
         )
-        assert torch.equal(setup.scorer.score(ids, 1), fresh_scorer.score(ids, 1))
-        assert torch.equal(setup.engine.reread(ids.tolist()), fresh.reread(ids.tolist()))
+        assert torch.equal(setup.learner.score(ids, 1), fresh_scorer.score(ids, 1))
+        assert torch.equal(setup.learner._engine.reread(ids.tolist()), fresh.reread(ids.tolist()))
 
 
 @pytest.mark.parametrize("engine", ["static", "native"])
 def test_restored_weights_are_seen(tiny_config: RunConfig, native: None, engine: str) -> None:
     """As after a resume: the weights of a setup that was used already are replaced in place."""
 
-    def first_loss(setup: Setup) -> float | None:
+    def first_loss(setup: Parts) -> float | None:
         return next(online_loop(setup)).number("val_nll_nats")
 
     trained, config = build(fast(tiny_config)), fast(tiny_config, engine=engine)
@@ -68,6 +68,8 @@ def test_restored_weights_are_seen(tiny_config: RunConfig, native: None, engine:
     first = used.losses(0)[tiny_config.data[0]].nll_nats
     for setup in (used, unused):
         with torch.no_grad():
-            for mine, theirs in zip(setup.learner.model.parameters(), trained.learner.model.parameters(), strict=True):
+            for mine, theirs in zip(
+                setup.learner.loaded.model.parameters(), trained.learner.loaded.model.parameters(), strict=True
+            ):
                 mine.copy_(theirs)
     assert first_loss(used) == first_loss(unused) != first

@@ -16,11 +16,11 @@ from collapselab.loop import online_loop
 from collapselab.randomness import rng
 from collapselab.records import Record
 from collapselab.step.evaluate import evaluate, plan
-from collapselab.step.parts import Setup, build
+from collapselab.step.parts import Parts, build
 from collapselab.step.sources import make_prompts, training_text
 
 
-def built(config: RunConfig, **changes: object) -> Setup:
+def built(config: RunConfig, **changes: object) -> Parts:
     named = {name.replace("__", "."): value for name, value in changes.items()}
     return build(override(config, {"numerics": "exact", **named}))
 
@@ -29,11 +29,11 @@ def steps_with(records: list[Record], name: str) -> list[int]:
     return [r.step for r in records if r.values.get(name) is not None]
 
 
-def reference_loss(setup: Setup, protocol: str, seed: int, step: int) -> float:
+def reference_loss(setup: Parts, protocol: str, seed: int, step: int) -> float:
     """The loss by the plain engine on windows drawn from the evaluation stream."""
     (text,) = setup.encoded.values()
     planned = plan(parse_protocol(protocol), text, rng(seed, "evaluation", step))
-    return evaluate(PlainEngine(setup.learner.model), planned, setup.learner.tokenizer.end_of_text_id).nll_nats
+    return evaluate(PlainEngine(setup.learner.loaded.model), planned, setup.learner.tokenizer.end_of_text_id).nll_nats
 
 
 @pytest.mark.parametrize(("every", "steps"), [(1, [0, 1, 2, 3, 4]), (3, [0, 3, 4]), (4, [0, 4]), (9, [0, 4])])
@@ -81,18 +81,19 @@ def test_an_update_waits_for_the_checkpoint_that_reads_the_weights(
     if engine == "native":
         request.getfixturevalue("native")
     setup = built(tiny_config, engine=engine, train__steps_per_sequence=2)
-    before = {name: p.detach().clone() for name, p in setup.learner.model.named_parameters()}
+    before = {name: p.detach().clone() for name, p in setup.learner.loaded.model.named_parameters()}
     loop, records = online_loop(setup), list[Record]()
     stepping = threading.Thread(target=lambda: records.append(next(loop)))
-    with setup.weights_in_use:
+    with setup.learner.reading():
         stepping.start()
         stepping.join(timeout=1.0)  # some 50 ms are enough for a whole step
         assert stepping.is_alive(), "the step ended though the weights were in use"
-        assert all(torch.equal(p, before[name]) for name, p in setup.learner.model.named_parameters())
+        assert all(torch.equal(p, before[name]) for name, p in setup.learner.loaded.model.named_parameters())
     stepping.join(timeout=60)
     assert [record.step for record in records] == [0]
-    assert not setup.weights_in_use.locked()
-    assert any(not torch.equal(p, before[name]) for name, p in setup.learner.model.named_parameters())
+    with setup.learner.reading():
+        pass  # the lock is free again
+    assert any(not torch.equal(p, before[name]) for name, p in setup.learner.loaded.model.named_parameters())
 
 
 def test_every_place_of_a_real_text_is_drawn(tiny_config: RunConfig, tmp_path: Path) -> None:

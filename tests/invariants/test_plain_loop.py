@@ -76,7 +76,7 @@ def test_five_steps_equal_the_plain_loop(
             "stop.max_steps": STEPS - 1,
         },
     )
-    setup, mirror = build(config), build(config).learner.model
+    setup, mirror = build(config), build(config).learner.loaded.model
     (text,) = setup.text_ids.values()
     starts = np.random.Generator(np.random.Philox(np.random.SeedSequence((0, 5, 0, 0)))).integers(0, len(text) - 19, 5)
     clipped = 0
@@ -89,6 +89,8 @@ def test_five_steps_equal_the_plain_loop(
         if record.step < STEPS - 1:
             assert record.number("grad_norm") == pytest.approx(norm, rel=1e-4)
             clipped += norm > CLIP
-        for (name, ours), theirs in zip(setup.learner.model.named_parameters(), mirror.parameters(), strict=True):
+        for (name, ours), theirs in zip(
+            setup.learner.loaded.model.named_parameters(), mirror.parameters(), strict=True
+        ):
             torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0, msg=f"step {record.step}: {name}")
     assert clipped, "the clip must be at work"

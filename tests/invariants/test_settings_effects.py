@@ -13,12 +13,12 @@ from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
 from collapselab.loop import online_loop
 from collapselab.records import Record
-from collapselab.step.parts import Setup, build
+from collapselab.step.parts import Parts, build
 
 LR = 1e-3
 
 
-def built(config: RunConfig, **changes: object) -> Setup:
+def built(config: RunConfig, **changes: object) -> Parts:
     named = {name.replace("__", "."): value for name, value in changes.items()}
     return build(override(config, {"optim.lr": LR, "optim.weight_decay": 0.0, **named}))
 
@@ -27,25 +27,25 @@ def records_of(config: RunConfig, **changes: object) -> list[Record]:
     return list(online_loop(built(config, **changes)))
 
 
-def logits_of(setup: Setup, ids: list[int]) -> Tensor:
+def logits_of(setup: Parts, ids: list[int]) -> Tensor:
     """Logits (T, V) of the untouched model after each token."""
     with torch.no_grad():
-        return setup.learner.model(torch.tensor([ids])).logits[0]
+        return setup.learner.loaded.model(torch.tensor([ids])).logits[0]
 
 
-def nll_of(setup: Setup, ids: list[int]) -> list[float]:
+def nll_of(setup: Parts, ids: list[int]) -> list[float]:
     """-log p of each token after the first."""
     logp_TV = logits_of(setup, ids).log_softmax(-1)
     return [-logp_TV[i - 1, ids[i]].item() for i in range(1, len(ids))]
 
 
-def noise_of(setup: Setup, step: int = 0, index: int = 0, num_tokens: int = 100) -> Tensor:
+def noise_of(setup: Parts, step: int = 0, index: int = 0, num_tokens: int = 100) -> Tensor:
     seeds = np.random.SeedSequence((setup.config.seed, 0, step, index))
     generator = np.random.Generator(np.random.Philox(seeds))
     return torch.from_numpy(generator.standard_exponential((num_tokens, 257), dtype=np.float32))
 
 
-def first_of(setup: Setup) -> tuple[Record, list[list[int]]]:
+def first_of(setup: Parts) -> tuple[Record, list[list[int]]]:
     """Record 0, and the ids of each of its samples after the prompt; no update is waited for."""
     record = next(online_loop(setup))
     return record, [[0, *sample.token_ids] for sample in record.samples if sample.role == "train"]
@@ -140,7 +140,7 @@ def test_weight_decay_shrinks_the_matrices_and_nothing_else(tiny_config: RunConf
     before, plain, decayed = (built(tiny_config), built(tiny_config), built(tiny_config, optim__weight_decay=0.5))
     next(online_loop(plain))
     next(online_loop(decayed))
-    models = (s.learner.model.named_parameters() for s in (before, plain, decayed))
+    models = (s.learner.loaded.model.named_parameters() for s in (before, plain, decayed))
     for (name, old), (_, without), (_, with_decay) in zip(*models, strict=True):
         shrunk = LR * 0.5 * old if old.dim() >= 2 else torch.zeros_like(old)
         torch.testing.assert_close(with_decay, without - shrunk, atol=1e-7, rtol=0, msg=name)
@@ -154,9 +154,9 @@ def test_adamw_without_memory_moves_every_weight_by_the_learning_rate(
     no_eps: dict[str, object] = {"optim__eps": 1e-20, "optim__clip": None}
     setup = built(tiny_config, **no_eps, **changes)
     moved: list[int] = []
-    weights = [p.detach().clone() for p in setup.learner.model.parameters()]
+    weights = [p.detach().clone() for p in setup.learner.loaded.model.parameters()]
     for record in online_loop(setup):
-        now = [p.detach().clone() for p in setup.learner.model.parameters()]
+        now = [p.detach().clone() for p in setup.learner.loaded.model.parameters()]
         changes_of = torch.cat([(a - b).flatten().abs() for a, b in zip(now, weights, strict=True)])
         weights = now
         if record.values["stop"] is None:

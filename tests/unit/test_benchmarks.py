@@ -152,7 +152,7 @@ def test_the_authors_estimate_is_our_loss_on_the_same_windows(workload: Workload
     setup, block, count = build(ours.configuration(workload, "exact")), 24, 7
     (ids,) = setup.text_ids.values()
     estimate = authors.estimate_loss(
-        setup.learner.model,
+        setup.learner.loaded.model,
         torch.tensor(ids),
         block=block,
         num_windows=count,

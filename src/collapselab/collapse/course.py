@@ -20,7 +20,7 @@ _RECOVERED_SHARE = 1 / 8
 
 @dataclass(frozen=True)
 class Observation:
-    """What is known of a step: a verdict (`None`: nothing was judged), the loss on human text (`None`: not evaluated).
+    """What a step shows: a verdict (`None`: nothing was judged), its samples, the loss on human text (`None`: unknown).
 
     `is_finite`: every loss and norm known of the step is finite.
     """
@@ -102,8 +102,8 @@ def advance(state: CollapseState, observation: Observation, thresholds: Collapse
     """The state after one more step. Steps come in order; replaying a run's steps rebuilds its state exactly."""
     assert state.step is None or observation.step > state.step, (state.step, observation.step)
     state = advance_losses(replace(state, step=observation.step), observation)
-    if observation.verdict is None:
-        return state
+    if observation.verdict is None or observation.verdict.degenerate is None:
+        return state  # samples too short to judge say nothing: they are no healthy step
     window = (*state.window, observation)[-thresholds.window :]
     num_degenerate = sum(seen.verdict is not None and seen.verdict.degenerate is True for seen in window)
     state = replace(state, window=window, degenerate_share=num_degenerate / thresholds.window)

@@ -8,10 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from collapselab.collapse.course import outcome
+from collapselab.collapse.judging import replay
 from collapselab.config.schema import Collapse, RunConfig
 from collapselab.records import SCHEMA_VERSION, Record
-from collapselab.rundir.layout import RunDir, read_json, read_lines
-from collapselab.step.measure import replay
 
 PHASES = ("generate", "update", "evaluate", "measure")
 
@@ -44,23 +43,6 @@ def state_values(records: Sequence[Record], thresholds: Collapse, vocab_size: in
     """`state`, and the steps and kinds of `collapse.Outcome`, by the rules of this version."""
     result = asdict(outcome(replay(records, thresholds, vocab_size)))
     return {"state": result.pop("outcome"), **result}
-
-
-def up_to_date(rundir: RunDir, summary: dict[str, Any]) -> dict[str, Any]:
-    """A summary as it is; judged again if an earlier version wrote it, which took a high perplexity for divergence.
-
-    `lost_step` is then unknown, as the size of the vocabulary is (tools/judge_again.py can be told it).
-    """
-    is_old = "lost_step" not in summary and summary.get("diverged_step") is not None
-    return judged_again(rundir, summary, None) if is_old else summary
-
-
-def judged_again(rundir: RunDir, summary: Mapping[str, Any], vocab_size: int | None) -> dict[str, Any]:
-    """A summary with its state and steps judged from the records; kinds stay, since packed runs lack samples."""
-    config = RunConfig.model_validate(read_json(rundir.config)["config"])
-    steps = [Record(line["step"], line) for line in read_lines(rundir.steps)]
-    values = state_values(steps, config.collapse, vocab_size)
-    return {**summary, **{name: value for name, value in values.items() if not name.startswith("kind_")}}
 
 
 def _losses(records: Sequence[Record], text: str, prefix: str, protocol: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-SOURCES = Path(__file__).parent / "native"
+SOURCES = Path(__file__).parent / "kernels"
 # No -ffast-math: it would make every library of the process flush denormal numbers, and lose NaN.
 FLAGS = (
     *("-O3", "-march=native", "-fopenmp", "-std=gnu11", "-shared", "-fPIC"),

@@ -10,12 +10,12 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Protocol, Self, cast
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
@@ -28,23 +28,40 @@ from collapselab.rundir.layout import NewerSchema, RunDir, disk_errors, read_jso
 from collapselab.rundir.record_writer import check_extents
 
 NUM_KEPT = 2
+WEIGHTS, MOMENTS, OTHERS = "model.safetensors", "optimizer.safetensors", "safeguards.safetensors"
+
+
+class Saved(Protocol):
+    """A model whose weights and optimiser state a checkpoint holds (`step.learner.Learner`)."""
+
+    loaded: LoadedModel
+
+    def weights(self) -> dict[str, Tensor]: ...
+    def moments(self) -> dict[str, Tensor]: ...
+    def restore(self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor]) -> None: ...
+    def reading(self) -> AbstractContextManager[None]: ...
+
+
+class Stateful(Protocol):
+    """Something else whose state a checkpoint holds (`safeguards.Safeguard`)."""
+
+    def tensors(self) -> dict[str, Tensor]: ...
+    def restore(self, tensors: Mapping[str, Tensor]) -> None: ...
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a checkpoint holds, by reference: the tensors of weights and of the optimiser by name, and their model."""
+    """What a checkpoint holds, by reference: its model, and tensors by name for each of its files."""
 
     loaded: LoadedModel
-    weights: dict[str, Tensor]
-    moments: dict[str, Tensor]
+    tensors: dict[str, dict[str, Tensor]]
 
 
-def contents(loaded: LoadedModel, optimizer: torch.optim.Optimizer) -> Contents:
-    """The state as it is now; the tensors are those of the model, and change when it is updated.
-
-    Gathered while nothing else uses the model: a forward pass in bfloat16 puts copies in the place of its parameters.
-    """
-    return Contents(loaded, _weights(loaded), _optimizer_tensors(loaded, optimizer))
+def contents(model: Saved, others: Sequence[Stateful] = ()) -> Contents:
+    """The state as it is now; the tensors are those in memory, and change when the model is updated."""
+    tensors = {WEIGHTS: model.weights(), MOMENTS: model.moments()}
+    kept = {f"{i}|{name}": value for i, other in enumerate(others) for name, value in other.tensors().items()}
+    return Contents(model.loaded, tensors | ({OTHERS: kept} if kept else {}))
 
 
 def save_checkpoint(folder: Path, contents: Contents, step: int, run_id: str, extents: Mapping[str, object]) -> None:
@@ -66,8 +83,8 @@ def save_checkpoint(folder: Path, contents: Contents, step: int, run_id: str, ex
         temporary.mkdir()
         contents.loaded.model.config.save_pretrained(temporary)
         (temporary / "tokenizer.json").write_text(contents.loaded.tokenizer.backend.to_str(), encoding="utf-8")
-        _save_tensors(contents.weights, temporary / "model.safetensors", {"format": "pt"})
-        _save_tensors(contents.moments, temporary / "optimizer.safetensors")
+        for name, tensors in contents.tensors.items():
+            _save_tensors(tensors, temporary / name, {"format": "pt"} if name == WEIGHTS else None)
         files = sorted(temporary.iterdir())
         for file in files:
             sync(file)
@@ -91,22 +108,14 @@ def _save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, st
 class BackgroundWriter:
     """Writes checkpoints in a thread, while the run evaluates and writes with the same weights.
 
-    The thread holds `weights_in_use` until it is done, and an update waits for that: nothing is copied, and a
+    The thread is `reading` the model until it is done, and an update waits for that: nothing is copied, and a
     checkpoint costs time only if it takes longer than what a step does before its update. Leaving the `with` block
     waits for the last one.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        loaded: LoadedModel,
-        optimizer: torch.optim.Optimizer,
-        run_id: str,
-        weights_in_use: threading.Lock,
-    ) -> None:
+    def __init__(self, folder: Path, model: Saved, run_id: str, others: Sequence[Stateful] = ()) -> None:
         self._folder, self._run_id = folder, run_id
-        self._loaded, self._optimizer = loaded, optimizer
-        self._weights_in_use = weights_in_use
+        self._model, self._others = model, others
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
@@ -122,9 +131,10 @@ class BackgroundWriter:
     def save(self, step: int, extents: Mapping[str, object]) -> None:
         """Begins to write the state before step `step`, which follows the records of these extents."""
         self.wait()
-        self._weights_in_use.acquire()
-        now = contents(self._loaded, self._optimizer)
-        self._thread = threading.Thread(target=self._write, args=(now, step, extents), name="checkpoint")
+        reading = ExitStack()
+        reading.enter_context(self._model.reading())
+        now = contents(self._model, self._others)
+        self._thread = threading.Thread(target=self._write, args=(reading, now, step, extents), name="checkpoint")
         self._thread.start()
 
     def wait(self) -> None:
@@ -139,13 +149,12 @@ class BackgroundWriter:
         if self._error is not None:
             raise self._error
 
-    def _write(self, contents: Contents, step: int, extents: Mapping[str, object]) -> None:
-        try:
-            save_checkpoint(self._folder, contents, step, self._run_id, extents)
-        except BaseException as error:  # told in the run's own thread
-            self._error = error
-        finally:
-            self._weights_in_use.release()
+    def _write(self, reading: ExitStack, contents: Contents, step: int, extents: Mapping[str, object]) -> None:
+        with reading:
+            try:
+                save_checkpoint(self._folder, contents, step, self._run_id, extents)
+            except BaseException as error:  # told in the run's own thread
+                self._error = error
 
 
 @dataclass(frozen=True)
@@ -156,7 +165,7 @@ class Restored:
     damage: list[str]
 
 
-def load_checkpoint(rundir: RunDir, loaded: LoadedModel, optimizer: torch.optim.Optimizer, run_id: str) -> Restored:
+def load_checkpoint(rundir: RunDir, model: Saved, run_id: str, others: Sequence[Stateful] = ()) -> Restored:
     """Restores the newest usable checkpoint in place; without one, the run begins at step 0.
 
     Usable is one that is intact, of this run, and whose records are as they were when it was written. Newer ones are
@@ -181,7 +190,7 @@ def load_checkpoint(rundir: RunDir, loaded: LoadedModel, optimizer: torch.optim.
         except InputError as error:
             damage.append(error.message)
             continue
-        _restore(candidate, loaded, optimizer)
+        _restore(candidate, model, others)
         break
     if candidates and num_unusable == len(candidates):
         raise InputError(
@@ -203,7 +212,7 @@ def _checked_state(folder: Path, run_id: str) -> dict[str, Any]:
     if state.get("step") != int(folder.name):
         raise InputError(f"its state.json is that of step {state.get('step')!r}")
     digests = state.get("sha256")
-    if not isinstance(digests, dict) or not {"model.safetensors", "optimizer.safetensors"} <= digests.keys():
+    if not isinstance(digests, dict) or not {WEIGHTS, MOMENTS} <= digests.keys():
         raise InputError("its state.json names no checksums")
     for name, digest in cast(dict[str, object], digests).items():
         if _sha256(folder / name) != digest:
@@ -225,38 +234,18 @@ def _complete(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("*") if p.name.isascii() and p.name.isdigit())
 
 
-def _weights(loaded: LoadedModel) -> dict[str, Tensor]:
-    # named_parameters names a tied tensor once; safetensors refuses shared memory.
-    return {name: p.detach().contiguous() for name, p in loaded.model.named_parameters()}
-
-
-def _optimizer_tensors(loaded: LoadedModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    names: dict[Tensor, str] = {p: name for name, p in loaded.model.named_parameters()}
-    return {
-        f"{names[p]}|{key}": value.contiguous()
-        for p, state in optimizer.state.items()
-        for key, value in state.items()
-        if isinstance(value, Tensor)
-    }
-
-
-def _restore(folder: Path, loaded: LoadedModel, optimizer: torch.optim.Optimizer) -> None:
-    parameters = dict(loaded.model.named_parameters())
-    weights = load_file(folder / "model.safetensors")
-    if {name: p.shape for name, p in weights.items()} != {name: p.shape for name, p in parameters.items()}:
+def _restore(folder: Path, model: Saved, others: Sequence[Stateful]) -> None:
+    weights, present = load_file(folder / WEIGHTS), model.weights()
+    if {name: p.shape for name, p in weights.items()} != {name: p.shape for name, p in present.items()}:
         raise InputError(
-            f"checkpoint {folder} does not fit the model {loaded.name}",
+            f"checkpoint {folder} does not fit the model {model.loaded.name}",
             "the model has changed since the run began: bring the former one back, or begin anew with --fresh",
         )
-    with torch.no_grad():
-        for name, value in weights.items():
-            parameters[name].copy_(value)
-    optimizer.state.clear()
-    for key, value in load_file(folder / "optimizer.safetensors").items():
-        name, _, field = key.rpartition("|")
-        state: dict[str, Any] = optimizer.state[parameters[name]]
-        # AdamW keeps its step counter on the CPU unless it is fused on a GPU, where load moves it.
-        state[field] = value.to(parameters[name].device)
+    model.restore(weights, load_file(folder / MOMENTS))
+    kept = load_file(folder / OTHERS) if (folder / OTHERS).exists() else {}
+    for i, other in enumerate(others):
+        mine = {name: value for name, value in kept.items() if name.startswith(f"{i}|")}
+        other.restore({name.partition("|")[2]: value for name, value in mine.items()})
 
 
 def _sha256(path: Path) -> str:

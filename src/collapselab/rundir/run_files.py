@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from collapselab.collapse.summary import up_to_date
 from collapselab.config.schema import identity
 from collapselab.errors import InputError
 from collapselab.metrics import SAMPLE_METRICS
+from collapselab.rundir.judged_again import up_to_date
 from collapselab.rundir.layout import RunDir, read_json, read_lines
 from collapselab.rundir.record_writer import check_extents
 

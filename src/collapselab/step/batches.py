@@ -89,15 +89,6 @@ def _row(
     return ids[:-1], targets
 
 
-def batch_nll(model: PreTrainedModel | RoundedModel, batch: Batch) -> Tensor:
-    """Mean negative log-likelihood of the batch's targets in nats, at temperature 1, as a scalar with its graph."""
-    if isinstance(model, RoundedModel):
-        logits_BTV = model.logits(batch.inputs_BT).float()
-    else:
-        logits_BTV = model(input_ids=batch.inputs_BT, use_cache=False).logits
-    return torch.nn.functional.cross_entropy(logits_BTV.flatten(0, 1), batch.targets_BT.flatten(), ignore_index=IGNORED)
-
-
 def make_optimizer(model: PreTrainedModel, settings: Optimizer) -> torch.optim.Optimizer:
     """The optimiser; weight decay acts on tensors with two or more dimensions only, as in nanoGPT."""
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -111,18 +102,18 @@ def make_optimizer(model: PreTrainedModel, settings: Optimizer) -> torch.optim.O
 
 
 def update(
-    model: PreTrainedModel | RoundedModel,
     optimizer: torch.optim.Optimizer,
-    loss: Tensor,
+    objective: Tensor,
     clip: float | None,
+    rounded: RoundedModel | None = None,
     kernels: Any = None,
 ) -> StepStats:
-    """Takes one step down the gradient of `loss`, clipped to norm `clip`; with `kernels` in C where they can."""
-    loss.backward()
-    parameters: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
-    if isinstance(model, RoundedModel):
-        gradients = model.gradients()
+    """Takes one step down the gradient of `objective`, clipped to norm `clip`; with `kernels` in C where they can."""
+    objective.backward()
+    if rounded is not None:
+        gradients = rounded.gradients()
     else:
+        parameters: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
         gradients = {p: p.grad for p in parameters if p.grad is not None}
     if kernels is not None and can_step(optimizer):
         stats = StepStats(*adamw_step(kernels, optimizer, gradients, clip))

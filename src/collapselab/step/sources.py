@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from collapselab.engine.decoding import Generated, generate
-from collapselab.inputs.models import LoadedModel
+from collapselab.engine.decoding import Generated
 from collapselab.randomness import Stream, rng
-from collapselab.step.parts import Setup
+from collapselab.step.batches import Batch, make_batch
+from collapselab.step.learner import Writer
+from collapselab.step.parts import Parts
 
 # Noise, real prompts and shuffles of one step and stream are told apart by their indices.
 PROMPT_INDEX, SHUFFLE_INDEX = 1_000_000, 2_000_000
@@ -28,92 +29,95 @@ class TrainingText:
         return len(self.prompts[0])
 
 
-def training_text(setup: Setup, step: int) -> TrainingText:
+def training_text(parts: Parts, step: int) -> TrainingText:
     """The text of a step by `train.source`; every source has the same number of sequences.
 
     Every source has `max_new_tokens` tokens a sequence, but where another model's text is shorter in the learner's
     tokens, or where the end-of-text token ends a sample.
     """
-    settings = setup.config
+    settings = parts.config
     count, length = settings.generate.batch_size, settings.generate.max_new_tokens
-    prompts = make_prompts(setup, setup.learner, count, "sample", step)
+    prompts = make_prompts(parts, parts.learner, count, "sample", step)
     match settings.train.source:
         case "real":
             num_prompt = settings.generate.prompt_tokens
-            windows = [_real_window(setup, num_prompt + length, "data", step, i) for i in range(count)]
+            windows = [_real_window(parts, num_prompt + length, "data", step, i) for i in range(count)]
             if num_prompt:
                 prompts = [window[:num_prompt] for window in windows]
             return TrainingText(prompts, [window[num_prompt:] for window in windows], None)
         case "other":
-            assert setup.writer is not None
-            theirs = make_prompts(setup, setup.writer, count, "sample", step)
-            written = write(setup, setup.writer, theirs, "sample", step, length)
-            samples = [_translate(ids, setup.writer, setup.learner)[:length] for ids in written.token_ids]
+            assert parts.writer is not None
+            theirs = make_prompts(parts, parts.writer, count, "sample", step)
+            written = write(parts, parts.writer, theirs, "sample", step, length)
+            samples = [_translate(ids, parts.writer, parts.learner)[:length] for ids in written.token_ids]
             return TrainingText(prompts, samples, fmean(written.entropy_nats))
         case "own" | "shuffled":
-            written = write(setup, setup.learner, prompts, "sample", step, length)
+            written = write(parts, parts.learner, prompts, "sample", step, length)
             samples = written.token_ids
             if settings.train.source == "shuffled":
-                samples = [_shuffle(setup, ids, step, i) for i, ids in enumerate(samples)]
+                samples = [_shuffle(parts, ids, step, i) for i, ids in enumerate(samples)]
             return TrainingText(prompts, samples, fmean(written.entropy_nats))
 
 
-def probe(setup: Setup, step: int) -> list[list[int]]:
+def probe(parts: Parts, step: int) -> list[list[int]]:
     """Sequences that judge the model and are never trained on; empty at steps without a probe."""
-    settings = setup.config.collapse
+    settings = parts.config.collapse
     if settings.source != "probe" or step % settings.probe_every:
         return []
-    prompts = make_prompts(setup, setup.learner, settings.probe_samples, "probe", step)
-    return write(setup, setup.learner, prompts, "probe", step, settings.probe_tokens).token_ids
+    prompts = make_prompts(parts, parts.learner, settings.probe_samples, "probe", step)
+    return write(parts, parts.learner, prompts, "probe", step, settings.probe_tokens).token_ids
 
 
-def training_sequences(setup: Setup, text: TrainingText) -> list[list[int]]:
+def training_batch(parts: Parts, text: TrainingText, step: int) -> Batch:
+    """The batch of a step's text, with the windows of this step."""
+    sequences = training_sequences(parts, text)
+    windows = [rng(parts.config.seed, "window", step, i) for i in range(len(sequences))]
+    return make_batch(sequences, text.num_prompt, parts.config.train, windows, parts.config.device)
+
+
+def training_sequences(parts: Parts, text: TrainingText) -> list[list[int]]:
     """Prompt and sample of each sequence; decoded and encoded again with `train.retokenise`, so ids may change."""
     joined = [prompt + sample for prompt, sample in zip(text.prompts, text.samples, strict=True)]
-    if not setup.config.train.retokenise:
+    if not parts.config.train.retokenise:
         return joined
-    again = [setup.learner.tokenizer.again(ids) for ids in joined]
+    again = [parts.learner.tokenizer.again(ids) for ids in joined]
     # A sample that grew must still fit; with a window only a block of it is read anyway.
-    return again if setup.config.train.window else [ids[: setup.learner.context_length + 1] for ids in again]
+    return again if parts.config.train.window else [ids[: parts.learner.context_length + 1] for ids in again]
 
 
-def make_prompts(setup: Setup, model: LoadedModel, count: int, stream: Stream, step: int) -> list[list[int]]:
+def make_prompts(parts: Parts, model: Writer, count: int, stream: Stream, step: int) -> list[list[int]]:
     """The prompts of a step: the configured text, or tokens of real text drawn anew."""
-    settings = setup.config.generate
+    settings = parts.config.generate
     if settings.prompt_tokens:
-        return [_real_window(setup, settings.prompt_tokens, stream, step, PROMPT_INDEX + i) for i in range(count)]
+        return [_real_window(parts, settings.prompt_tokens, stream, step, PROMPT_INDEX + i) for i in range(count)]
     return [model.tokenizer.prompt(settings.prompt)] * count
 
 
 def write(
-    setup: Setup, model: LoadedModel, prompts: Sequence[Sequence[int]], stream: Stream, step: int, num_tokens: int
+    parts: Parts, model: Writer, prompts: Sequence[Sequence[int]], stream: Stream, step: int, num_tokens: int
 ) -> Generated:
     """One sequence of `num_tokens` tokens after each prompt, with the noise of this stream and step."""
-    config = setup.config
-    engine = setup.engine if model is setup.learner else setup.writer_engine
-    assert engine is not None
-    return generate(
-        engine,
+    config = parts.config
+    return model.write(
         prompts,
         config.sampling,
         [rng(config.seed, stream, step, i) for i in range(len(prompts))],
-        vocab_size=model.vocab_size,
-        max_new_tokens=num_tokens,
-        context=setup.context,
+        num_tokens=num_tokens,
+        context=parts.context,
         stop_token=model.tokenizer.end_of_text_id if config.generate.at_end_of_text == "stop" else None,
     )
 
 
-def _real_window(setup: Setup, num_tokens: int, stream: Stream, step: int, index: int) -> list[int]:
-    start = rng(setup.config.seed, stream, step, index).integers(0, len(setup.real_ids) - num_tokens + 1)
-    return setup.real_ids[start : start + num_tokens]
+def _real_window(parts: Parts, num_tokens: int, stream: Stream, step: int, index: int) -> list[int]:
+    start = rng(parts.config.seed, stream, step, index).integers(0, len(parts.real_ids) - num_tokens + 1)
+    return parts.real_ids[start : start + num_tokens]
 
 
-def _shuffle(setup: Setup, ids: list[int], step: int, index: int) -> list[int]:
-    return rng(setup.config.seed, "data", step, SHUFFLE_INDEX + index).permutation(ids).tolist()
+def _shuffle(parts: Parts, ids: list[int], step: int, index: int) -> list[int]:
+    return rng(parts.config.seed, "data", step, SHUFFLE_INDEX + index).permutation(ids).tolist()
 
 
-def _translate(ids: list[int], source: LoadedModel, target: LoadedModel) -> list[int]:
+def _translate(ids: list[int], source: Writer, target: Writer) -> list[int]:
     """The ids of one model's tokenizer in another's, at least one; unchanged where the two are the same."""
     if source.tokenizer.same_as(target.tokenizer):
         target.tokenizer.check_ids(ids)  # the writer may have more tokens than the learner

@@ -56,14 +56,14 @@ def test_samples_probes_and_windows_begin_with_the_models_own_token(config: RunC
     # What was written, and what is scored, is what the model says after <s>.
     ids_BT = torch.tensor([[1, *text.samples[0]]])
     seen: list[list[int]] = []
-    forward = setup.learner.model.forward
+    forward = setup.learner.loaded.model.forward
 
     def watched(*args: object, **kwargs: torch.Tensor) -> object:
         seen.extend(row[:1] for row in kwargs["input_ids"].tolist())
         return forward(*args, **kwargs)
 
-    setup.learner.model.forward = watched
-    setup.learner.model(input_ids=ids_BT)
+    setup.learner.loaded.model.forward = watched
+    setup.learner.loaded.model(input_ids=ids_BT)
     setup.losses(0)
     probe(setup, 0)
     # One token at a time is read with a cache; every pass that begins a sequence begins with <s>.

@@ -9,12 +9,12 @@ import pytest
 from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError
-from collapselab.step.parts import Setup, build
+from collapselab.step.parts import Parts, build
 from collapselab.step.sources import probe, training_sequences, training_text
 from collapselab.testing import save_folder, tiny_model
 
 
-def built(config: RunConfig, **changes: object) -> Setup:
+def built(config: RunConfig, **changes: object) -> Parts:
     return build(override(config, {name.replace("__", "."): value for name, value in changes.items()}))
 
 

@@ -1,0 +1,177 @@
+"""A model as the experiment sees it. Engines, kernels, optimiser, rounding and the checkpoint's lock end here.
+
+Shape letters: B sequences, T positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from collapselab.config.schema import RunConfig, Sampling
+from collapselab.engine.choose import make_engines
+from collapselab.engine.decoding import Generated, generate
+from collapselab.engine.library import kernels
+from collapselab.engine.rounded import RoundedModel
+from collapselab.inputs.models import LoadedModel
+from collapselab.step.batches import IGNORED, Batch, StepStats, make_optimizer, update
+
+
+@dataclass(frozen=True)
+class TokenLosses:
+    """The forward pass of a training batch: logits with their graph, and the losses of its targets."""
+
+    logits_BTV: Tensor
+    targets_BT: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean negative log-likelihood of the targets in nats, at temperature 1: the plain loss, a scalar."""
+        return cross_entropy(self.logits_BTV.flatten(0, 1), self.targets_BT.flatten(), ignore_index=IGNORED)
+
+    @property
+    def nll_BT(self) -> Tensor:
+        """Negative log-likelihood of each target in nats; 0 where `is_target_BT` is false."""
+        flat = cross_entropy(
+            self.logits_BTV.flatten(0, 1), self.targets_BT.flatten(), ignore_index=IGNORED, reduction="none"
+        )
+        return flat.view_as(self.targets_BT)
+
+    @property
+    def is_target_BT(self) -> Tensor:
+        return self.targets_BT != IGNORED
+
+
+class Writer:
+    """A model that writes and is scored."""
+
+    def __init__(self, loaded: LoadedModel, config: RunConfig) -> None:
+        self.loaded, self.name, self.tokenizer = loaded, loaded.name, loaded.tokenizer
+        self.vocab_size, self.context_length = loaded.vocab_size, loaded.context_length
+        self._engine, self._scorer = make_engines(
+            loaded.model, config.engine, write=config.numerics.write, score=config.numerics.evaluate
+        )
+
+    def write(
+        self,
+        prompts: Sequence[Sequence[int]],
+        rule: Sampling,
+        noise: Sequence[np.random.Generator],
+        *,
+        num_tokens: int,
+        context: int,
+        stop_token: int | None = None,
+    ) -> Generated:
+        """One sequence of `num_tokens` tokens after each prompt (`engine.decoding.generate`)."""
+        return generate(
+            self._engine,
+            prompts,
+            rule,
+            noise,
+            vocab_size=self.vocab_size,
+            max_new_tokens=num_tokens,
+            context=context,
+            stop_token=stop_token,
+        )
+
+    def score(self, tokens_BT: Tensor, num_context: int) -> Tensor:
+        """-log p in nats (B, T - num_context), float32, of the tokens after the first `num_context`, on the CPU."""
+        return self._scorer.score(tokens_BT, num_context)
+
+
+class Learner(Writer):
+    """A model that also learns: its weights, and the optimiser's state, change with every update."""
+
+    def __init__(self, loaded: LoadedModel, config: RunConfig) -> None:
+        super().__init__(loaded, config)
+        self._engine_asked_for = config.engine
+        self._wants_kernels = config.device == "cpu" and config.engine in ("auto", "native")
+        self._kernels = kernels().library if self._wants_kernels else None
+        is_rounded = config.numerics.update == "bfloat16"
+        self._rounded = RoundedModel(loaded.model, self._kernels) if is_rounded else None
+        self._optimizer = make_optimizer(loaded.model, config.optim)
+        self._clip = config.optim.clip
+        self._weights_in_use = threading.Lock()
+
+    @property
+    def engine_names(self) -> dict[str, str | None]:
+        """What writes, evaluates and updates here (`engine` may leave the choice open), and why the kernels are off."""
+        return {
+            "asked_for": self._engine_asked_for,
+            "write": self._engine.name,
+            "evaluate": self._scorer.name,
+            "update": "torch" if self._kernels is None else "native",
+            "kernels_off": kernels().why_off if self._wants_kernels else None,
+        }
+
+    def nll(self, batch: Batch) -> TokenLosses:
+        """Losses and logits of a batch under the present weights, with their graph."""
+        if self._rounded is None:
+            model: Any = self.loaded.model
+            logits_BTV = model(input_ids=batch.inputs_BT, use_cache=False).logits
+        else:
+            logits_BTV = self._rounded.logits(batch.inputs_BT).float()
+        return TokenLosses(logits_BTV, batch.targets_BT)
+
+    def update(self, objective: Tensor) -> StepStats:
+        """Takes one step down the gradient of `objective`, clipped; waits for whoever reads the weights (`reading`)."""
+        with self._weights_in_use:
+            stats = update(self._optimizer, objective, self._clip, self._rounded, self._kernels)
+            self.weights_changed()
+        return stats
+
+    def weights_changed(self) -> None:
+        """Tells the engines, which cannot see it; to be called by whoever changes the weights in another way."""
+        self._engine.weights_changed()
+        self._scorer.weights_changed()
+
+    def forget(self) -> None:
+        """Forgets the optimiser's state."""
+        with self._weights_in_use:
+            self._optimizer.state.clear()
+
+    @contextmanager
+    def reading(self) -> Generator[None]:
+        """While this lasts, no update changes the weights."""
+        with self._weights_in_use:
+            yield
+
+    def weights(self) -> dict[str, Tensor]:
+        """The parameters by name, as they are in memory: an update changes them.
+
+        A forward pass in bfloat16 puts copies in their place: ask while none is going on.
+        """
+        # named_parameters names a tied tensor once; safetensors refuses shared memory.
+        return {name: p.detach().contiguous() for name, p in self.loaded.model.named_parameters()}
+
+    def moments(self) -> dict[str, Tensor]:
+        """The optimiser's state by `parameter|field`, as it is in memory."""
+        names: dict[Tensor, str] = {p: name for name, p in self.loaded.model.named_parameters()}
+        return {
+            f"{names[p]}|{field}": value.contiguous()
+            for p, state in self._optimizer.state.items()
+            for field, value in state.items()
+            if isinstance(value, Tensor)
+        }
+
+    @torch.no_grad()
+    def restore(self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor]) -> None:
+        """Puts weights and optimiser state back, in place."""
+        parameters = dict(self.loaded.model.named_parameters())
+        for name, value in weights.items():
+            parameters[name].copy_(value)
+        self.weights_changed()
+        self._optimizer.state.clear()
+        for key, value in moments.items():
+            name, _, field = key.rpartition("|")
+            state: dict[str, Any] = self._optimizer.state[parameters[name]]
+            # AdamW keeps its step counter on the CPU unless it is fused on a GPU, where load moves it.
+            state[field] = value.to(parameters[name].device)
