@@ -148,7 +148,7 @@ BAD = {
         "at most 255 new tokens",
     ),
     "no cuda": (["run", "demo", "--model", "builtin:nano", "--device", "cuda"], "cuda", "--device cpu"),
-    "no file to diagnose": (["diagnose", "missing.txt"], "cannot read missing.txt", "give the path"),
+    "no file to diagnose": (["diagnose", "missing.txt"], "there is no file missing.txt", "a text is"),
 }
 
 

@@ -23,7 +23,7 @@ def print_verdict(path: Path, summary: Mapping[str, Any], console: Console) -> N
     records = RunDir(path).read_records()
     console.print()
     console.print(Text(outcome_sentence(summary), style="bold"))
-    console.print(Text(loss_sentence(summary)))
+    console.print(plain(loss_sentence(summary)))
     console.print(_loss_table(summary))
     console.print(_sample_table(records))
     console.print(plain(f"run directory: {path}"), soft_wrap=True)

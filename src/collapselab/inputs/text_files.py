@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from collapselab.errors import InputError
+from collapselab.visible import visible
 
 MAX_TEXT_BYTES = 2**30  # unpacked: more than anybody evaluates on, and a gzip bomb ends here
 TEXT_FIELDS = (
@@ -128,7 +129,7 @@ def _read_bytes(path: Path) -> bytes:
         # Nothing but a file is opened: a pipe may wait for its writer for ever.
         content = path.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_TEXT_BYTES else None
     except UnicodeEncodeError:
-        raise InputError(f"the file name {str(path)!r} is not UTF-8", "rename the file") from None
+        raise InputError(f"the file name {visible(str(path))} is not UTF-8", "rename the file") from None
     except FileNotFoundError:
         raise InputError(f"there is no file {path}", FORMS) from None
     except (OSError, ValueError) as error:  # ValueError: NUL in the name

@@ -191,7 +191,7 @@ def test_what_is_no_file_is_named_and_not_waited_for(tmp_path: Path) -> None:
         (tmp_path / "pipe.txt" / "x", "cannot read .*Not a directory"),
         (tmp_path / ("n" * 300), "cannot read .*File name too long"),
         (tmp_path / "a\0b", "cannot read .*null"),
-        (tmp_path / os.fsdecode(b"caf\xe9.txt"), r"file name '.*caf\\udce9.txt' is not UTF-8"),
+        (tmp_path / os.fsdecode(b"caf\xe9.txt"), r"file name .*caf.*\.txt is not UTF-8"),
     ):
         with pytest.raises(InputError, match=rule) as caught:
             read_text(path)

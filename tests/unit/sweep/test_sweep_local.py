@@ -421,7 +421,7 @@ def test_without_a_terminal_each_change_is_a_line(tmp_path: Path) -> None:
         "seed-0: begins",
         "seed-0: collapsed at step 2, onset at step 1",
         "seed-1: attempt 2, step 3, 25% of the last samples degenerate",
-        "seed-2: failed (no [red]memory[/]�[2J)",
+        "seed-2: failed (no [red]memory[/]⟨U+001B⟩[2J)",
     ]
 
 
@@ -449,7 +449,7 @@ def test_on_a_terminal_the_table_has_a_bar_and_a_time_for_each_run(tmp_path: Pat
     rows = {line.split()[0]: line for line in last if line.startswith("seed-")}
     assert list(rows) == ["seed-1", "seed-2", "seed-0"], "what goes on comes first"
     assert "━" in rows["seed-1"] and "3/9" in rows["seed-1"] and "3 s" in rows["seed-1"]
-    assert "no [red]memory[/]�[2J" in rows["seed-2"], "markup and escapes in a message are text"
+    assert "no [red]memory[/]⟨U+001B⟩[2J" in rows["seed-2"], "markup and escapes in a message are text"
     assert "collapsed at step 2" in rows["seed-0"]
     assert "1 of 3 done" in "".join(last)
 
