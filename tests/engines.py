@@ -11,7 +11,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from collapselab.engine.choose import make_engines
 from collapselab.engine.interface import Engine, Precision, Scorer
 from collapselab.engine.library import library
+from collapselab.engine.rounded import RoundedModel
 from collapselab.inputs.models import LoadedModel
+from collapselab.step.batches import Batch
+from collapselab.step.learner import TokenLosses
 from collapselab.testing import BYTE_VOCAB, byte_tokenizer, tiny_model
 
 ENGINES = ("plain", "static", "native")
@@ -60,3 +63,10 @@ MODELS: dict[str, Callable[[], LoadedModel]] = {
 
 def tokens(count: int, seed: int = 0) -> list[int]:
     return torch.randint(0, BYTE_VOCAB, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def batch_nll(model: PreTrainedModel | RoundedModel, batch: Batch) -> torch.Tensor:
+    """The plain loss of a batch, with its graph."""
+    is_rounded = isinstance(model, RoundedModel)
+    logits_BTV = model.logits(batch.inputs_BT).float() if is_rounded else model(input_ids=batch.inputs_BT).logits
+    return TokenLosses(logits_BTV, batch.targets_BT).mean

@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 from collapselab.collapse.course import CollapseState, advance
+from collapselab.collapse.judging import recorded
 from collapselab.collapse.rules import judge_sample, judge_step
 from collapselab.collapse.summary import summarise
 from collapselab.config.overrides import override
@@ -16,7 +17,7 @@ from collapselab.loop import stop_reason
 from collapselab.records import Record, Sample, Value
 from collapselab.rundir.layout import RunDir, write_json
 from collapselab.rundir.record_writer import RecordWriter
-from collapselab.step.measure import observation, sample_values
+from collapselab.step.measure import sample_values
 
 VOCABULARY = 400
 NUM_PARAMETERS = {info.name: info.num_parameters or 0 for info in model_names()}
@@ -65,7 +66,7 @@ def make_records(config: RunConfig, onset: float) -> list[Record]:
             config.collapse,
         )  # fmt: skip
         values |= {"degenerate": verdict.degenerate, "reasons": list(verdict.reasons), "kind": verdict.kind}
-        state = advance(state, observation(step, values, (sample,), config.collapse), config.collapse)
+        state = advance(state, recorded(Record(step, values, (sample,)), config.collapse), config.collapse)
         stop = stop_reason(state, config.stop)
         values |= {"degenerate_share": state.degenerate_share, "stop": stop}
         records.append(Record(step, values, (sample,)))

@@ -13,8 +13,9 @@ from collapselab.engine.choose import make_engines
 from collapselab.engine.decoding import generate
 from collapselab.engine.plain import PlainEngine
 from collapselab.randomness import rng
-from collapselab.step.batches import Batch, batch_nll, make_optimizer, update
+from collapselab.step.batches import Batch, make_optimizer, update
 from collapselab.testing import BYTE_VOCAB, tiny_model
+from engines import batch_nll
 
 pytestmark = [
     pytest.mark.gpu,
@@ -51,7 +52,7 @@ def test_the_graph_sees_changed_weights(precision: str) -> None:
     optimizer = make_optimizer(model, Optimizer(lr=1e-2))  # torch's fused one: it does not count up the version
     ids = torch.randint(0, BYTE_VOCAB, (1, 40), device="cuda")
     for _ in range(3):
-        update(model, optimizer, batch_nll(model, Batch(ids[:, :-1], ids[:, 1:])), 1.0)
+        update(optimizer, batch_nll(model, Batch(ids[:, :-1], ids[:, 1:])), 1.0)
     for told in (engine, scorer):
         told.weights_changed()
     engine.begin(1, 16)

@@ -12,7 +12,7 @@ from collapselab.config.schema import RunConfig
 from collapselab.engine.choose import make_engines
 from collapselab.loop import online_loop
 from collapselab.records import Record
-from collapselab.step.parts import build
+from collapselab.step.parts import Parts, build
 
 CLOSE_NATS = 0.0044  # results/precision: the largest difference that evaluation in bfloat16 makes
 

@@ -14,23 +14,15 @@ PACKAGE = Path(__file__).parents[2] / "src" / "collapselab"
 
 # From the bottom up; a module imports from its own layer and those below. A package stands for its modules.
 _LAYERS = """
-errors visible files line_files records randomness protocols config overrides presets rundir record_writer verdicts \
-collapse metrics tokenization encoded_text data text_files text_sources text_download tokenizer_growth gguf_header \
-environment run_files frames measure summary diagnose claim statistics interruptions
-survival model_files model_checks models
-hazards comparisons
-evidence
-hypotheses
-sampling testing engine.compiler
-engine.interface engine.numerics engine.library engine.families
-engine.plain engine.adamw engine.rounded
-engine.static engine.native
-engine.choose engine.decoding engine
-training evaluation checkpoint
-setup arms
+errors visible files records randomness interruptions
+config inputs metrics
+testing
+collapse engine rundir
+step analysis
+safeguards
 loop
-runner
-sweep benchmarks report
+runner report
+sweep benchmarks
 cli __main__
 """
 LAYERS = [line.split() for line in _LAYERS.strip().splitlines()]
@@ -38,18 +30,22 @@ LAYERS = [line.split() for line in _LAYERS.strip().splitlines()]
 LAZY_UPWARD: set[tuple[str, str]] = set()
 
 _TORCH_FREE = """
-collapselab errors files line_files record_writer config overrides presets verdicts collapse metrics records
-randomness protocols rundir run_files frames
-tokenization encoded_text text_files data models measure summary environment diagnose statistics interruptions
-survival hazards comparisons evidence hypotheses sweep report cli
+errors visible files records randomness interruptions config inputs metrics collapse rundir.layout rundir.claim
+rundir.line_files rundir.record_writer rundir.run_files rundir.judged_again
+rundir.environment rundir.progress rundir.frames analysis report sweep.grid sweep.presets sweep.tiers sweep.estimate
+sweep.resources sweep.schedule cli
 """
-TORCH_FREE = _TORCH_FREE.split()
 
 
 def modules() -> Iterator[tuple[str, Path]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         yield name.removesuffix(".__init__"), path
+
+
+# A package stands for its modules, except that the command line fetches some of its own when a command needs them.
+TORCH_FREE = ["__init__", *(m for n in _TORCH_FREE.split() for m, _ in modules() if m == n or m.startswith(f"{n}."))]
+TORCH_FREE = [module for module in TORCH_FREE if not module.startswith("cli.")]
 
 
 def layer(module: str) -> int:
@@ -74,6 +70,10 @@ def imports(tree: ast.AST, *, inside_function: bool = False) -> Iterator[tuple[s
         else:
             is_function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
             yield from imports(node, inside_function=inside_function or is_function)
+
+
+def full_name(module: str) -> str:
+    return "collapselab" if module == "__init__" else f"collapselab.{module}"
 
 
 def upward(module: str, source: str) -> list[str]:
@@ -108,7 +108,7 @@ def test_every_listed_module_exists() -> None:
 @pytest.fixture(scope="module")
 def heavy_by_module() -> dict[str, list[str]]:
     """What heavy packages each torch-free module brings in. One process imports them all, in order, and says when."""
-    names = [name if name == "collapselab" else f"collapselab.{name}" for name in TORCH_FREE]
+    names = [full_name(module) for module in TORCH_FREE]
     program = (
         "import importlib, sys\n"
         f"for name in {names!r}:\n"
@@ -130,5 +130,5 @@ def test_the_command_line_does_not_wait_for_pandas() -> None:
 @pytest.mark.parametrize("module", TORCH_FREE)
 def test_torch_free_modules_import_without_torch(module: str, heavy_by_module: dict[str, list[str]]) -> None:
     # Modules are imported in order: the first one named here is the culprit.
-    name = module if module == "collapselab" else f"collapselab.{module}"
+    name = full_name(module)
     assert heavy_by_module[name] == [], f"{name}, or a module listed before it, imports {heavy_by_module[name]}"

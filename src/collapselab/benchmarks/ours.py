@@ -9,8 +9,7 @@ from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
 from collapselab.loop import online_loop
 from collapselab.randomness import rng
-from collapselab.step.batches import batch_nll, make_batch
-from collapselab.step.batches import update as update_weights
+from collapselab.step.batches import make_batch
 from collapselab.step.parts import build
 from collapselab.step.sources import training_text
 
@@ -51,8 +50,8 @@ def arm(workload: Workload, numerics: str) -> Arm:
     batch = make_batch([sequence], 1, config.train, [rng(config.seed, "window", 0)], config.device)
 
     def update() -> float:
-        loss = batch_nll(setup.trained, batch)
-        update_weights(setup.trained, setup.optimizer, loss, config.optim.clip, setup.kernels)
+        loss = setup.learner.nll(batch).mean
+        setup.learner.update(loss)
         return loss.item()
 
     return Arm(

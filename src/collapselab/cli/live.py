@@ -18,7 +18,7 @@ from collapselab.cli.overview import duration
 from collapselab.cli.text import LOSS_WORDS, one_line, plain
 from collapselab.config.schema import RunConfig
 from collapselab.records import Record
-from collapselab.step.parts import Setup
+from collapselab.step.parts import Parts
 from collapselab.sweep.estimate import time_left
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -47,9 +47,9 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def start(self, setup: Setup, history: Sequence[Record]) -> None:
+    def start(self, parts: Parts, history: Sequence[Record]) -> None:
         """Says what begins, once everything is loaded."""
-        learner = setup.learner
+        learner = parts.learner.loaded
         resumed = f", resumed at step {len(history)}" if history else ""
         self._console.print(plain(f"{learner.name}: {learner.num_parameters:,} parameters{resumed}"), soft_wrap=True)
         self._records, self._first_step = list(history), len(history)

@@ -72,11 +72,11 @@ def replay(records: Sequence[Record], thresholds: Collapse, vocab_size: int | No
     """The state that the records of a run lead to."""
     state = CollapseState(vocab_size)
     for record in records:
-        state = advance(state, _recorded(record, thresholds), thresholds)
+        state = advance(state, recorded(record, thresholds), thresholds)
     return state
 
 
-def _recorded(record: Record, thresholds: Collapse) -> Observation:
+def recorded(record: Record, thresholds: Collapse) -> Observation:
     """The observation that `observe` made of a step, from its record."""
     degenerate, reasons, kind = (record.values[name] for name in ("degenerate", "reasons", "kind"))
     assert degenerate is None or isinstance(degenerate, bool)

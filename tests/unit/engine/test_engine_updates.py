@@ -13,9 +13,9 @@ from collapselab.engine.interface import Precision
 from collapselab.engine.library import library
 from collapselab.engine.rounded import RoundedModel
 from collapselab.inputs.models import LoadedModel
-from collapselab.step.batches import Batch, batch_nll, make_optimizer, update
+from collapselab.step.batches import Batch, make_optimizer, update
 from collapselab.testing import BYTE_VOCAB, tiny_model
-from engines import ENGINES, MODELS, engine_of, engines_of, llama, tokens
+from engines import ENGINES, MODELS, batch_nll, engine_of, engines_of, llama, tokens
 
 OPTIMISERS = {
     "fused AdamW": (Optimizer(lr=1e-2), False),
@@ -43,7 +43,7 @@ def test_engines_read_the_weights_of_the_last_update(
     ids = torch.randint(0, BYTE_VOCAB, (2, 30), generator=torch.Generator().manual_seed(0))
     first, first_written = scorer.score(ids, 1), engine.reread(ids.tolist())
     for _ in range(3):
-        update(model, optimizer, batch_nll(model, Batch(ids[:, :-1], ids[:, 1:])), 1.0, kernels)
+        update(optimizer, batch_nll(model, Batch(ids[:, :-1], ids[:, 1:])), 1.0, kernels=kernels)
         for told in (engine, scorer):
             told.weights_changed()
         scored, written = scorer.score(ids, 1), engine.reread(ids.tolist())

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from collapselab.config.overrides import override
-from collapselab.config.schema import Optimizer, RunConfig
+from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError, Interrupted
 from collapselab.rundir import checkpoint
 from collapselab.rundir.layout import read_json, write_json
 from collapselab.runner import run
-from collapselab.step.batches import make_optimizer, update
+from collapselab.step.learner import Learner
 from collapselab.testing import tiny_model
 from run_files import stop_after, timeless, weights
 
@@ -38,8 +38,8 @@ def test_a_checkpoint_holds_the_weights_while_a_pass_in_bfloat16_hides_them(
 ) -> None:
     """The writer's thread reads while a forward pass has copies in the place of the parameters."""
     loaded = tiny_model(1, layers=1)
-    optimizer = make_optimizer(loaded.model, Optimizer())
-    update(loaded.model, optimizer, loaded.model(input_ids=torch.tensor([[1, 2, 3]])).logits.square().mean(), None)
+    learner = Learner(loaded, RunConfig(engine="plain"))
+    learner.update(loaded.model(input_ids=torch.tensor([[1, 2, 3]])).logits.square().mean())
     expected = {name: p.detach().clone() for name, p in loaded.model.named_parameters()}
     may_write = threading.Event()
     monkeypatch.setattr(checkpoint, "disk_errors", lambda folder: may_write.wait(20) and nullcontext())
@@ -50,7 +50,7 @@ def test_a_checkpoint_holds_the_weights_while_a_pass_in_bfloat16_hides_them(
         writer.wait()
 
     monkeypatch.setattr(loaded.model, "forward", pass_in_the_middle)
-    with checkpoint.BackgroundWriter(tmp_path, loaded, optimizer, "id", threading.Lock()) as writer:
+    with checkpoint.BackgroundWriter(tmp_path, learner, "id") as writer:
         writer.save(1, {})
         torch.func.functional_call(loaded.model, hidden, ())
     written = load_file(tmp_path / "00000001" / "model.safetensors")
