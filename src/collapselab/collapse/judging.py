@@ -36,7 +36,9 @@ def observe(
         tokenizer: tells which tokens are white space.
         is_own_text: the model wrote what it is trained on, so that its loss can say that it is frozen.
     """
-    record = Record(int(values["step"] or 0), values)
+    step = values["step"]
+    assert isinstance(step, int), step
+    record = Record(step, values)
     seen = Observation(record.step, None, _judged(samples, thresholds))
     if seen.samples and state.diverged_step is None and are_finite(values):
         is_stream = thresholds.source == "stream"
