@@ -103,7 +103,7 @@ FAULTS = (
           "if False:", "unit/test_gguf_header.py"),
     Fault("an eos token id that is none", "tokenization.py",
           "if first is None or (type(first) is int and first >= 0):",
-          "if True:", "unit/test_model_checks.py"),
+          "if True:", "unit/test_begin_token.py"),
     Fault("BPE dropout stays on", "tokenization.py",
           "backend.model.dropout = None",
           "pass", "unit/test_tokenization.py"),
@@ -118,7 +118,7 @@ FAULTS = (
           "", "unit/test_model_checks.py"),
     Fault("transformers talks in commands", "cli/__init__.py",
           'os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")',
-          "pass", "e2e/test_cli.py"),
+          "pass", "unit/test_model_checks.py"),
     Fault("a pipe in place of config.json is waited for", "model_checks.py",
           "if not path.is_file():",
           "if False:", "unit/test_model_files.py::test_a_pipe_in_place_of_a_file_is_not_waited_for"),
@@ -178,10 +178,10 @@ FAULTS = (
           "unit/test_report_writing.py"),
     Fault("the folder of a report is not checked", "cli/reporting.py",
           '    check_folder(out.parent, "--out")\n',
-          "", "unit/test_reporting.py"),
+          "", "e2e/test_mistakes.py"),
     Fault("the folder of figures is not checked", "cli/reporting.py",
           '        check_folder(figures, "--figures")\n',
-          "        pass\n", "unit/test_reporting.py"),
+          "        pass\n", "e2e/test_mistakes.py"),
 )
 # fmt: on
 
