@@ -5,10 +5,10 @@ from __future__ import annotations
 import http.server
 import json
 import os
-import signal
 import pickle
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
