@@ -128,7 +128,7 @@ FAULTS = (
           "if False:", "unit/test_drawing.py"),
     Fault("closed descriptors are taken by the run's files", "cli/streams.py",
           "    _fill_closed_descriptors()\n    former",
-          "    former", "e2e/test_endings.py::test_closed_descriptors_are_not_taken_by_the_files_of_a_run"),
+          "    former", "e2e/test_endings.py::test_no_file_is_opened_as_a_closed_standard_stream"),
     Fault("what acts on a terminal passes the streams", "cli/streams.py",
           '_ACTING.sub("\\N{REPLACEMENT CHARACTER}", text)',
           "text", "e2e/test_endings.py::test_a_stream_replaces_what_it_cannot_show"),
