@@ -9,7 +9,7 @@ demo: $(READY)
 	$(BIN)/collapselab reproduce --quick
 
 test: $(READY)
-	$(BIN)/pytest -m "not slow and not gpu" --cov --cov-report=term:skip-covered --cov-fail-under=90 --durations=10
+	$(BIN)/pytest -m "not slow and not gpu" --cov --cov-report=term:skip-covered --cov-fail-under=95 --durations=10
 
 lint: $(READY)
 	$(BIN)/ruff check .

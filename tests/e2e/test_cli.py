@@ -217,7 +217,7 @@ def started(arguments: list[str], out: Path) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_a_checkpoint_and_exit_code_75(number: int, quick: list[str], tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = started([*quick, "--stop.max_steps", "100000"], out)

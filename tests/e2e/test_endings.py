@@ -155,3 +155,13 @@ def test_closed_descriptors_are_not_taken_by_the_files_of_a_run(quick: list[str]
     done = shell(f"{run} <&- >&- 2>&-", tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (tmp_path / "run" / "loss.svg").read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_no_file_is_opened_as_a_closed_standard_stream(tmp_path: Path) -> None:
+    script = (
+        "import os\n"
+        "from collapselab.cli.streams import safe_streams\n"
+        "with safe_streams(): os._exit(os.open(os.devnull, os.O_RDONLY) <= 2)"
+    )
+    (tmp_path / "script.py").write_text(script)
+    assert shell(f"{sys.executable} script.py <&- >&- 2>&-", tmp_path).returncode == 0

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from collapselab.errors import EXIT_INTERRUPTED
 from collapselab.rundir.layout import read_json, read_lines
 
 SWEEP = """
@@ -52,7 +53,15 @@ def test_a_closed_terminal_interrupts_a_sweep(tmp_path: Path) -> None:
 
     wait_for("two steps", has_begun)
     os.close(terminal)
-    wait_for("the sweep's end", lambda: os.waitpid(pid, os.WNOHANG)[0] == pid)
+    ended: list[int] = []
+
+    def has_ended() -> bool:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        ended.extend([os.waitstatus_to_exitcode(status)] if found else [])
+        return bool(ended)
+
+    wait_for("the sweep's end", has_ended)
+    assert ended == [EXIT_INTERRUPTED]
     assert read_json(out / "seed-0" / "status.json")["status"] == "interrupted"
     [checkpoint] = (out / "seed-0" / "checkpoint").iterdir()
     assert int(checkpoint.name) == len(read_lines(steps))

@@ -99,7 +99,8 @@ def diagnose(
     """Audits a text for degeneration: which samples, by which rules, of which kind.
 
     Args:
-        file: plain text (cut into windows), or JSON (.jsonl, .ndjson, .json; one sample per record), also in gzip
+        file: plain text (cut into windows), or JSON (.jsonl, .ndjson, .json; one sample per record), also in
+            gzip; - reads plain text from standard input
         tokenizer: the model whose tokenizer reads the text (a name as in `collapselab models`); default: builtin
         window: tokens a window of plain text
         field: of a JSON record, the one with the text, for example choices.0.message.content (also FILE:FIELD);

@@ -63,7 +63,7 @@ def diagnose(
     `token_ids` go before its text.
 
     Args:
-        path: the file.
+        path: the file, or a pipe, read until its writer ends; `-` is standard input.
         encode: from text to token ids.
         decode: from token ids to text; `None`: the white-space rule is skipped.
         thresholds: the rules' settings.
@@ -79,7 +79,7 @@ def diagnose(
             f"windows need at least {MIN_TOKENS} tokens to be judged, received {window}", "the default is 200"
         )
     samples: list[Diagnosis] = []
-    for passage in read_passages(path, field, ("token_ids", *TEXT_FIELDS)):
+    for passage in read_passages(path, field, ("token_ids", *TEXT_FIELDS), pipes=True):
         if isinstance(passage.content, list):
             known = decode if ids_are_known else None
             samples.append(diagnose_ids(passage.place or "", passage.content, known, thresholds))

@@ -9,6 +9,7 @@ import numpy as np
 
 from collapselab.errors import InputError, nearest
 
+MAX_WINDOWS = 100_000  # more are drawn for seconds and scored for hours
 _FORMS = {
     "windows": "windows[100,100]: k=100 fixed random windows of n=100 tokens",
     "disjoint": "disjoint[1024]: the whole text in disjoint windows of 1024 tokens",
@@ -100,4 +101,6 @@ def parse_protocol(text: str) -> Protocol:
         raise InputError(
             f"protocol {text!r} leaves a window nothing to score, or a sliding window no context", _FORMS[kind]
         )
+    if kind == "windows" and argument is not None and argument > MAX_WINDOWS:
+        raise InputError(f"protocol {text!r} has more than {MAX_WINDOWS:,} windows", "disjoint[n] scores a whole text")
     return Protocol(kind, n, argument, match[4] is not None)

@@ -84,8 +84,10 @@ def check_header(files: ModelFiles, header: GgufHeader) -> None:
     """The same for a GGUF file.
 
     Raises:
-        InputError: the header says more layers than there are tensors.
+        InputError: the header says more layers than there are tensors, or not how many.
     """
+    if not any(name.endswith(".block_count") for name in header.entries):
+        raise InputError(f"{files} does not say how many layers it has (block_count)", "is the file whole?")
     _check_counts(files, header.entries.items(), len(header.tensors))
 
 

@@ -80,7 +80,9 @@ def is_json(path: Path) -> bool:
     return bool(re.search(_JSON_NAME + "$", path.name, re.IGNORECASE))
 
 
-def read_passages(path: Path, field: str | None = None, fields: tuple[str, ...] = TEXT_FIELDS) -> list[Passage]:
+def read_passages(
+    path: Path, field: str | None = None, fields: tuple[str, ...] = TEXT_FIELDS, *, pipes: bool = False
+) -> list[Passage]:
     """The texts of a file: one of plain text, one of each JSON record.
 
     A record's text is in `field`, else in the first of `fields` that it has; of a list of messages it is the last turn
@@ -89,7 +91,7 @@ def read_passages(path: Path, field: str | None = None, fields: tuple[str, ...] 
     Raises:
         InputError: no regular file, no text, nothing in it, or a record (its line is named) without such a text.
     """
-    text = read_text(path)
+    text = read_text(path, pipes=pipes)
     if not text.strip():
         raise InputError(f"{path} is empty", "a text needs at least a few hundred words")
     if is_json(path):
@@ -99,13 +101,15 @@ def read_passages(path: Path, field: str | None = None, fields: tuple[str, ...] 
     return [Passage(text)]
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, pipes: bool = False) -> str:
     """What a file says, unpacked from gzip and without a byte-order mark; UTF-16 and UTF-32 need theirs.
+
+    `pipes`: a pipe is read until its writer ends, and `-` is standard input; else both are refused.
 
     Raises:
         InputError: no regular file, larger than `MAX_TEXT_BYTES`, another format, or no text.
     """
-    content = _unpacked(path, _read_bytes(path))
+    content = _unpacked(path, _read_bytes(path, pipes=pipes))
     encoding = next((encoding for mark, encoding in _MARKS.items() if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)
@@ -122,10 +126,18 @@ def read_text(path: Path) -> str:
     )
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_bytes(path: Path, *, pipes: bool = False) -> bytes:
     try:
         str(path).encode()
+        if pipes and str(path) == "-":
+            path = Path("/dev/stdin")
         status = os.stat(path)
+        if pipes and not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            with path.open("rb") as pipe:
+                content = pipe.read(MAX_TEXT_BYTES + 1)
+            if len(content) > MAX_TEXT_BYTES:
+                raise _too_large(path, "more")
+            return content
         # Nothing but a file is opened: a pipe may wait for its writer for ever.
         content = path.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_TEXT_BYTES else None
     except UnicodeEncodeError:

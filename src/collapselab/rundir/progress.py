@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from collapselab.errors import InputError
+from collapselab.files import open_regular
 from collapselab.records import loads
 from collapselab.rundir.layout import RunDir
 from collapselab.rundir.run_files import read_identity, read_status, read_summary
@@ -60,16 +62,15 @@ def glance(path: Path) -> Glance:
 def holder(path: Path) -> str | None:
     """Who writes in the run directory at the moment; None: nobody."""
     rundir = RunDir(path)
-    if not (path / "lock").is_file():
-        return None
-    try:
-        with (path / "lock").open() as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return None
-    except BlockingIOError:
-        return _owner(rundir)
-    except OSError:  # it has gone, or may not be read: whoever starts the run will see
-        return None
+    for file in (path / "lock", rundir.steps):  # records are locked too: somebody may have removed `lock`
+        try:
+            with open(open_regular(file, os.O_RDONLY), "rb") as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _owner(rundir)
+        except OSError:  # it is not there, or may not be read: whoever starts the run will see
+            continue
+    return None
 
 
 def _owner(rundir: RunDir) -> str:

@@ -166,8 +166,11 @@ def _check_end(rundir: RunDir, steps: Sequence[Line], summary: Mapping[str, Any]
         check_extents(rundir, summary["records"])
         return
     recorded = summary.get("num_steps", len(steps))
-    if not steps or len(steps) != recorded or steps[-1]["step"] != summary.get("last_step", steps[-1]["step"]):
+    if not steps or len(steps) != recorded:
         raise _damaged(rundir.steps, f"has {len(steps)} steps, summary.json says {recorded or 'some'}")
+    last_step = steps[-1]["step"]
+    if last_step != summary.get("last_step", last_step):
+        raise _damaged(rundir.steps, f"ends at step {last_step}, summary.json says {summary['last_step']}")
     for end, name in ((0, "train_nll_first"), (-1, "train_nll_last")):
         said, found = summary.get(name), steps[end].get("train_nll_nats")
         if name in summary and not _is_same(said, found):

@@ -70,7 +70,7 @@ def test_onset_is_known_patience_steps_later_and_dated_back():
 def test_steps_before_the_first_count_as_not_degenerate():
     assert CollapseState(50_257).degenerate_share is None
     assert run(pattern("x")).degenerate_share == 1 / 8
-    assert run(pattern("xxxx??")).onset_step == 3
+    assert run(pattern("xxxx..")).onset_step == 3
     assert run(pattern("xxx...")).onset_step is None
 
 

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from collapselab.config.overrides import override, settings, validate
 from collapselab.config.presets import authors_code, demo, paper
-from collapselab.config.schema import RunConfig
+from collapselab.config.schema import RunConfig, identity
 from collapselab.errors import InputError
 
 
@@ -33,6 +33,8 @@ from collapselab.errors import InputError
         ("train.window", "0", "'0'"),
         ("collapse.probe_tokens", "99", "'99'"),
         ("seed", "-1", "'-1'"),
+        ("threads", "0", "'0'"),
+        ("threads", "4097", "'4097'"),
         ("device", "tpu", "'tpu'"),
         ("data", "austen,austen", "austen"),
     ],
@@ -167,6 +169,12 @@ def test_the_run_id_changes_with_what_makes_the_numbers_and_nothing_else(name: s
     changed = override(config, {name: other_value(name, field, value)})
     assert changed != config
     assert (changed.run_id == config.run_id) == (name in CHANGE_NO_NUMBER)
+
+
+def test_a_setting_that_came_later_leaves_the_ids_of_earlier_runs() -> None:
+    earlier: dict[str, Any] = demo().model_dump(mode="json")
+    assert earlier["generate"].pop("begin_token") is None, "absent means what was done before it came"
+    assert identity(earlier) == demo().run_id
 
 
 def test_a_configuration_cannot_be_changed() -> None:

@@ -97,3 +97,9 @@ def test_what_is_no_protocol_is_refused(text: str, message: str, hint: str) -> N
 def test_a_text_that_is_too_short_is_refused(name: str, num_tokens: int, needed: int) -> None:
     with pytest.raises(InputError, match=f"at least {needed} tokens, received {num_tokens}"):
         parse_protocol(name).windows(num_tokens, rng(0, "evaluation", 0))
+
+
+def test_windows_have_a_greatest_number() -> None:
+    assert parse_protocol("windows[5,100000]").argument == 100_000
+    with pytest.raises(InputError, match="more than 100,000 windows"):
+        parse_protocol("windows[5,100001]")

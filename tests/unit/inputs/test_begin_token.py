@@ -9,7 +9,7 @@ import pytest
 import tokenizers
 import torch
 from test_tokenization import word_tokenizer
-from tokenizers import processors
+from tokenizers import decoders, normalizers, pre_tokenizers, processors
 
 from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
@@ -128,3 +128,15 @@ def test_a_tokenizer_that_says_it_adds_none_is_believed(
 def test_an_end_token_that_is_no_id_is_refused(eos: object) -> None:
     with pytest.raises(InputError, match="eos_token_id must be a token id"):
         wrap_tokenizer(special_words(*WORDS), eos, "here")
+
+
+def test_a_begin_token_spells_no_text_when_samples_are_encoded_again() -> None:
+    # Llama's tokenizer puts a blank before every stretch of text and takes one off when it decodes; behind <s> there
+    # are then two.
+    backend = special_words("<unk>", "<s>", "</s>", "▁whale", "▁")
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    tokenizer = wrap_tokenizer(backend, 2, "here", bos=1)
+    assert tokenizer.encode(tokenizer.decode([1, 3, 3])) == [1, 4, 3, 3]
+    assert tokenizer.again([1, 3, 3]) == [1, 3, 3]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from collapselab.errors import InputError
-from collapselab.inputs.gguf_header import read_gguf_header
+from collapselab.inputs.gguf_header import GgufHeader, read_gguf_header
 from collapselab.inputs.model_checks import check_header
 from collapselab.inputs.model_files import ModelFiles
 
@@ -70,4 +70,10 @@ def test_what_cannot_be_true_is_refused(tmp_path: Path, content: bytes, rule: st
 def test_more_layers_than_tensors_are_refused(tmp_path: Path) -> None:
     header = read_gguf_header(written(tmp_path, gguf(layers=10**6)))
     with pytest.raises(InputError, match="which cannot be 1,000,000 layers"):
+        check_header(ModelFiles(tmp_path, "m.gguf"), header)
+
+
+def test_a_file_must_say_how_many_layers_it_has(tmp_path: Path) -> None:
+    header = GgufHeader({"general.architecture": "llama"}, {"token_embd.weight": (4, 4)})
+    with pytest.raises(InputError, match="how many layers"):  # else a default, 32, is worked on for half a minute
         check_header(ModelFiles(tmp_path, "m.gguf"), header)

@@ -18,7 +18,13 @@ from collapselab.config.schema import Sampling
 from collapselab.engine.decoding import generate
 from collapselab.engine.plain import PlainEngine
 from collapselab.errors import InputError
-from collapselab.inputs.models import load_model
+from collapselab.inputs.gguf_header import GgufHeader
+from collapselab.inputs.model_checks import check_tensors
+from collapselab.inputs.model_files import ModelFiles
+from collapselab.inputs.models import (
+    _reading,  # pyright: ignore[reportPrivateUsage]
+    load_model,
+)
 from collapselab.randomness import rng
 from model_folders import change_config, tiny_gpt2, tiny_llama, write_folder
 
@@ -252,6 +258,27 @@ def test_a_window_of_no_tokens_is_refused(folder: Path) -> None:
     change_config(folder, sliding_window=0)
     with pytest.raises(InputError, match="sliding_window"):
         load_model(str(folder))
+
+
+def test_a_gguf_file_that_holds_more_than_its_model_uses_is_refused(tmp_path: Path) -> None:
+    model, files = tiny_gpt2(), ModelFiles(tmp_path, "x.gguf")
+    info = dict.fromkeys(("mismatched_keys", "missing_keys", "unexpected_keys"), ())
+    num_used = sum(p.numel() for p in model.parameters())  # embedding and head are one tensor
+    check_tensors(files, info, GgufHeader({}, {"all": (num_used,)}), model)
+    with pytest.raises(InputError, match="is not all that the file holds"):
+        check_tensors(files, info, GgufHeader({}, {"all": (num_used,), "more": (1,)}), model)
+
+
+def test_transformers_is_quiet_while_it_reads_and_as_before_after_that(folder: Path) -> None:
+    logging = transformers.utils.logging
+    former = logging.get_verbosity()
+    logging.set_verbosity_info()
+    try:
+        with _reading(ModelFiles(folder), "model"):
+            assert logging.get_verbosity() == logging.ERROR
+        assert logging.get_verbosity() == logging.INFO
+    finally:
+        logging.set_verbosity(former)
 
 
 def test_advice_of_transformers_stays_off_the_display(monkeypatch: pytest.MonkeyPatch) -> None:

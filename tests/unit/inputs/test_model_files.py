@@ -8,6 +8,7 @@ import os
 import pickle
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -192,10 +193,23 @@ def test_a_folders_own_code_is_neither_asked_about_nor_run(folder: Path, monkeyp
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors", "model.safetensors.index.json"])
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(folder: Path, name: str) -> None:
+    waited: list[int] = []
+
+    def give_up(number: int, frame: object) -> None:
+        waited.append(number)
+        raise TimeoutError
+
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
-    with pytest.raises(InputError):
-        load_model(str(folder))
+    former = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(30)
+    try:
+        with pytest.raises(InputError):
+            load_model(str(folder))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, former)
+    assert not waited
 
 
 @pytest.mark.parametrize(

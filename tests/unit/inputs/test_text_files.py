@@ -7,6 +7,8 @@ import codecs
 import gzip
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -202,3 +204,23 @@ def test_what_is_no_file_is_named_and_not_waited_for(tmp_path: Path) -> None:
 def test_plain_text_has_no_fields(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is plain text and has no field 'body'"):
         read_passages(written(tmp_path / "own.txt", PROSE), "body")
+
+
+def test_diagnose_reads_a_pipe_until_its_writer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    for content, num_samples in ((PROSE.encode() * 20, 3), (gzip.compress(PROSE.encode() * 20), 3)):
+        reader, writer = os.pipe()
+        os.write(writer, content)
+        os.close(writer)
+        assert len(diagnose(Path(f"/dev/fd/{reader}"), list_of_codes, None, Collapse()).samples) == num_samples
+        os.close(reader)
+    monkeypatch.setattr(text_files, "MAX_TEXT_BYTES", 100_000)
+    with pytest.raises(InputError, match="100,000 bytes at most, received more"):
+        diagnose(Path("/dev/zero"), list_of_codes, None, Collapse())
+
+
+def test_a_dash_is_standard_input_for_diagnose_alone(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "collapselab", "diagnose", "--json", "-"]
+    done = subprocess.run(command, input=(PROSE * 40).encode(), capture_output=True, check=True, cwd=tmp_path)
+    assert json.loads(done.stdout)["samples"]
+    with pytest.raises(InputError, match="unknown text '-'"):
+        load_text("-")

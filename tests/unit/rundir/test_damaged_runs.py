@@ -213,6 +213,15 @@ def test_packed_records_need_all_steps(packed: Path, damage: str) -> None:
     assert [one.run for one in read_runs(packed / "runs").damages] == ["seed-0"]
 
 
+def test_packed_records_end_at_the_step_of_their_summary(packed: Path) -> None:
+    steps = packed / "runs" / "seed-0" / "steps.jsonl"
+    *lines, last = steps.read_text().splitlines()
+    last = json.dumps(json.loads(last) | {"step": 999})
+    steps.write_text("\n".join([*lines, last]) + "\n")
+    (told,) = read_runs(packed / "runs").damages
+    assert "steps.jsonl: ends at step 999, summary.json says" in told.message
+
+
 def test_a_changed_setting_is_not_that_of_the_run_id(damaged: Path) -> None:
     path = damaged / "runs" / "seed-0" / "config.json"
     change(path, config=json.loads(json.dumps(read_json(path)["config"]).replace("8e-05", "9e-05")))

@@ -352,6 +352,13 @@ def test_who_holds_a_run_directory(tmp_path: Path) -> None:
         assert holder(tmp_path) is None
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert holder(tmp_path) == "another process"
+    (tmp_path / "lock").unlink()
+    with (tmp_path / "steps.jsonl").open("a") as steps:
+        assert holder(tmp_path) is None
+        fcntl.flock(steps, fcntl.LOCK_EX)
+        assert holder(tmp_path) == "another process", "somebody removed its lock"
+    os.mkfifo(tmp_path / "lock")
+    assert holder(tmp_path) is None, "a pipe is not waited for"
 
 
 def test_the_estimate_takes_timings_of_runs_with_the_same_work() -> None:
