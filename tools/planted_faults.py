@@ -138,9 +138,6 @@ FAULTS = (
     Fault("SIGHUP ends a run at once", "interruptions.py",
           "else [signal.SIGTERM, signal.SIGHUP]",
           "else [signal.SIGTERM]", "e2e/test_cli.py::test_a_signal_leaves_a_checkpoint_and_exit_code_75"),
-    Fault("SIGHUP reaches the runs of a sweep", "sweep/executors/local.py",
-          "signal.SIGTERM, signal.SIGHUP}",
-          "signal.SIGTERM}", "e2e/test_hangup.py"),
     # What is read back, and reports.
     Fault("records of other steps than the summary's", "rundir/run_files.py",
           'if last_step != summary.get("last_step", last_step):',

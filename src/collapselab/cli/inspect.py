@@ -100,7 +100,7 @@ def diagnose(
 
     Args:
         file: plain text (cut into windows), or JSON (.jsonl, .ndjson, .json; one sample per record), also in
-            gzip; - reads plain text from standard input
+            gzip; - reads either from standard input
         tokenizer: the model whose tokenizer reads the text (a name as in `collapselab models`); default: builtin
         window: tokens a window of plain text
         field: of a JSON record, the one with the text, for example choices.0.message.content (also FILE:FIELD);

@@ -85,6 +85,7 @@ def read_passages(
 ) -> list[Passage]:
     """The texts of a file: one of plain text, one of each JSON record.
 
+    JSON is told by the file's name, and where that says nothing, as of a pipe, by the first line.
     A record's text is in `field`, else in the first of `fields` that it has; of a list of messages it is the last turn
     of the assistant. A field may lie deeper: `choices.0.message.content`.
 
@@ -94,11 +95,19 @@ def read_passages(
     text = read_text(path, pipes=pipes)
     if not text.strip():
         raise InputError(f"{path} is empty", "a text needs at least a few hundred words")
-    if is_json(path):
+    if is_json(path) or (not path.suffix and _begins_as_json(text)):
         return [_passage(f"{path}, {place}", place, record, field, fields) for place, record in _records(path, text)]
     if field is not None:
         raise InputError(f"{path} is plain text and has no field {field!r}", f"{FORMS}; its name says which")
     return [Passage(text)]
+
+
+def _begins_as_json(text: str) -> bool:
+    first = text.lstrip().partition("\n")[0].rstrip()
+    try:
+        return first == "[" or isinstance(json.loads(first), (dict, list))
+    except (ValueError, RecursionError):
+        return False
 
 
 def read_text(path: Path, *, pipes: bool = False) -> str:

@@ -197,3 +197,11 @@ def test_one_word_for_numerics_comes_before_its_parts() -> None:
         assert (numerics.write, numerics.update, numerics.evaluate) == ("float32", "bfloat16", "bfloat16")
     with pytest.raises(InputError, match="exact or fast"):
         override(RunConfig(), {"numerics": "slow", "numerics.write": "float32"})
+
+
+def test_one_part_of_the_numerics_may_differ_from_the_word_for_all() -> None:
+    word: dict[str, object] = {"numerics": "exact"}
+    part: dict[str, object] = {"numerics.write": "bfloat16"}
+    expected = {"write": "bfloat16", "update": "float32", "evaluate": "float32"}
+    for changes in ({**word, **part}, {**part, **word}):
+        assert override(RunConfig(), changes).numerics.model_dump() == expected

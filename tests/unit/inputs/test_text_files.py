@@ -218,6 +218,22 @@ def test_diagnose_reads_a_pipe_until_its_writer_ends(monkeypatch: pytest.MonkeyP
         diagnose(Path("/dev/zero"), list_of_codes, None, Collapse())
 
 
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        ('{"answer": "one"}\n{"answer": "two"}\n', ["one", "two"]),
+        ('\n [{"text": "one"}, {"text": "two"}]', ["one", "two"]),
+        ('[\n {"text": "one"},\n {"text": "two"}\n]\n', ["one", "two"]),
+        ("{Sic} begins the prose\n", ["{Sic} begins the prose\n"]),
+        ("[Exit Hamlet]\n", ["[Exit Hamlet]\n"]),
+        ("12\n", ["12\n"]),
+    ],
+)
+def test_what_has_no_name_is_told_by_its_first_line(content: str, texts: list[str], tmp_path: Path) -> None:
+    (tmp_path / "samples").write_text(content, encoding="utf-8")
+    assert [passage.content for passage in read_passages(tmp_path / "samples")] == texts
+
+
 def test_a_dash_is_standard_input_for_diagnose_alone(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "collapselab", "diagnose", "--json", "-"]
     done = subprocess.run(command, input=(PROSE * 40).encode(), capture_output=True, check=True, cwd=tmp_path)
