@@ -55,7 +55,7 @@ class Recipe:
 
     num_steps: int = 6400
     batch_size: int = 16
-    learning_rate_at_width_100: float = 3e-3
+    learning_rate_at_width_100: float = 5e-3
     warmup_steps: int = 200
     decay_share: float = 0.5
     dropout: float = 0.1
