@@ -1,7 +1,8 @@
-"""The novels the shipped models are trained on, and the parts of them that are held out."""
+"""The novels the builtin models are trained on, the parts of them that are held out, and their unwrapped form."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import tempfile
@@ -10,6 +11,8 @@ from pathlib import Path
 NOVELS = ("emma", "mansfieldpark", "northangerabbey", "persuasion", "prideprejudice", "sensesensibility")
 HELD_OUT_CHARS = {"persuasion": 250_000, "moby-dick": 120_000}
 HELD_OUT_NAME = {"persuasion": "austen", "moby-dick": "moby-dick"}
+# The novels are wrapped at 60 to 75 columns: where a line and the next word end before this one, the line end is meant.
+WRAP_COLUMN = 52
 
 
 def read_novels(source: str) -> dict[str, str]:
@@ -47,3 +50,42 @@ def split_held_out(books: dict[str, str]) -> tuple[dict[str, str], dict[str, str
     for book, num_chars in HELD_OUT_CHARS.items():
         training[book], held_out[HELD_OUT_NAME[book]] = books[book][:-num_chars], books[book][-num_chars:]
     return training, held_out
+
+
+def split_unwrapped(books: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """As `split_held_out`, of unwrapped text; the two paragraphs that are cut by the split are in neither part."""
+    training, held_out = split_held_out(books)
+    training |= {book: training[book].rpartition("\n\n")[0] for book in HELD_OUT_CHARS}
+    held_out = {name: text.partition("\n\n")[2] for name, text in held_out.items()}
+    return {k: unwrap(v) for k, v in training.items()}, {k: unwrap(v) for k, v in held_out.items()}
+
+
+def unwrap(text: str) -> str:
+    """The text with one line per paragraph and one empty line between paragraphs.
+
+    A line end inside a paragraph becomes a blank, or nothing after a hyphen or beside a dash, which these books print
+    without blanks. Line ends that do not come from wrapping stay: those of verse, and those after short lines (letter
+    heads, signatures, title pages). Indentation goes, and each run of blanks becomes one.
+    """
+    paragraphs = [p.split("\n") for p in re.split(r"\n\s*\n", text.rstrip()) if p.strip()]
+    return "\n\n".join(map(unwrap_paragraph, paragraphs)) + "\n"
+
+
+def unwrap_paragraph(lines: list[str]) -> str:
+    """The lines of one paragraph, joined where they were wrapped."""
+    joined, keeps_lines = lines[0], is_verse(lines)
+    for line, following in itertools.pairwise(lines):
+        word = following.split(maxsplit=1)[0]
+        if keeps_lines or len(line) + 1 + len(word) <= WRAP_COLUMN:
+            joined += "\n" + following
+        else:
+            has_no_blank = line.endswith("-") or word.startswith("--")
+            joined += ("" if has_no_blank else " ") + following.lstrip()
+    return "\n".join(re.sub(r"\s+", " ", line).strip() for line in joined.split("\n"))
+
+
+def is_verse(lines: list[str]) -> bool:
+    """Whether a paragraph is verse: indented, and most lines begin with something other than a lower-case letter."""
+    starts = [line.lstrip()[0] for line in lines[1:]]
+    is_indented = any(line.startswith("  ") for line in lines)
+    return is_indented and sum(c.islower() for c in starts) < len(starts) / 2

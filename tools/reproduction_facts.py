@@ -31,6 +31,9 @@ def main(folder: str) -> None:
     tell("kinds at onset", own["kind_at_onset"].value_counts())
     loss = steps.dropna(subset=[f"val_nll_nats[{text}]"]).groupby("run")[f"val_nll_nats[{text}]"]
     last = loss.last()
+    early = loss.apply(lambda values: values[steps.loc[values.index, "step"] <= 10].iloc[-1])
+    by_seed = early[own["run"]].set_axis([own["lr"], own["seed"]])
+    tell(f"loss on {text} at step 10, or at the last measurement before", by_seed.unstack())
     tell(f"loss on {text} at the end of own-text runs", last[own["run"]].agg(["min", "max"]))
     tell(
         "of these beyond ln 2048, a uniform guess of the shipped models", int((last[own["run"]] > math.log(2048)).sum())
