@@ -14,7 +14,6 @@ import math
 import sys
 
 import torch
-
 from collapselab.data import load_text
 from collapselab.models import load_model
 

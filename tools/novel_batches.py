@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
-from collapselab.tokenization import END_OF_TEXT
+from collapselab.inputs.tokenizers import END_OF_TEXT
 
 PASSAGE_CHARS = 1500
 

@@ -32,15 +32,16 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AttentionInterface, GPT2Config, GPT2LMHeadModel
 
-from collapselab.config import Sampling
+from collapselab.config.protocols import Protocol
+from collapselab.config.schema import Sampling
 from collapselab.engine.decoding import generate
 from collapselab.engine.plain import PlainEngine
 from collapselab.errors import InputError
-from collapselab.evaluation import evaluate, plan
-from collapselab.models import load_model
-from collapselab.protocols import Protocol
+from collapselab.inputs.encoded_text import encode_text
+from collapselab.inputs.models import load_model
+from collapselab.inputs.tokenizers import read_tokenizer
 from collapselab.randomness import rng
-from collapselab.tokenization import read_tokenizer
+from collapselab.step.evaluate import evaluate, plan
 
 # Shape letters: B sequences, T positions, V words, H heads, D width of a head.
 CONTEXT, VOCAB_SIZE = 256, 2048
@@ -195,7 +196,7 @@ def measure(folder: Path, held_out: dict[str, str]) -> dict[str, Any]:
     loaded = load_model(str(folder))
     engine, protocol, losses = PlainEngine(loaded.model), Protocol("disjoint", CONTEXT), {}
     for text_id, text in held_out.items():
-        planned = plan(protocol, loaded.tokenizer.encode(text), loaded.tokenizer, rng(0, "evaluation", 0))
+        planned = plan(protocol, encode_text(loaded.tokenizer, text), rng(0, "evaluation", 0))
         loss = evaluate(engine, planned, loaded.tokenizer.end_of_text_id)
         losses[text_id] = {k: getattr(loss, k) for k in ("nll_nats", "perplexity", "bits_per_byte")}
     rule, noise = Sampling(temperature=0.8, top_k=None), [rng(1, "sample", i) for i in range(NUM_SAMPLES)]
