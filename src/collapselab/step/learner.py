@@ -9,6 +9,7 @@ import threading
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class TokenLosses:
     logits_BTV: Tensor
     targets_BT: Tensor
 
-    @property
+    @cached_property
     def mean(self) -> Tensor:
         """Mean negative log-likelihood of the targets in nats, at temperature 1: the plain loss, a scalar."""
         return cross_entropy(self.logits_BTV.flatten(0, 1), self.targets_BT.flatten(), ignore_index=IGNORED)
