@@ -16,6 +16,7 @@ from collapselab.visible import visible
 
 ALWAYS_IN_LABEL = ("model", "lr", "seed")
 USUAL = (("train.source", "own"), ("collapse.source", "stream"))  # go without saying, also beside others
+NO_VERSION = ("schema", "began", "earlier")  # of env.json: when a run was begun tells neither version nor machine
 # How a run is carried out, looked at or ended, and what goes with `train.source` and `collapse.source`.
 NO_LABEL = (*CARRIED_OUT, *LOOKING, "train.real_text", "train.other_model", "collapse.probe_")
 
@@ -91,7 +92,8 @@ def common_settings(runs: Runs) -> Common:
 def common_environment(runs: Runs) -> Common:
     """The versions and machines of all runs, from their `env.json`; nothing if the frames do not have them."""
     names = [name for name in cast(list[str], runs.runs.columns.tolist()) if name.startswith(ENVIRONMENT)]
-    return _parted(runs.runs, {name: name.removeprefix(ENVIRONMENT) for name in names if name != "env.schema"})
+    titles = {name: name.removeprefix(ENVIRONMENT) for name in names}
+    return _parted(runs.runs, {name: title for name, title in titles.items() if title not in NO_VERSION})
 
 
 def _parted(frame: Any, titles: Mapping[str, str]) -> Common:

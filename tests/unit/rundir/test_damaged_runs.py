@@ -54,7 +54,8 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "sweep.toml").write_text(SWEEP)
     for planned in expand(presets.load(str(folder / "sweep.toml"))):
         path = write_run(folder / "runs" / planned.name, planned.config, 8)
-        write_json(path / "env.json", {"schema": 1, "python": "3.11.7", "cpu": "a processor"})
+        began = {"began": f"2026-11-2{planned.config.seed} 10:00:00", "earlier": [{"python": "3.11.6"}]}
+        write_json(path / "env.json", {"schema": 1, "python": "3.11.7", "cpu": "a processor", **began})
         extents = {name: extent(path / name) for name in ("steps.jsonl", "samples.jsonl")}
         write_json(path / "summary.json", {**read_json(path / "summary.json"), "records": extents})
     return folder
@@ -277,6 +278,8 @@ def test_the_versions_of_a_run_stand_on_its_page(damaged: Path) -> None:
     assert "<dt>python</dt><dd>3.11.7</dd>" in part
     assert "<dt>cpu</dt><dd>a processor</dd>" in part
     assert "Not recorded" not in part
+    assert "began" not in part
+    assert "3.11.6" not in part, "only the versions that the run ended with"
 
 
 def test_a_folder_in_which_runs_come_and_go_is_read(damaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
