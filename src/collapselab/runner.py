@@ -67,7 +67,7 @@ def run(
         metrics: further metrics on the ids of each sample, by name; they appear in steps.jsonl.
         safeguards: what acts on text, objective and weights (`safeguards.Safeguard`), in this order.
         asked_for: what the user asked for, kept as user.json.
-        on_start: called once with the setup and the records so far, before the first step.
+        on_start: called once with the parts of the run and the records so far, before the first step.
         on_record: called with each record after it was written.
 
     Raises:

@@ -46,7 +46,7 @@ def test_after_each_step_the_engines_are_as_if_made_anew(
     """Bit for bit, in writing too."""
     changes = {"engine": engine, "numerics.write": "bfloat16", "numerics.update": update}
     setup = build(fast(tiny_config, **changes))
-    ids = torch.tensor([setup.text_ids[tiny_config.data[0]][:60]])
+    ids = torch.tensor([setup.encoded[tiny_config.data[0]].ids[:60]])
     for _ in online_loop(setup):
         fresh, fresh_scorer = make_engines(
             copy.deepcopy(setup.learner.loaded.model), engine, write="bfloat16", score="bfloat16"

@@ -77,7 +77,7 @@ def test_five_steps_equal_the_plain_loop(
         },
     )
     setup, mirror = build(config), build(config).learner.loaded.model
-    (text,) = setup.text_ids.values()
+    (text,) = (text.ids for text in setup.encoded.values())
     starts = np.random.Generator(np.random.Philox(np.random.SeedSequence((0, 5, 0, 0)))).integers(0, len(text) - 19, 5)
     clipped = 0
     for record, (ids, nll, val_nll, norm) in zip(

@@ -150,7 +150,7 @@ def test_both_baselines_draw_from_our_distribution() -> None:
 
 def test_the_authors_estimate_is_our_loss_on_the_same_windows(workload: Workload) -> None:
     setup, block, count = build(ours.configuration(workload, "exact")), 24, 7
-    (ids,) = setup.text_ids.values()
+    (ids,) = (text.ids for text in setup.encoded.values())
     estimate = authors.estimate_loss(
         setup.learner.loaded.model,
         torch.tensor(ids),

@@ -39,11 +39,6 @@ class Parts:
     context: int
 
     @property
-    def text_ids(self) -> dict[str, list[int]]:
-        """The token ids of each text."""
-        return {name: text.ids for name, text in self.encoded.items()}
-
-    @property
     def protocols(self) -> dict[str, str]:
         """The evaluation protocols, as resolved: of every step (`val`) and of the whole text (`full`)."""
         plans = {"val": self.plans, "full": self.full_plans}
