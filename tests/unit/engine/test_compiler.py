@@ -103,9 +103,9 @@ def test_the_compiler_is_split_into_words_and_runs_once(cache: Path, script: Scr
             "failed (exit status 3): x.c:1: error: no  [31momp.h",
         ),
         ("kill -9 $$", "failed (killed by signal 9): no message"),
-        ("true", "made cannot be loaded: OSError: "),
-        ("head -c 20000 {built} > $out", "made cannot be loaded: "),
-        ("cp {other} $out", "made cannot be loaded: AttributeError: "),
+        ("true", "cannot be loaded: OSError: "),
+        ("head -c 20000 {built} > $out", "cannot be loaded: "),
+        ("cp {other} $out", "cannot be loaded: AttributeError: "),
     ],
     ids=["fails", "is killed", "writes nothing", "writes half", "writes another library"],
 )
@@ -119,7 +119,7 @@ def test_a_compiler_that_fails_is_named_with_the_reason(
     assert library() is None
     assert f"'{made}'" in kernels().why_off and why in kernels().why_off
     (told,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
-    assert told.getMessage() == f"the kernels in C are off, torch computes instead (slower): {kernels().why_off}"
+    assert told.getMessage() == f"the C kernels are off; torch computes instead (slower): {kernels().why_off}"
     assert not list(cache.iterdir()), "nothing of a failed build is kept"
     model = tiny_model(0).model
     names = [e.name for e in make_engines(model, "auto", write="float32", score="bfloat16")]
@@ -158,9 +158,9 @@ def test_a_hanging_compiler_is_told_and_ended(
     caplog.set_level(logging.INFO)
     made = script(f"sleep 60 & echo $! > {tmp_path}/child; wait")
     assert library() is None
-    assert kernels().why_off == f"the C compiler '{made}' did not end within 1.0 s"
+    assert kernels().why_off == f"the C compiler '{made}' did not finish within 1.0 s"
     assert num_runs(made) == 1, "it is not tried in another folder"
-    assert caplog.messages[0].startswith("compiling the kernels in C with ")
+    assert caplog.messages[0].startswith("compiling the C kernels with ")
     child = int((tmp_path / "child").read_text())
     for _ in range(100):
         if not is_running(child):
@@ -215,7 +215,7 @@ def test_a_folder_that_others_may_change_is_not_trusted(
     assert library() is not None, kernels().why_off
     assert num_runs(made) == 1
     (told,) = caplog.records
-    assert told.getMessage().startswith("the kernels in C are compiled for this run only, since they cannot be kept: ")
+    assert told.getMessage().startswith("the C kernels are compiled for this run only, since they cannot be kept: ")
     assert ("belongs to another user" if "another" in planted else "other users may write to") in told.getMessage()
     assert list(cache.iterdir()) == [kept]
     assert not list((tmp_path / "temporary").iterdir())

@@ -153,7 +153,7 @@ def test_unusual_models_are_served_plainly() -> None:
     for model in (neox, relu, inverse, double):
         assert read_decoder(model) is None
         assert [e.name for e in make_engines(model, "auto", write="float32", score="float32")] == ["plain", "plain"]
-        with pytest.raises(InputError, match="serves the GPT-2 and Llama families"):
+        with pytest.raises(InputError, match="runs only the GPT-2 and Llama families"):
             make_engines(model, "native", write="float32", score="float32")
 
 

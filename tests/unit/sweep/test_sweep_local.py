@@ -369,7 +369,7 @@ def test_the_estimate_takes_timings_of_runs_with_the_same_work() -> None:
     assert result.runs_s == (0.0, 28.0, 30.0)
     assert result.most_s == 30.0, "side by side"
     assert result.likely_s == 15.0, "to step 4: 2 steps of 4 s, and 5 of 3 s"
-    assert result.basis == ("builtin:nano: as measured in 2 runs here with the same work a step",)
+    assert result.basis == ("builtin:nano: measured in 2 runs here with the same work per step",)
     assert not result.is_guess
     assert estimate(runs, ONE_EACH).most_s == 58.0, "one after the other"
     longer = override(NANO, {"generate.max_new_tokens": 100})
