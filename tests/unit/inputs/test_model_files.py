@@ -232,7 +232,7 @@ def test_gguf_needs_its_extra_and_a_whole_file(tmp_path: Path, monkeypatch: pyte
         load_model(str(path))
     path.write_bytes(b"GGUF" + bytes(100))
     if find_spec("gguf") and find_spec("accelerate"):
-        with pytest.raises(InputError, match="GGUF of version 0"):
+        with pytest.raises(InputError, match="GGUF version 0"):
             load_model(str(path))
     monkeypatch.setattr(model_files.importlib.util, "find_spec", lambda package: None)
     with pytest.raises(InputError, match="gguf and accelerate") as caught:
