@@ -182,11 +182,11 @@ def _begins_texts(files: ModelFiles, config: Mapping[str, Any]) -> bool:
     if files.gguf_file is not None:
         return read_gguf_header(files.folder / files.gguf_file).entries.get("tokenizer.ggml.add_bos_token") is not False
     tokenizer_config = files.folder / "tokenizer_config.json"
-    told = read_json(tokenizer_config) if tokenizer_config.is_file() else {}
+    stated = read_json(tokenizer_config) if tokenizer_config.is_file() else {}
     # Bloom names a bos token that it was never trained with.
     return (
-        told.get("add_bos_token") is not False
-        and told.get("bos_token", "") is not None
+        stated.get("add_bos_token") is not False
+        and stated.get("bos_token", "") is not None
         and (config.get("model_type") != "bloom")
     )
 

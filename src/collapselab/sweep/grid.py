@@ -159,8 +159,8 @@ def _check_axes(sweep: Sweep) -> None:
         raise InputError(f"{large} has a number of more than 18 digits", "no setting is that large")
     lengths = {name: len(values) for name, values in sweep.zipped.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise InputError(f"sweep.zip needs lists of one length: {told}", "sweep.grid has every combination")
+        found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise InputError(f"sweep.zip needs lists of one length: {found}", "sweep.grid makes every combination")
     in_list = {name for entry in sweep.listed for name in entry}
     twice = [name for name, count in Counter([*sweep.grid, *sweep.zipped, *in_list]).items() if count > 1]
     if twice:
