@@ -1,4 +1,4 @@
-"""Tries every fault and writes the table of results/reliability/README.md (an hour on two cores that are shared).
+"""Tries every fault and writes the table in results/reliability/README.md (an hour on two shared cores).
 
 python tests/slow/table.py [--every N]
 """

@@ -1,4 +1,4 @@
-"""The kernels' library under faults: of the compiler, of the cache folder, of what lies in it."""
+"""The kernels' library under faults of the compiler, of the cache folder, and of its content."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def nothing_is_loaded() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The kernels, really compiled, in a cache folder of their own."""
+    """The kernels, really compiled, in a separate cache folder."""
     folder = tmp_path_factory.mktemp("built")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
@@ -50,7 +50,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built: Path) -> Script:
-    """Makes a shell script the compiler, in place of the real one, which takes seconds; $out is what it is to write."""
+    """Replaces the real compiler, which takes seconds, by a shell script; $out is the file it must write."""
 
     def make(body: str = f"cp '{built}' $out", arguments: str = "") -> Path:
         path = tmp_path / "compiler"
@@ -202,7 +202,7 @@ def test_a_damaged_library_is_compiled_anew(damage: str, cache: Path, script: Sc
 def test_a_folder_that_others_may_change_is_not_trusted(
     planted: str, cache: Path, script: Script, built: Path, tmp_path: Path, monkeypatch, caplog
 ) -> None:
-    """The library there would be taken otherwise: it is whole. A private one is compiled instead, and removed."""
+    """The library there is intact and would otherwise be used. A private one is compiled instead, and removed."""
     monkeypatch.setattr(compiler.tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     kept, made = keep(cache, built), script()
@@ -251,7 +251,7 @@ def test_without_a_usable_cache_the_kernels_serve_one_process(
 
 
 def test_many_cold_starts_at_once(cache: Path, script: Script, built: Path) -> None:
-    """Each compiles for itself; what is left is one whole library."""
+    """Each compiles for itself; one intact library remains."""
     script(f"head -c 30000 '{built}' > $out; sleep 0.2; cp '{built}' $out")
     with ThreadPoolExecutor(20) as pool:
         loaded = list(pool.map(lambda _: compiler.load_library(["prepare_tiles"]), range(20)))

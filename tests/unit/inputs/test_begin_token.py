@@ -1,4 +1,4 @@
-"""The token from which samples, probes and `+eot` windows begin: the model's own, or the one that a setting names."""
+"""The token with which samples, probes and `+eot` windows begin: the model's own, or the one named in a setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is refused at the door of a model, before a number is computed: each check, and what it must let through."""
+"""Checks on a model before a number is computed: what each one refuses, and what it must accept."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_where_a_model_names_no_context_the_setting_does(tmp_path: Path, name: s
     written = generate(
         engine, [[0, 5], [7, 2]], Sampling(), noise, vocab_size=loaded.vocab_size, max_new_tokens=10, context=24
     )
-    # Token by token the model must see all that it wrote before: the same losses as in one pass over the whole.
+    # Token by token, the model must see everything it wrote before: the same losses as in one pass over everything.
     rows_BT = torch.tensor([[0, 5, *written.token_ids[0]], [7, 2, *written.token_ids[1]]])
     assert engine.score(rows_BT, 2).mean(1).tolist() == pytest.approx(written.nll_nats, abs=1e-5)
 

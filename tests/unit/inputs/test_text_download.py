@@ -1,4 +1,4 @@
-"""Downloads: the right bytes, whole or not at all, from the next mirror if need be, and within limits."""
+"""Downloads: the right bytes, complete or not at all, from the next mirror if necessary, and within limits."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_a_data_folder_that_cannot_be_made_is_named(publish: Publish, tmp_path: 
 
 @pytest.fixture
 def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """Serves whatever a function writes to each connection; limits are small."""
+    """A server on which a function writes to each connection; limits are small."""
     monkeypatch.setattr(text_download, "MAX_BYTES", 1_000_000)
     monkeypatch.setattr(text_download, "MAX_SECONDS", 1.5)
     servers: list[socketserver.ThreadingTCPServer] = []

@@ -1,4 +1,4 @@
-"""What a file of text is: its name, packing, encoding and records; what is refused is named, and nothing hangs."""
+"""Text files by name, packing, encoding and records; refusals name the cause, and nothing hangs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scheduling without processes: retries, skipping, waiting, stopping; shares, estimates, and what a person sees."""
+"""Scheduling without processes: retries, skipping, waiting, stopping; shares, estimates, and output."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def tasks_for(out: Path, num_runs: int = 3) -> list[Task]:
 
 @dataclass
 class ScriptedAttempt:
-    """An attempt that goes on for two polls, or until it is told to stop."""
+    """An attempt that runs for two polls, or until it is stopped."""
 
     code: int | None
     on_end: Callable[[], None]
@@ -84,7 +84,7 @@ class ScriptedAttempt:
 
 @dataclass
 class Scripted:
-    """An executor whose attempts end as written: exit codes by run, in order; None: it goes on until it is stopped."""
+    """An executor whose attempts end as given: exit codes by run, in order; None: it runs until it is stopped."""
 
     codes: dict[str, list[int | None]]
     num_workers: int = 1
