@@ -63,7 +63,7 @@ def split_unwrapped(books: dict[str, str]) -> tuple[dict[str, str], dict[str, st
 def unwrap(text: str) -> str:
     """The text with one line per paragraph and one empty line between paragraphs.
 
-    A line end inside a paragraph becomes a blank, or nothing after a hyphen or beside a dash, which these books print
+    A line end inside a paragraph becomes a blank, or nothing after a hyphen or next to a dash, which these books print
     without blanks. Line ends that do not come from wrapping stay: those of verse, and those after short lines (letter
     heads, signatures, title pages). Indentation goes, and each run of blanks becomes one.
     """

@@ -116,10 +116,10 @@ FAULTS = (
     Fault("transformers talks in commands", "cli/__init__.py",
           'os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")',
           "pass", "unit/inputs/test_model_checks.py"),
-    Fault("a pipe in place of config.json is waited for", "inputs/model_checks.py",
+    Fault("a pipe instead of config.json is waited for", "inputs/model_checks.py",
           "if not path.is_file():",
           "if False:", "unit/inputs/test_model_files.py::test_a_pipe_in_place_of_a_file_is_not_waited_for"),
-    Fault("a pipe in place of a run's file is waited for", "files.py",
+    Fault("a pipe instead of a run's file is waited for", "files.py",
           "if path.exists() and not path.is_file():",
           "if False:", "unit/rundir/test_files.py"),
     # Endings and streams.

@@ -30,7 +30,7 @@ PATIENCE_S, LIMIT_S = 5, 120  # until a message says why we wait; until the comp
 
 
 class NoKernels(Exception):
-    """Why there are no kernels here, in one line."""
+    """The reason why there are no kernels, in one line."""
 
 
 class _BuildFailed(Exception):
@@ -111,7 +111,7 @@ def _check_owner(path: Path, forbidden: int) -> None:
 
 
 def _intact(folder: Path, name: str) -> Path | None:
-    """A library of this name that nobody else may change and whose content is what its name says."""
+    """A library of this name that nobody else may change and whose content matches the digest in its name."""
     for path in sorted(folder.glob(f"{name}-*.so")):
         try:
             _check_owner(path, stat.S_IWGRP | stat.S_IWOTH)
@@ -127,8 +127,8 @@ def _digest(path: Path) -> str:
 
 
 def _build(folder: Path, name: str, functions: Sequence[str]) -> Path:
-    # In a folder of its own first, and tried out there: several runs may begin at once, and a compiler may leave half
-    # a file and say nothing.
+    # Built and tried out in a separate folder first: several runs may begin at once, and a compiler may silently leave
+    # half a file.
     with tempfile.TemporaryDirectory(prefix="build-", dir=folder, ignore_cleanup_errors=True) as temporary:
         built = Path(temporary) / "native.so"
         compiler = _compiler(folder)

@@ -148,7 +148,7 @@ def _read_bytes(path: Path, *, pipes: bool = False) -> bytes:
             if len(content) > MAX_TEXT_BYTES:
                 raise _too_large(path, "more")
             return content
-        # Nothing but a file is opened: a pipe may wait for its writer for ever.
+        # Only regular files are opened: a pipe may wait for its writer for ever.
         content = path.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_TEXT_BYTES else None
     except UnicodeEncodeError:
         raise InputError(f"the file name {visible(str(path))} is not UTF-8", "rename the file") from None
@@ -161,11 +161,11 @@ def _read_bytes(path: Path, *, pipes: bool = False) -> bytes:
     if stat.S_ISREG(status.st_mode):
         raise _too_large(path, f"{status.st_size:,} bytes")
     kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
-    raise InputError(f"{path} is {kind}; {FORMS}", "give a file")
+    raise InputError(f"{path} is {kind}; {FORMS}", "give a file instead")
 
 
 def _too_large(path: Path, received: str) -> InputError:
-    return InputError(f"{path} may have {MAX_TEXT_BYTES:,} bytes at most, received {received}", "give a part of it")
+    return InputError(f"{path} may have {MAX_TEXT_BYTES:,} bytes at most, received {received}", "use a part of it")
 
 
 def _unpacked(path: Path, content: bytes) -> bytes:

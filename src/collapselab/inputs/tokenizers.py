@@ -91,7 +91,7 @@ class Tokenizer:
         return self is other or self.backend.to_str() == other.backend.to_str()
 
     def count_visible(self, ids: Sequence[int]) -> int:
-        """How many of the ids have a text of their own that is not only white space."""
+        """How many of the ids decode to more than white space on their own."""
         return sum(self._is_visible(token) for token in ids)
 
     def _is_visible(self, token: int) -> bool:

@@ -1,4 +1,4 @@
-"""Loss on human text. Every number names its protocol; sums and counts are kept and the mean is taken once.
+"""Loss on human text. Every number names its protocol; sums and counts are kept, and the mean is taken once.
 
 Shape letters: B windows, T positions, V vocabulary.
 """
