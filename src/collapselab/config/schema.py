@@ -49,7 +49,7 @@ class Generation(Settings):
         description="token before prompts and `+eot` windows; none: the model's own (`<s>`), else end of text",
     )
     prompt_tokens: int = Field(
-        default=0, ge=0, description="instead, begin with this many tokens of real text (`train.real_text`)"
+        default=0, ge=0, description="begin with this many tokens of real text (`train.real_text`), not with `prompt`"
     )
     max_new_tokens: int = Field(default=200, ge=1, description="length of a sample, in tokens")
     batch_size: int = Field(default=1, ge=1, description="sequences per step")
@@ -89,7 +89,7 @@ class Optimizer(Settings):
 
     name: Literal["adamw", "sgd"] = Field(default="adamw", description="optimiser")
     lr: float = Field(default=2e-5, gt=0, description="learning rate")
-    betas: tuple[float, float] = Field(default=(0.9, 0.95), description="AdamW's moments")
+    betas: tuple[float, float] = Field(default=(0.9, 0.95), description="decay rates of AdamW's moments")
     eps: float = Field(default=1e-8, gt=0, description="AdamW's epsilon")
     weight_decay: float = Field(default=0.1, ge=0, description="of tensors with two or more dimensions")
     momentum: float = Field(default=0.0, ge=0, lt=1, description="SGD's momentum")
@@ -172,9 +172,14 @@ class Collapse(Settings):
         default=0.50, gt=0, le=1, description="minimum share of the most frequent token in a degenerate sample"
     )
     min_visible_tokens: int = Field(default=10, ge=0, description="a sample with fewer visible tokens is degenerate")
-    frozen_nll_nats: float = Field(default=0.10, ge=0, description="maximum loss on its own sample of a frozen step")
+    frozen_nll_nats: float = Field(
+        default=0.10, ge=0, description="a step with at most this loss on its sample is frozen"
+    )
     template_share: float = Field(
-        default=0.90, gt=0, le=1, description="minimum share of 4-grams that a template shares with one earlier sample"
+        default=0.90,
+        gt=0,
+        le=1,
+        description="a sample with at least this share of 4-grams from one earlier sample is a template",
     )
 
 
@@ -207,7 +212,7 @@ class RunConfig(Settings):
         min_length=1,
         description="texts to evaluate on, separated by commas (`\\,` is a comma in a path)",
     )
-    seed: int = Field(default=0, ge=0, description="of all random numbers")
+    seed: int = Field(default=0, ge=0, description="seed of all random numbers")
     device: Literal["cpu", "cuda"] = Field(default="cpu", description="where the model runs")
     engine: Literal["auto", "native", "static", "plain"] = Field(
         default="auto", description="plain: transformers as it is; native, static: the same numbers, faster"
