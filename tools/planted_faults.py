@@ -1,8 +1,8 @@
-"""Plants known faults in the package, one at a time, and says whether a test sees each.
+"""Plants known faults in the package, one at a time, and says whether a test catches each.
 
-python tools/planted_faults.py [WORD ...]    the faults whose names have one of these words; all of them takes minutes
+python tools/planted_faults.py [WORD ...]    the faults whose names contain one of these words; all of them take minutes
 
-Each fault replaces one piece of text in a copy of src, against which its test file (or one test of it) is run. The exit
+Each fault replaces one piece of text in a copy of src, against which its test file (or one test in it) is run. The exit
 status is 1 if a fault survives, or if its text is no longer in the package.
 """
 
@@ -21,7 +21,7 @@ TIMEOUT_S = 300
 
 
 class Fault(NamedTuple):
-    """`before` stands in `file` once, `after` in its place is the fault; `tests` must then fail."""
+    """`before` occurs once in `file`; replacing it by `after` is the fault, which must make `tests` fail."""
 
     name: str
     file: str
@@ -69,13 +69,13 @@ FAULTS = (
     Fault("the digest of an evaluation text is missing", "step/parts.py",
           "in (texts | real_texts).items()",
           "in real_texts.items()", "unit/inputs/test_text_digests.py"),
-    Fault("no engine is told of an update", "step/learner.py",
+    Fault("no engine is notified of an update", "step/learner.py",
           "            self.weights_changed()\n        return stats",
           "        return stats", "invariants/test_engines_agree.py"),
-    Fault("no engine is told of restored weights", "loop.py",
-          "    learner.weights_changed()  # since they were built, perhaps\n",
+    Fault("no engine is notified of restored weights", "loop.py",
+          "    learner.weights_changed()  # perhaps, since the engines were built\n",
           "", "invariants/test_engines_agree.py"),
-    Fault("the scorer is not told of an update", "step/learner.py",
+    Fault("the scorer is not notified of an update", "step/learner.py",
           "        self._scorer.weights_changed()\n",
           "", "invariants/test_engines_agree.py"),
     # Numbers.
@@ -116,10 +116,10 @@ FAULTS = (
     Fault("transformers talks in commands", "cli/__init__.py",
           'os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")',
           "pass", "unit/inputs/test_model_checks.py"),
-    Fault("a pipe in place of config.json is waited for", "inputs/model_checks.py",
+    Fault("a pipe instead of config.json is waited for", "inputs/model_checks.py",
           "if not path.is_file():",
           "if False:", "unit/inputs/test_model_files.py::test_a_pipe_in_place_of_a_file_is_not_waited_for"),
-    Fault("a pipe in place of a run's file is waited for", "files.py",
+    Fault("a pipe instead of a run's file is waited for", "files.py",
           "if path.exists() and not path.is_file():",
           "if False:", "unit/rundir/test_files.py"),
     # Endings and streams.
@@ -181,7 +181,7 @@ FAULTS = (
 
 
 def main() -> int:
-    """Plants the faults that the command line names; 1 if one was not caught."""
+    """Plants the faults named on the command line; 1 if one was not caught."""
     chosen = [fault for fault in FAULTS if not sys.argv[1:] or any(word in fault.name for word in sys.argv[1:])]
     num_caught = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -194,7 +194,7 @@ def main() -> int:
 
 
 def planted(fault: Fault, source: Path) -> str:
-    """What became of a fault: `caught`, `SURVIVED`, or why it was not tried to the end."""
+    """The result of a fault: `caught`, `SURVIVED`, or why it could not be tried."""
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
     file = source / "collapselab" / fault.file

@@ -27,13 +27,13 @@ def online_loop(
     """Records of the online loop, one for each step.
 
     Record t describes the weights θ_t after t updates: its losses, its samples, and the gradient taken at θ_t. When it
-    arrives, the update has been made and the model has θ_{t+1}; only after the last record, which says why the run
-    stopped, it still has θ_t.
+    is yielded, the update has been made and the model has θ_{t+1}. Only after the last record, which says why the run
+    stopped, does the model still have θ_t.
 
     Args:
-        parts: of the run; the learner's weights are those after `len(history)` updates.
-        history: the records so far of a run that goes on.
-        metrics: further metrics of a sample's token ids, by the name they get in the records.
+        parts: the parts of the run; the learner's weights are those after `len(history)` updates.
+        history: the records so far, if the run is resumed.
+        metrics: further metrics of a sample's token ids, by their name in the records.
         safeguards: what acts on text, objective and weights, in this order.
 
     Reference: Herel & Mikolov 2024, Figure 1.
@@ -43,7 +43,7 @@ def online_loop(
     state = replay(history, config.collapse, learner.vocab_size)
     if history and history[-1].values["stop"] is not None:
         return
-    learner.weights_changed()  # since they were built, perhaps
+    learner.weights_changed()  # perhaps, since the engines were built
     for step in itertools.count(len(history)):
         clock = Stopwatch()
         values: dict[str, Value] = {"step": step}
@@ -100,7 +100,7 @@ def online_loop(
 
 
 def stop_reason(state: CollapseState, rules: Stop) -> str | None:
-    """Why a run ends at this step: `collapsed`, `diverged` or `budget`; `None` goes on."""
+    """Why a run ends at this step: `collapsed`, `diverged` or `budget`; `None` if it continues."""
     if rules.on_divergence and state.diverged_step is not None:
         return "diverged"
     if rules.on_collapse and state.is_totally_collapsed:
@@ -109,7 +109,7 @@ def stop_reason(state: CollapseState, rules: Stop) -> str | None:
 
 
 def _update(parts: Parts, batch: Batch, objective: Tensor, step: int, safeguards: Sequence[Safeguard]) -> StepStats:
-    """`steps_per_sequence` updates on one batch, the first on the objective at hand; the figures are the last one's."""
+    """`steps_per_sequence` updates on one batch, the first on the given objective; returns the last one's norms."""
     config, learner = parts.config, parts.learner
     if config.optim.reset_each_step:
         learner.forget()

@@ -56,14 +56,14 @@ def run(
     on_start: Callable[[Parts, list[Record]], None] | None = None,
     on_record: Listener | None = None,
 ) -> RunResult:
-    """Carries out one run and leaves its directory behind.
+    """Executes one run and writes its directory.
 
     Args:
         config: the run.
         out: its directory; by default `runs/<run id>`.
-        resume: go on where an interrupted run stopped, bit for bit; a new run where there is none.
-        fresh: remove a former run in that directory first.
-        data_dir: where texts lie or are downloaded to.
+        resume: continue an interrupted run where it stopped, bit for bit; start a new run if there is none.
+        fresh: first remove an earlier run in that directory.
+        data_dir: where texts are, or are downloaded to.
         metrics: further metrics on the ids of each sample, by name; they appear in steps.jsonl.
         safeguards: what acts on text, objective and weights (`safeguards.Safeguard`), in this order.
         asked_for: what the user asked for, kept as user.json.
@@ -73,10 +73,12 @@ def run(
     Raises:
         InputError: the configuration cannot work, or the directory holds another run or is in use.
         Interrupted: Ctrl-C, SIGTERM, SIGHUP or the wall time; a checkpoint was written.
-        RunFailed: the disk is full, say, or the directory was removed.
+        RunFailed: for example, the disk is full or the directory was removed.
     """
     rundir = RunDir(Path(out) if out is not None else Path("runs") / config.run_id)
-    check_claim(rundir, config, resume=resume, fresh=fresh)  # before anything is made in what may be refused
+    check_claim(
+        rundir, config, resume=resume, fresh=fresh
+    )  # before anything is written to a directory that may be refused
     with rundir.lock():
         check_claim(rundir, config, resume=resume, fresh=fresh)
         finished, damage = (None, None) if fresh else _finished(rundir, config)
@@ -103,7 +105,7 @@ def run(
 
 
 def _keep_threads(rundir: RunDir, config: RunConfig) -> None:
-    """Goes on with as many threads as before: another number would change the last bits of sums."""
+    """Keeps the number of threads: another number would change the last bits of sums."""
     if config.threads is not None or not rundir.steps.exists():
         return
     try:
@@ -111,11 +113,11 @@ def _keep_threads(rundir: RunDir, config: RunConfig) -> None:
     except (InputError, KeyError, TypeError, ValueError, RuntimeError) as error:
         if isinstance(error, NewerSchema):
             raise
-        _warn(rundir, f"{rundir.env} does not say with how many threads the run began: the last bits may differ")
+        _warn(rundir, f"{rundir.env} does not say how many threads the run began with: the last bits may differ")
 
 
 def _finished(rundir: RunDir, config: RunConfig) -> tuple[RunResult | None, str | None]:
-    """A finished run, if it is one whose records are still those of its summary; else what is damaged, if anything."""
+    """The result of a finished run whose records still match its summary; otherwise what is damaged, if anything."""
     if not rundir.summary.exists():
         return None, None
     try:
@@ -143,10 +145,10 @@ def _check_summary(rundir: RunDir, config: RunConfig, summary: Mapping[str, Any]
 
 
 def _keep_damaged(rundir: RunDir, damage: Sequence[str], step: int) -> None:
-    """Tells what is damaged, and keeps the records as they were found before they are cut back."""
+    """Warns of the damage, and keeps a copy of the records before they are cut back."""
     if not damage:
         return
-    _warn(rundir, f"damage found: {'; '.join(damage)}; the run goes on from step {step}")
+    _warn(rundir, f"damage found: {'; '.join(damage)}; the run resumes from step {step}")
     with disk_errors(rundir.path):
         for path in (rundir.steps, rundir.samples):
             if path.is_file():
@@ -178,7 +180,7 @@ def _carry_out(
         with interruptions() as interrupted, checkpoints:
             for record in online_loop(parts, history, metrics, safeguards):
                 writer.check_place()
-                checkpoints.wait()  # the update has waited already: this tells of a failure
+                checkpoints.wait()  # the update has waited already: this only raises an error of the writer
                 writer.append(record)
                 rundir.write_status("running", record.step)
                 if on_record is not None:
@@ -202,7 +204,7 @@ def _carry_out(
 
 
 def _finish(rundir: RunDir, parts: Parts, extents: Mapping[str, object]) -> RunResult:
-    """Writes summary.json, which makes the run a finished one."""
+    """Writes summary.json, which marks the run as finished."""
     records = rundir.read_records()
     model = parts.learner.loaded
     summary = summarise(records, parts.config, model.vocab_size, model.num_parameters, parts.protocols)
@@ -213,7 +215,7 @@ def _finish(rundir: RunDir, parts: Parts, extents: Mapping[str, object]) -> RunR
 
 
 def _settle(rundir: RunDir, config: RunConfig, summary: Mapping[str, Any]) -> None:
-    """What is left to do once summary.json is written; nothing of it can fail the run."""
+    """The work left once summary.json is written; none of it can make the run fail."""
     outcome, step = summary["outcome"], summary["last_step"]
     try:
         if rundir.read_status().get("status") != outcome:
@@ -229,7 +231,9 @@ def _interruption(rundir: RunDir, step: int, timed_out: bool) -> Interrupted:
     rundir.write_status("interrupted", step)
     reason = "wall time reached" if timed_out else "interrupted"
     _log(rundir, f"{reason} after step {step}")
-    return Interrupted(f"{reason} after step {step}; everything is kept in {rundir.path}", "--resume goes on from here")
+    return Interrupted(
+        f"{reason} after step {step}; everything is kept in {rundir.path}", "use --resume to continue from here"
+    )
 
 
 def _note_failure(rundir: RunDir, error: BaseException) -> None:
@@ -241,7 +245,7 @@ def _note_failure(rundir: RunDir, error: BaseException) -> None:
 
 
 def _warn(rundir: RunDir, message: str) -> None:
-    """Tells the user, and whoever reads log.txt later."""
+    """Warns the user, and notes it in log.txt."""
     _notices.warning("%s", message)
     _log(rundir, message)
 

@@ -21,7 +21,7 @@ from report_runs import HOSTILE, write_run
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page of three runs: two that collapse at steps 6 and 9, and one that goes on."""
+    """A page of three runs: two that collapse at steps 6 and 9, and one that is still running."""
     folder = tmp_path_factory.mktemp("runs")
     write_run(folder / "a", onset=6, settings={"seed": 1})
     write_run(folder / "b", onset=9, num_steps=16, settings={"seed": 2})

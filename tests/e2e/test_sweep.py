@@ -193,7 +193,7 @@ def test_a_sweep_with_a_killed_worker_interrupted_and_orphaned_goes_on(
     at_restart = count(two)
     process = started(file, out)
     wait_for(lambda: count(two) > at_restart + 2, process)
-    process.kill()  # the sweep alone, with no chance to tell its workers
+    process.kill()  # only the sweep, which has no chance to notify its workers
     process.communicate()
     wait_for(lambda: group_is_gone(process.pid))
     assert [status(one), status(two)] == ["interrupted"] * 2, "they wrote a checkpoint by themselves"

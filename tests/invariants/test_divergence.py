@@ -1,4 +1,4 @@
-"""A loss or norm that is not finite ends a run, and nothing else of the losses does; NaN weights never look healthy."""
+"""A loss or norm ends a run if it is not finite, and never otherwise; NaN weights never look healthy."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_an_infinite_norm_with_finite_weights_is_divergence_too(
 
 @pytest.mark.parametrize("greedy", [False, True], ids=["samples that pass", "samples that loop"])
 def test_nan_weights_are_never_judged(tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch, greedy: bool) -> None:
-    """Where the run goes on, what they write is neither healthy nor collapsed; a greedy tiny model loops throughout."""
+    """If the run continues, their text is neither healthy nor collapsed; a greedy tiny model loops throughout."""
     changes = {"stop.on_divergence": False, "stop.max_steps": 20, "sampling.greedy": greedy}
     records = poisoned(tiny_config, monkeypatch, 1, **changes)
     assert records[-1].step == 20

@@ -99,7 +99,7 @@ def inline_code(text: str) -> list[str]:
     return re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
 
 
-SOURCES = sorted(ROOT.glob("src/collapselab/**/*.py"))  # docstrings and messages tell commands too
+SOURCES = sorted(ROOT.glob("src/collapselab/**/*.py"))  # docstrings and messages contain commands too
 TEXTS = [path.read_text(encoding="utf-8") for path in PAGES] + [
     "\n".join(f"`{code}`" for code in inline_code(path.read_text(encoding="utf-8"))) for path in SOURCES
 ]
@@ -117,7 +117,7 @@ BEGINNINGS = (
 
 
 def check(command: Sequence[str]) -> None:
-    """Parses a command as the command line does, and checks its settings, without carrying it out."""
+    """Parses a command as the command line does, and checks its settings, without executing it."""
     ready = cast("partial[None]", cli.parse(command))
     if command[0] == "run":
         options, changes = ready.args
@@ -130,7 +130,7 @@ def check(command: Sequence[str]) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_documented_commands_are_understood(command: tuple[str, ...]) -> None:
-    """Every option of every command is parsed; commands that only look at something are carried out."""
+    """Every option of every command is parsed; commands that only show something are executed."""
     if command[0] in ("models", "data", "presets") or set(QUICK) & set(command):
         with pytest.raises(SystemExit) as ended:
             cli.main(command)

@@ -49,7 +49,7 @@ TORCH_FREE = [module for module in TORCH_FREE if not module.startswith("cli.")]
 
 
 def layer(module: str) -> int:
-    """The layer of a module, by the longest listed name it lies under."""
+    """The layer of a module, by the longest listed name that contains it."""
     found = [i for i, names in enumerate(LAYERS) for name in names if module == name or module.startswith(f"{name}.")]
     assert found, f"{module} has no layer: add it to LAYERS"
     return found[0]

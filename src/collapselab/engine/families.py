@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import GPT2LMHeadModel, LlamaForCausalLM, PreTrainedModel
 
-MAX_POSITIONS = 2**20  # of rotary tables: some 500 MB with heads of 64
+MAX_POSITIONS = 2**20  # of rotary tables: about 500 MB with heads of 64
 
 
 @dataclass(frozen=True)

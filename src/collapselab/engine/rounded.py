@@ -12,11 +12,11 @@ from collapselab.engine.numerics import round_at_random
 
 
 class RoundedModel:
-    """A model whose forward pass reads bfloat16 copies of its matrices, made anew for every pass.
+    """A model whose forward pass reads bfloat16 copies of its matrices, made again for every pass.
 
-    The gradients appear on the copies (`gradients`), half the size of float32 ones. Embeddings are looked up in
-    float32, so that the residual stream is; only the rows looked up get a gradient from that. Autocast alone would
-    round the weights to the nearest, convert every gradient, and fill a dense one for the embedding.
+    The gradients appear on the copies (`gradients`), at half the size of float32. Embeddings are looked up in
+    float32, which keeps the residual stream in float32; only the rows looked up get a gradient from it. Autocast alone
+    would round the weights to nearest, convert every gradient, and fill a dense gradient for the embedding.
     """
 
     def __init__(self, model: PreTrainedModel, kernels: Any) -> None:

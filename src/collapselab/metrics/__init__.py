@@ -28,7 +28,7 @@ __all__ = ["SAMPLES_METRICS", "SAMPLE_METRICS", "Metric", "SamplesMetric", "repe
 
 @dataclass(frozen=True)
 class Metric:
-    """A function of one sample's token ids, and what it says."""
+    """A function of one sample's token ids, and what it measures."""
 
     function: Callable[[Ids], Value]
     description: str
@@ -36,7 +36,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class SamplesMetric:
-    """A function of several samples' token ids, and what it says."""
+    """A function of several samples' token ids, and what it measures."""
 
     function: Callable[[Sequence[Ids]], Value]
     description: str
@@ -56,10 +56,12 @@ SAMPLE_METRICS: dict[str, Metric] = {
     "seq_rep_3": Metric(lambda ids: seq_rep(ids, 3), "share of 3-grams that repeat an earlier one"),
     "seq_rep_4": Metric(lambda ids: seq_rep(ids, 4), "share of 4-grams that repeat an earlier one"),
     "diversity": Metric(diversity, "product of 1 - seq_rep_n, n = 2..4"),
-    "rep_w": Metric(rep_w, "share of tokens that stand among the 16 before them"),
+    "rep_w": Metric(rep_w, "share of tokens that occur among the 16 before them"),
     "rep_r": Metric(rep_r, "share of tokens inside a bigram that occurs again"),
     "loop_period": Metric(_of_loop(lambda loop: loop.period), "period of the longest loop, in tokens"),
-    "loop_span": Metric(_of_loop(lambda loop: loop.span), "tokens in the longest loop, a slip per 64 tokens allowed"),
+    "loop_span": Metric(
+        _of_loop(lambda loop: loop.span), "tokens in the longest loop, allowing one slip per 64 tokens"
+    ),
     "loop_copies": Metric(_of_loop(lambda loop: loop.copies), "copies in the longest loop"),
     "loop_at_end": Metric(_of_loop(lambda loop: loop.at_end), "the longest loop lasts to the sample's end"),
     "loop_span_strict": Metric(_of_loop(lambda loop: loop.span, tolerant=False), "the same without slips"),

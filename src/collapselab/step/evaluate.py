@@ -1,4 +1,4 @@
-"""Loss on human text. Every number names its protocol; sums and counts are kept and the mean is taken once.
+"""Loss on human text. Every number names its protocol; sums and counts are kept, and the mean is taken once.
 
 Shape letters: B windows, T positions, V vocabulary.
 """
@@ -24,7 +24,7 @@ TOKENS_PER_PASS = 1024  # logits of 1024 tokens over 50,000 words are 200 MB in 
 class Loss:
     """Loss of one model on one text under one protocol.
 
-    `nll_nats`: mean negative log-likelihood a scored token. `se_nats`: its standard error, with the windows as the
+    `nll_nats`: mean negative log-likelihood per scored token. `se_nats`: its standard error, with the windows as the
     independent units (tokens of one window are not); `None` for a single window. `bits_per_byte` and
     `word_perplexity` divide the same sum by the bytes and by the white-space separated words of the scored tokens
     (`EncodedText`); `None` where no byte or no word begins in them, as in Chinese.
@@ -64,8 +64,8 @@ class Plan:
 def plan(protocol: Protocol, text: EncodedText, generator: np.random.Generator) -> Plan:
     """The windows of a text; `generator` draws those of `windows[n,k]`.
 
-    Bytes and words are those of the scored tokens, as often as a token is scored: once by `disjoint` and `sliding`,
-    so that they do not depend on the stride; again in each of the windows of `windows[n,k]` that overlap, like nats.
+    Bytes and words of a scored token count as often as the token is scored: once by `disjoint` and `sliding`,
+    so that they do not depend on the stride; in `windows[n,k]` once for each overlapping window, like nats.
 
     Raises:
         InputError: the text is too short for the protocol.
@@ -88,7 +88,7 @@ def evaluate(scorer: Scorer, plan: Plan, start_id: int) -> Loss:
 
 
 def evaluate_texts(scorer: Scorer, plans: Mapping[str, Plan], start_id: int) -> dict[str, Loss]:
-    """The losses of several texts; windows of one shape share forward passes, whichever text they are from.
+    """The losses on several texts; windows of one shape share forward passes, even across texts.
 
     `start_id` is the token before each window under a protocol with `+eot`.
     """
@@ -112,7 +112,7 @@ _Row = tuple[str, int, list[int]]  # text, number of the window, token ids with 
 
 
 def _batches(plans: Mapping[str, Plan], start_id: int) -> Iterator[tuple[tuple[int, int], Sequence[_Row]]]:
-    """((tokens, tokens of them that are context only), rows): as many rows as `TOKENS_PER_PASS` holds."""
+    """((tokens, how many of them are only context), rows): as many rows as fit in `TOKENS_PER_PASS`."""
     by_shape: dict[tuple[int, int], list[_Row]] = {}
     for name, plan in plans.items():
         prefix = [start_id] if plan.protocol.end_of_text_prefix else []

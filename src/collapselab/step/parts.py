@@ -21,11 +21,11 @@ from collapselab.step.learner import Learner, Writer
 
 @dataclass(frozen=True)
 class Parts:
-    """What the experiment names; the weights of `learner` change as the loop goes on.
+    """Everything the experiment needs; the weights of `learner` change during the loop.
 
-    `writer` is the other model of `train.source = other`. `encoded` and the plans are by text, as `config.data` names
-    it; `real_ids` is the real training text, empty where none is named. `context` is the number of positions seen
-    while writing.
+    `writer` is the other model of `train.source = other`. `encoded` and the plans are keyed by text, as named in
+    `config.data`; `real_ids` is the real training text, empty if none is named. `context` is the number of positions
+    seen while writing.
     """
 
     config: RunConfig
@@ -40,7 +40,7 @@ class Parts:
 
     @property
     def protocols(self) -> dict[str, str]:
-        """The evaluation protocols, as resolved: of every step (`val`) and of the whole text (`full`)."""
+        """The evaluation protocols, as resolved: for every step (`val`) and for the whole text (`full`)."""
         plans = {"val": self.plans, "full": self.full_plans}
         return {name: next(iter(of_text.values())).protocol.name for name, of_text in plans.items() if of_text}
 
@@ -69,7 +69,7 @@ def build(config: RunConfig, data_dir: Path | None = None) -> Parts:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     settings = config.generate
-    # Texts first: a wrong name is then told before a large model is read.
+    # Texts first: a wrong name is then reported before a large model is read.
     real, other = config.train.real_text, config.train.other_model
     with doing(f"reading the texts {', '.join(filter(None, (*config.data, real)))}"):
         texts = {name: load_text(name, data_dir) for name in config.data}
@@ -129,7 +129,7 @@ def _check_lengths(parts: Parts) -> None:
     models = [model for model in (parts.learner, parts.writer) if model is not None]
     if settings.prompt_tokens and not all(m.tokenizer.same_as(parts.learner.tokenizer) for m in models):
         raise InputError(
-            "generate.prompt_tokens needs one tokenizer, and train.other_model has another than the model",
+            "generate.prompt_tokens needs one tokenizer, but train.other_model has a different one from the model",
             "use generate.prompt",
         )
     if settings.prompt_tokens:

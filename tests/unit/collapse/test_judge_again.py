@@ -35,7 +35,7 @@ def test_what_this_version_wrote_does_not_move(
     write_run(tmp_path / "a", make_config(), 10)
     (write_run(tmp_path / "b", make_config(seed=1), 20) / "samples.jsonl").unlink()
     tool.main(tmp_path, None, write=False)
-    assert capsys.readouterr().out == "2 runs: nothing moves\n"
+    assert capsys.readouterr().out == "2 runs: nothing changes\n"
 
 
 def made_old(path: Path) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The token from which samples, probes and `+eot` windows begin: the model's own, or the one that a setting names."""
+"""The token with which samples, probes and `+eot` windows begin: the model's own, or the one named in a setting."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_setting_names_another(config: RunConfig) -> None:
     setup = build(override(config, {"generate.begin_token": "</s>"}))
     assert training_text(setup, 0).prompts == [[2]]
     assert build(config).losses(0) != setup.losses(0)
-    with pytest.raises(InputError, match="'<bos>' is no token of the tokenizer") as caught:
+    with pytest.raises(InputError, match="'<bos>' is not a token of the tokenizer") as caught:
         build(override(config, {"generate.begin_token": "<bos>"}))
     assert "'<s>'" in (caught.value.hint or "")
 

@@ -112,7 +112,7 @@ def test_seq_rep_by_hand():
 
 
 def test_rep_w_looks_back_exactly_w_tokens():
-    ids = [7, *range(100, 115), 7]  # the second 7 stands 16 tokens after the first
+    ids = [7, *range(100, 115), 7]  # the second 7 is 16 tokens after the first
     assert rep_w(ids, 16) == 1 / 17
     assert rep_w(ids, 15) == 0
 

@@ -201,7 +201,7 @@ def test_a_checkpoint_with_a_damaged_state_gives_way_to_the_one_before(
     (cut / "checkpoint" / "00000003" / "state.json").write_text(content)
     run(tiny_config, cut, resume=True)
     assert "checkpoint 00000003" in caplog.text
-    assert "goes on from step 2" in caplog.text
+    assert "resumes from step 2" in caplog.text
     assert_same(cut, finished)
 
 

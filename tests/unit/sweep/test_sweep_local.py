@@ -1,4 +1,4 @@
-"""Scheduling without processes: retries, skipping, waiting, stopping; shares, estimates, and what a person sees."""
+"""Scheduling without processes: retries, skipping, waiting, stopping; shares, estimates, and output."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def tasks_for(out: Path, num_runs: int = 3) -> list[Task]:
 
 @dataclass
 class ScriptedAttempt:
-    """An attempt that goes on for two polls, or until it is told to stop."""
+    """An attempt that runs for two polls, or until it is stopped."""
 
     code: int | None
     on_end: Callable[[], None]
@@ -84,7 +84,7 @@ class ScriptedAttempt:
 
 @dataclass
 class Scripted:
-    """An executor whose attempts end as written: exit codes by run, in order; None: it goes on until it is stopped."""
+    """An executor whose attempts end as given: exit codes by run, in order; None: it runs until it is stopped."""
 
     codes: dict[str, list[int | None]]
     num_workers: int = 1
@@ -369,7 +369,7 @@ def test_the_estimate_takes_timings_of_runs_with_the_same_work() -> None:
     assert result.runs_s == (0.0, 28.0, 30.0)
     assert result.most_s == 30.0, "side by side"
     assert result.likely_s == 15.0, "to step 4: 2 steps of 4 s, and 5 of 3 s"
-    assert result.basis == ("builtin:nano: as measured in 2 runs here with the same work a step",)
+    assert result.basis == ("builtin:nano: measured in 2 runs here with the same work per step",)
     assert not result.is_guess
     assert estimate(runs, ONE_EACH).most_s == 58.0, "one after the other"
     longer = override(NANO, {"generate.max_new_tokens": 100})
