@@ -70,7 +70,10 @@ class Training(Settings):
     other_model: str | None = Field(default=None, description="the model that writes for `source = other`")
     window: int | None = Field(default=None, ge=1, description="predict a random block of n; none: all tokens")
     prompt_in_loss: bool = Field(default=False, description="the prompt's tokens are training targets too")
-    retokenise: bool = Field(default=False, description="decode the sample to text and encode it again before training")
+    retokenise: bool = Field(
+        default=False,
+        description="decode the sample and encode it again, special tokens as plain text, before training",
+    )
     steps_per_sequence: int = Field(default=1, ge=1, description="updates on each sample")
 
     @model_validator(mode="after")
