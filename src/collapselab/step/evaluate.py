@@ -75,7 +75,7 @@ def plan(protocol: Protocol, text: EncodedText, generator: np.random.Generator) 
     """The windows of a text; `generator` draws those of `windows[n,k]`.
 
     Bytes, words and line ends are those of the scored tokens, as often as a token is scored: once by `disjoint` and
-    `sliding`, so that they do not depend on the stride; again in each window of `windows[n,k]` that overlaps, like nats.
+    `sliding`, so that they do not depend on the stride; again in each overlapping window of `windows[n,k]`, like nats.
 
     Raises:
         InputError: the text is too short for the protocol.
