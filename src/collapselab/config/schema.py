@@ -72,7 +72,9 @@ class Training(Settings):
     other_model: str | None = Field(default=None, description="the model that writes for `source = other`")
     window: int | None = Field(default=None, ge=1, description="train on a random block of n tokens; none: all")
     prompt_in_loss: bool = Field(default=False, description="also train on the prompt's tokens")
-    retokenise: bool = Field(default=False, description="decode the sample to text and encode it again before training")
+    retokenise: bool = Field(
+        default=False, description="decode the sample and encode it again, special tokens as text, before training"
+    )
     steps_per_sequence: int = Field(default=1, ge=1, description="updates on each sample")
 
     @model_validator(mode="after")

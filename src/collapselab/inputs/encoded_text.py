@@ -17,7 +17,7 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class EncodedText:
-    """The ids of a text; `bytes_before[i]` and `words_before[i]` count the bytes and words in the first i tokens.
+    """The ids of a text; `bytes_before[i]`, `words_before[i]` and `line_ends_before[i]` count in the first i tokens.
 
     Every UTF-8 byte of the text belongs to exactly one token, so counts depend on the tokens scored, not on how they
     are grouped into windows. A word (separated by white space) belongs to the token that holds its first byte.
@@ -26,6 +26,7 @@ class EncodedText:
     ids: list[int]
     bytes_before: Counts
     words_before: Counts
+    line_ends_before: Counts
 
 
 def encode_text(tokenizer: Tokenizer, text: str) -> EncodedText:
@@ -41,7 +42,7 @@ def encode_text(tokenizer: Tokenizer, text: str) -> EncodedText:
     encoding = tokenizer.encoding(text)
     byte_before_char = _byte_before_char(text)
     if not encoding.ids:
-        return EncodedText([], np.zeros(1, np.int64), np.zeros(1, np.int64))
+        return EncodedText([], *(np.zeros(1, np.int64) for _ in range(3)))
     offsets = np.asarray(encoding.offsets, dtype=np.int64)
     reached = np.maximum.accumulate(offsets[:, 1])
     reached[-1] = len(text)
@@ -56,8 +57,11 @@ def encode_text(tokenizer: Tokenizer, text: str) -> EncodedText:
     within = length_before[1:] - length_before[first][group]
     byte_ends = group_start[group] + (group_end - group_start)[group] * within // np.add.reduceat(lengths, first)[group]
     bytes_before = np.concatenate([[0], byte_ends])
-    word_starts = byte_before_char[np.asarray([word.start() for word in re.finditer(r"\S+", text)], dtype=np.int64)]
-    return EncodedText(encoding.ids, bytes_before, np.searchsorted(word_starts, bytes_before))
+    words, line_ends = (
+        np.searchsorted(byte_before_char[[found.start() for found in re.finditer(pattern, text)]], bytes_before)
+        for pattern in (r"\S+", "\n")
+    )
+    return EncodedText(encoding.ids, bytes_before, words, line_ends)
 
 
 def _byte_before_char(text: str) -> Counts:

@@ -78,9 +78,18 @@ class Tokenizer:
         return ids or [self.end_of_text_id]
 
     def again(self, ids: Sequence[int]) -> list[int]:
-        """The ids after decoding and encoding again; a begin token in front stays as it is."""
-        begin = [self.begin_id] if self.begin_id is not None and ids[:1] == [self.begin_id] else []
-        return begin + self.encode(self.decode(ids[len(begin) :]))
+        """The ids after decoding and encoding again; a start token in front stays as it is.
+
+        Behind it special tokens are text like any other: a generated `<|endoftext|>` comes back as the tokens of its
+        letters, as by tiktoken's `encode_ordinary`, which the authors' script calls.
+        """
+        start = [self.start_id] if ids[:1] == [self.start_id] else []
+        text = self.decode(ids[len(start) :])
+        self.backend.encode_special_tokens = True
+        try:
+            return start + self.encode(text)
+        finally:
+            self.backend.encode_special_tokens = False
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens kept and spaces left as they are."""
