@@ -12,14 +12,14 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from collapselab.benchmarks import ours
-from collapselab.benchmarks.costs import Ceilings, Size, floors, rates_for, typical
-from collapselab.benchmarks.measure import Timed, alternate, spread
-from collapselab.benchmarks.models import SHAPES, locate
-from collapselab.benchmarks.probe import available_bytes, machine, make_probe
-from collapselab.benchmarks.results import SCHEMA_VERSION, dtype_of
-from collapselab.benchmarks.suite import SEED, Note, model_size, now, timed_call
-from collapselab.benchmarks.workload import Workload
+from benchmarks import ours
+from benchmarks.costs import Ceilings, Size, floors, rates_for, typical
+from benchmarks.measure import Timed, alternate, spread
+from benchmarks.models import SHAPES, locate
+from benchmarks.probe import available_bytes, machine, make_probe
+from benchmarks.results import SCHEMA_VERSION, dtype_of
+from benchmarks.suite import SEED, Note, model_size, now, timed_call
+from benchmarks.workload import Workload
 from collapselab.errors import InputError
 from collapselab.records import dumps
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from collapselab.benchmarks.costs import Ceilings
-from collapselab.benchmarks.measure import Spread, spread
+from benchmarks.costs import Ceilings
+from benchmarks.measure import Spread, spread
 from collapselab.rundir.environment import environment
 
 ARRAY_BYTES = 2**30  # well beyond caches: a large server's last level is half of it, shared with others

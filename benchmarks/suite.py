@@ -10,19 +10,19 @@ from pathlib import Path
 
 import torch
 
-from collapselab.benchmarks import authors, ours, plain
-from collapselab.benchmarks.costs import Ceilings, Size, size_of
-from collapselab.benchmarks.measure import Timed, alternate, peak_rss_bytes
-from collapselab.benchmarks.models import SHAPES, locate, skeleton
-from collapselab.benchmarks.probe import available_bytes, machine, make_probe
-from collapselab.benchmarks.results import (
+from benchmarks import authors, ours, plain
+from benchmarks.costs import Ceilings, Size, size_of
+from benchmarks.measure import Timed, alternate, peak_rss_bytes
+from benchmarks.models import SHAPES, locate, skeleton
+from benchmarks.probe import available_bytes, machine, make_probe
+from benchmarks.results import (
     VARIANTS,
     BenchResult,
     median_ceilings,
     median_floors,
     variant_results,
 )
-from collapselab.benchmarks.workload import Arm, Task, Workload
+from benchmarks.workload import Arm, Task, Workload
 from collapselab.errors import InputError, nearest
 from collapselab.inputs.models import load_model
 
