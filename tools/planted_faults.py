@@ -53,7 +53,7 @@ FAULTS = (
           "        if True:\n            stats = update(", "invariants/test_loop_parts.py"),
     Fault("loop_* of the first instead of the longest loop", "metrics/repetition.py",
           "if loop.span > best.span and loop.copies >= 2:",
-          "if not best.period and loop.copies >= 2:", "unit/metrics/test_repetition.py"),
+          "if not best.period and loop.copies >= 2:", "unit/metrics"),
     Fault("the last place of a real text never drawn", "step/sources.py",
           "len(parts.real_ids) - num_tokens + 1)",
           "max(1, len(parts.real_ids) - num_tokens))", "invariants/test_loop_parts.py"),
