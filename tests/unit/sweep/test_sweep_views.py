@@ -11,11 +11,11 @@ import pytest
 from rich.console import Console
 from test_sweep_local import NANO, ONE_EACH, tasks_for, write_run
 
+from collapselab import machine
 from collapselab.cli.overview import Overview, duration
 from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
 from collapselab.rundir.progress import Glance, glance, holder
-from collapselab.sweep import resources
 from collapselab.sweep.estimate import estimate
 from collapselab.sweep.resources import Share, num_parameters, share
 from collapselab.sweep.schedule import Task
@@ -63,8 +63,9 @@ def test_the_size_of_a_model_in_a_folder_is_read_from_its_header(tiny_folder: Pa
 
 
 def test_this_machine_has_cores_and_memory() -> None:
-    assert 1 <= resources.num_cores() <= (os.cpu_count() or 1)
-    assert 0 < (resources.memory_gib() or 0) < 100_000
+    assert 1 <= machine.num_cores() <= (os.cpu_count() or 1)
+    assert 0 < machine.available_bytes() < machine.memory_bytes() < 1e14
+    assert machine.cpu_features().strip()
 
 
 def test_a_glance_at_each_stage_of_a_run(tmp_path: Path) -> None:
