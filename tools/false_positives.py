@@ -19,9 +19,10 @@ from pathlib import Path
 
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
 
-from collapselab.collapse.audit import Audit, Decode, Diagnosis, Encode, audit, clopper_pearson, diagnose_ids
+from collapselab.collapse.audit import Audit, Decode, Diagnosis, Encode, audit, diagnose_ids
 from collapselab.config.schema import Collapse
 from collapselab.metrics.repetition import find_loop
+from collapselab.metrics.shares import clopper_pearson
 
 ROOT = Path(__file__).parents[1]
 BUILTIN = ROOT / "src" / "collapselab" / "builtin"

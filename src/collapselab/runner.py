@@ -31,6 +31,8 @@ from collapselab.safeguards import Safeguard
 from collapselab.step.measure import Metric
 from collapselab.step.parts import Parts, build
 
+# The experiment of each `loop.kind`.
+LOOPS = {"online": online_loop}
 Listener = Callable[[Record], None]
 _notices = logging.getLogger(__name__)
 
@@ -178,7 +180,7 @@ def _carry_out(
         if on_start is not None:
             on_start(parts, history)
         with interruptions() as interrupted, checkpoints:
-            for record in online_loop(parts, history, metrics, safeguards):
+            for record in LOOPS[config.loop.kind](parts, history, metrics, safeguards):
                 writer.check_place()
                 checkpoints.wait()  # the update has waited already: this only raises an error of the writer
                 writer.append(record)

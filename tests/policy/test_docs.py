@@ -13,6 +13,7 @@ from typing import cast
 
 import pytest
 
+from benchmarks import command as benchmark
 from collapselab import cli
 from collapselab.config import presets
 from collapselab.config.overrides import override, settings
@@ -81,11 +82,15 @@ def test_a_dead_link_is_found(tmp_path: Path) -> None:
 
 
 def commands(text: str) -> list[list[str]]:
-    """The `collapselab …` commands of fenced blocks, indented blocks and inline code, continued lines joined."""
+    """The commands of fenced blocks, indented blocks and inline code, continued lines joined.
+
+    Those of `collapselab …` without its name, those of `python -m benchmarks …` with "benchmarks" before them.
+    """
     text = text.replace("\\\n", " ")
     blocks = re.findall(r"```[a-z]*\n(.*?)```", text, re.DOTALL)
     lines = "\n".join(blocks).splitlines() + re.findall(r"^ {4}(.*)$", text, re.MULTILINE)
     shown = [line.strip().removeprefix("$ ") for line in lines] + inline_code(text)
+    shown = [re.sub(r"^python -m benchmarks(?= |$)", "collapselab benchmarks", line) for line in shown]
     return [command for line in shown if line.startswith("collapselab ") for command in alternatives(line)]
 
 
@@ -99,7 +104,9 @@ def inline_code(text: str) -> list[str]:
     return re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
 
 
-SOURCES = sorted(ROOT.glob("src/collapselab/**/*.py"))  # docstrings and messages contain commands too
+SOURCES = sorted(
+    [*ROOT.glob("src/collapselab/**/*.py"), *ROOT.glob("benchmarks/*.py")]
+)  # docstrings and messages tell commands too
 TEXTS = [path.read_text(encoding="utf-8") for path in PAGES] + [
     "\n".join(f"`{code}`" for code in inline_code(path.read_text(encoding="utf-8"))) for path in SOURCES
 ]
@@ -109,7 +116,7 @@ BEGINNINGS = (
     ("run", "demo"),
     ("sweep", "learning-rates"),
     ("reproduce",),
-    ("bench",),
+    ("benchmarks",),
     ("report", "runs"),
     ("eval", "--model", "gpt2", "--data", "ptb"),
     ("diagnose", "FILE"),
@@ -117,7 +124,10 @@ BEGINNINGS = (
 
 
 def check(command: Sequence[str]) -> None:
-    """Parses a command as the command line does, and checks its settings, without executing it."""
+    """Parses a command as the command line does, and checks its settings, without carrying it out."""
+    if command[0] == "benchmarks":
+        benchmark.parse(command[1:])
+        return
     ready = cast("partial[None]", cli.parse(command))
     if command[0] == "run":
         options, changes = ready.args
@@ -136,7 +146,7 @@ def test_documented_commands_are_understood(command: tuple[str, ...]) -> None:
             cli.main(command)
         assert ended.value.code == 0
     elif len(command) == 1:  # only a mention
-        assert command[0] in cli.COMMANDS
+        assert command[0] in (*cli.COMMANDS, *cli.MOVED, "benchmarks")
     else:
         check(command)
 
@@ -159,13 +169,17 @@ def test_documented_options_exist(option: str) -> None:
 def test_commands_and_options_are_collected_and_checked(capsys: pytest.CaptureFixture[str]) -> None:
     page = (
         "```sh\n$ collapselab run demo \\\n  --optim.lr 1e-4  # faster\npip install x\n```\n"
-        "    collapselab report runs\n\nSay `collapselab bench decode|update [--json]`, collapselab run\n"
+        "    collapselab report runs\n\nSay `python -m benchmarks decode|update [--json]`, collapselab run\n"
     )
-    decode_and_update = [["bench", "decode", "--json"], ["bench", "update", "--json"]]
+    decode_and_update = [["benchmarks", task, "--json"] for task in ("decode", "update")]
     assert commands(page) == [["run", "demo", "--optim.lr", "1e-4"], ["report", "runs"], *decode_and_update]
     with pytest.raises(ValueError, match=r"unknown setting 'optim\.rate'"):
         check(["run", "demo", "--optim.rate", "1"])
-    for wrong in (["bench", "--nunerics", "fast"], ["run", "demo", "--numerics", "slow"], ["sweep", "sizes", "--out"]):
+    for wrong in (
+        ["benchmarks", "--nunerics", "fast"],
+        ["run", "demo", "--numerics", "slow"],
+        ["sweep", "sizes", "--out"],
+    ):
         assert not is_understood(wrong), capsys.readouterr()
     assert len(COMMANDS) > 25
     assert "--numerics exact" in OPTIONS

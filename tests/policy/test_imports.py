@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "collapselab"
 
 # From the bottom up; a module imports from its own layer and those below. A package stands for its modules.
 _LAYERS = """
-errors visible files records randomness interruptions
+errors visible files records randomness interruptions machine
 config inputs metrics
 testing
 collapse engine rundir
@@ -22,7 +22,7 @@ step analysis
 safeguards
 loop
 runner report
-sweep benchmarks
+sweep
 cli __main__
 """
 LAYERS = [line.split() for line in _LAYERS.strip().splitlines()]
@@ -30,7 +30,7 @@ LAYERS = [line.split() for line in _LAYERS.strip().splitlines()]
 LAZY_UPWARD: set[tuple[str, str]] = set()
 
 _TORCH_FREE = """
-errors visible files records randomness interruptions config inputs metrics collapse rundir.layout rundir.claim
+errors visible files records randomness interruptions machine config inputs metrics collapse rundir.layout rundir.claim
 rundir.line_files rundir.record_writer rundir.run_files rundir.judged_again
 rundir.environment rundir.progress rundir.frames analysis report sweep.grid sweep.presets sweep.tiers sweep.estimate
 sweep.resources sweep.schedule cli
@@ -91,6 +91,13 @@ def upward(module: str, source: str) -> list[str]:
 @pytest.mark.parametrize(("module", "path"), [pair for pair in modules() if pair[0] != "__init__"])
 def test_imports_point_downward(module: str, path: Path) -> None:
     assert upward(module, path.read_text(encoding="utf-8")) == [], f"{module} imports from a layer above its own"
+
+
+@pytest.mark.parametrize(("module", "path"), list(modules()))
+def test_the_package_does_not_need_the_repository(module: str, path: Path) -> None:
+    """What is beside `src` is not shipped."""
+    imported = {name.partition(".")[0] for name, _ in imports(ast.parse(path.read_text(encoding="utf-8")))}
+    assert imported.isdisjoint({"benchmarks", "tools", "tests", "examples"}), module
 
 
 def test_an_upward_import_is_found() -> None:

@@ -14,11 +14,12 @@ from collapselab.cli.overview import Overview, duration, told
 from collapselab.cli.text import plain, print_json, stderr_console, stdout_console
 from collapselab.cli.text import table as new_table
 from collapselab.errors import InputError, Interrupted, RunFailed
+from collapselab.machine import available_bytes, num_cores
 from collapselab.rundir.progress import Glance, glance
 from collapselab.sweep.estimate import Estimate, estimate
 from collapselab.sweep.grid import expand, rebase
 from collapselab.sweep.presets import load
-from collapselab.sweep.resources import Share, memory_gib, num_cores, share
+from collapselab.sweep.resources import GIB, Share, share
 from collapselab.sweep.schedule import Task, carry_out, place
 
 
@@ -69,7 +70,7 @@ def check_numbers(workers: int | None, retries: int) -> None:
 def shares(tasks: Sequence[Task], num_workers: int | None) -> Share:
     """The workers for the tasks that are not done."""
     configs = [task.run.config for task in tasks if task.state not in ("done", "damaged")] or [tasks[0].run.config]
-    return share(configs, num_workers, num_cores=num_cores(), memory_gib=memory_gib())
+    return share(configs, num_workers, num_cores=num_cores(), memory_gib=available_bytes() / GIB)
 
 
 def carry_out_shown(

@@ -15,18 +15,24 @@ from typing import Any, Literal, Self, cast
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from collapselab.config.protocols import parse_protocol
+from collapselab.records import flatten
 
 # Settings that change how a run is executed but none of its numbers: not part of its identity.
 # (Engine and threads may change the last bits of a sum, as another machine does.)
 NOT_IDENTITY = ("checkpoint_every_s", "keep_checkpoints", "engine", "threads", "stop.max_seconds")
 
-
-# Settings added later: where they are not set, a run keeps the id it had before they existed.
-LATER = ("generate.begin_token",)
+# Settings added later, with what was done before they existed: at that value a run keeps the id it had then.
+LATER: Mapping[str, object] = {"generate.begin_token": None, "loop.kind": "online"}
 
 
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Loop(Settings):
+    """Which experiment a run is."""
+
+    kind: Literal["online"] = Field(default="online", description="online: an update on each text the model writes")
 
 
 class Sampling(Settings):
@@ -206,7 +212,7 @@ def join_with_commas(parts: Iterable[str]) -> str:
 
 
 class RunConfig(Settings):
-    """One run of the online loop."""
+    """One run of an experiment."""
 
     model: str = Field(default="builtin:micro", description="name, hub id, folder or GGUF file")
     data: tuple[str, ...] = Field(
@@ -226,6 +232,7 @@ class RunConfig(Settings):
     keep_checkpoints: bool = Field(
         default=True, description="keep the last two of a finished run: six times the size of its weights"
     )
+    loop: Loop = Loop()
     numerics: Numerics = Numerics()
     sampling: Sampling = Sampling()
     generate: Generation = Generation()
@@ -280,9 +287,18 @@ def identity(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(_numerical(settings), sort_keys=True).encode()).hexdigest()[:12]
 
 
+def flat_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted name; those that came after a config.json was written stand for what was done then."""
+    flat = dict(flatten(settings))
+    return flat | {name: value for name, value in LATER.items() if name not in flat}
+
+
 def _numerical(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    return {
-        name: _numerical(cast(Mapping[str, Any], value), f"{prefix}{name}.") if isinstance(value, dict) else value
-        for name, value in settings.items()
-        if prefix + name not in NOT_IDENTITY and (prefix + name not in LATER or value is not None)
-    }
+    kept: dict[str, Any] = {}
+    for name, value in settings.items():
+        path = prefix + name
+        is_as_before = path in LATER and value == LATER[path]
+        inner = _numerical(cast(Mapping[str, Any], value), f"{path}.") if isinstance(value, dict) else value
+        if path not in NOT_IDENTITY and not is_as_before and inner != {}:
+            kept[name] = inner
+    return kept

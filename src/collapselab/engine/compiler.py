@@ -7,7 +7,6 @@ import ctypes
 import hashlib
 import logging
 import os
-import platform
 import shlex
 import shutil
 import signal
@@ -17,6 +16,8 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from collapselab.machine import cpu_features
 
 log = logging.getLogger(__name__)
 
@@ -66,19 +67,11 @@ def _load_from(folder: Path, functions: Sequence[str]) -> ctypes.CDLL:
 
 
 def _identity() -> str:
-    """A hash of what determines the machine code, except the compiler: a machine without one may use kept kernels."""
+    """A hash of what decides the machine code, except the compiler: a machine without one may use kept kernels."""
+    # What -march=native looks at: a cache folder may be shared by machines that differ.
     files = sorted(SOURCES.iterdir())
-    identity = [*FLAGS, _processor(), *(f.read_text(encoding="utf-8") for f in files)]
+    identity = [*FLAGS, cpu_features(), *(f.read_text(encoding="utf-8") for f in files)]
     return hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]
-
-
-def _processor() -> str:
-    """What -march=native depends on: different machines may share a cache folder."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith("flags")), platform.machine())
 
 
 def _cache_folder() -> Path:

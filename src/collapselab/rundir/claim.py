@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from collapselab.config.schema import RunConfig, identity
+from collapselab.config.schema import RunConfig, flat_settings, identity
 from collapselab.errors import InputError
 from collapselab.files import remove_folder, sync
-from collapselab.records import SCHEMA_VERSION, flatten
+from collapselab.records import SCHEMA_VERSION
 from collapselab.rundir.layout import RunDir, disk_errors, read_json, write_json
 
 
@@ -105,7 +105,7 @@ def _check_same_texts(rundir: RunDir, text_sha256: Mapping[str, str]) -> None:
 
 def _difference(there: Mapping[str, Any], config: RunConfig) -> str:
     """The first settings in which two configurations differ."""
-    old, new = dict(flatten(there)), dict(flatten(config.model_dump(mode="json")))
+    old, new = flat_settings(there), flat_settings(config.model_dump(mode="json"))
     names = [name for name in new if old.get(name) != new[name]]
     told = [f"{name} is {old.get(name)!r} there, {new[name]!r} here" for name in names[:3]]
     return "; ".join(told) or "another version"

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError
+from collapselab.machine import cpu_name
 from collapselab.records import SCHEMA_VERSION
 from collapselab.rundir.layout import NewerSchema, read_json, write_json
 
@@ -33,7 +34,7 @@ def environment(threads: int | None = None) -> dict[str, object]:
         "packages": {name: _version(name) for name in PACKAGES},
         "git": _git_state(),
         "platform": platform.platform(),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": threads,
         "gpu": _gpu_name(),
@@ -136,15 +137,6 @@ def _git_state() -> dict[str, object] | None:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _cpu_name() -> str | None:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or None
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else None
 
 
 def _gpu_name() -> str | None:

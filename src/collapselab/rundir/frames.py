@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from collapselab.config.schema import join_with_commas
+from collapselab.config.schema import flat_settings, join_with_commas
 from collapselab.errors import InputError
 from collapselab.records import flatten
 from collapselab.rundir.layout import RunDir
@@ -114,7 +114,7 @@ def _named(lines: Iterable[tuple[str, list[dict[str, Any]]]]) -> list[dict[str, 
 
 
 def _run_row(name: str, files: RunFiles) -> dict[str, object]:
-    config = dict(flatten(files.identity["config"]))
+    config = flat_settings(files.identity["config"])
     row = {"run": name, "run_id": files.identity["run_id"], **config, "status": files.status}
     row["data"], row["lr"] = join_with_commas(config["data"]), row.pop("optim.lr")
     row |= {ENVIRONMENT + key: value for key, value in flatten(files.environment) if key != "schema"}

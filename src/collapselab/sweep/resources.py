@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -73,18 +72,3 @@ def _num_weights(file: Path) -> int:
     with cast(Any, safe_open)(file, framework="np") as tensors:
         names: list[str] = tensors.keys()
         return sum(prod(tensors.get_slice(name).get_shape()) for name in names)
-
-
-def num_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def memory_gib() -> float | None:
-    """Memory that is free or can be freed; None if the system does not report it."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    (available_kib,) = (int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    return available_kib * 1024 / GIB

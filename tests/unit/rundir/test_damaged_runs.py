@@ -9,13 +9,14 @@ import signal
 import warnings
 from collections.abc import Generator
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, rmtree
 
 import pytest
 
 from collapselab import cli
 from collapselab.errors import EXIT_DONE, EXIT_FAILED, InputError
 from collapselab.report.page import write_page
+from collapselab.rundir import frames
 from collapselab.rundir.frames import RUN_COLUMNS, Runs, load_runs, read_runs
 from collapselab.rundir.layout import read_json, write_json
 from collapselab.sweep import presets
@@ -284,18 +285,12 @@ def test_the_versions_of_a_run_stand_on_its_page(damaged: Path) -> None:
 
 def test_a_folder_in_which_runs_come_and_go_is_read(damaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that vanishes while it is read is no damage, and half a copy is one."""
-    from shutil import rmtree
-
-    from collapselab.rundir import frames
-    from collapselab.rundir.layout import RunDir
-
     copytree(damaged / "runs" / "seed-0", damaged / "runs" / "half")
     DAMAGES["truncate"](damaged / "runs" / "half" / "steps.jsonl")
     read_run = frames.read_run
 
-    def vanishing(rundir: RunDir) -> object:
-        if rundir.path.name == "seed-0":
-            rmtree(rundir.path)
+    def vanishing(rundir: frames.RunDir) -> object:
+        rmtree(rundir.path) if rundir.path.name == "seed-0" else None
         return read_run(rundir)
 
     monkeypatch.setattr(frames, "read_run", vanishing)

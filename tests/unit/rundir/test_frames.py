@@ -12,7 +12,7 @@ from collapselab.config.overrides import settings
 from collapselab.config.presets import demo
 from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError
-from collapselab.records import dumps
+from collapselab.records import dumps, loads
 from collapselab.rundir.frames import load_runs
 
 
@@ -50,6 +50,16 @@ def test_the_run_row_holds_every_setting(tmp_path: Path) -> None:
     assert names <= set(row.index)
     assert row["optim.reset_each_step"] is False or not row["optim.reset_each_step"]
     assert row["stop.max_steps"] == 1000
+
+
+def test_the_row_of_an_earlier_version_is_that_of_the_same_settings_today(tmp_path: Path) -> None:
+    now, earlier = (write_run(tmp_path / name, demo()) for name in "ab")
+    content = loads((earlier / "config.json").read_text())
+    del content["config"]["loop"], content["config"]["generate"]["begin_token"]
+    (earlier / "config.json").write_text(dumps(content))
+    (_, of_now), (_, of_earlier) = load_runs(now.parent).runs.drop(columns="run").iterrows()
+    pd.testing.assert_series_equal(of_now, of_earlier, check_names=False)
+    assert of_now["loop.kind"] == "online"
 
 
 def test_an_unfinished_run_has_no_outcome(tmp_path: Path) -> None:

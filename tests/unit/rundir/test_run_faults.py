@@ -18,7 +18,7 @@ from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError, Interrupted, RunFailed
 from collapselab.records import Record
 from collapselab.rundir import claim
-from collapselab.rundir.layout import RunDir, read_json, read_lines, write_json
+from collapselab.rundir.layout import RunDir, read_json, write_json
 from collapselab.runner import run
 from run_files import stop_after, timeless, weights
 
@@ -293,10 +293,3 @@ def test_a_checkpoint_notes_the_records_it_follows(cut: Path) -> None:
         for name in ("steps.jsonl", "samples.jsonl"):
             lines = (cut / name).read_bytes().splitlines(keepends=True)[:num_lines]
             assert records[name] == {"lines": num_lines, "sha256": hashlib.sha256(b"".join(lines)).hexdigest()}
-
-
-def test_lines_that_are_no_objects_are_named(tmp_path: Path) -> None:
-    for content, reason in (("[1]", "no JSON object"), ("[" * 100_000, "not JSON"), ("9" * 5000, "not JSON")):
-        (tmp_path / "steps.jsonl").write_text('{"step": 0}\n' + content + "\n")
-        with pytest.raises(InputError, match=rf"steps\.jsonl, line 2: {reason}"):
-            read_lines(tmp_path / "steps.jsonl")

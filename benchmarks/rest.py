@@ -1,10 +1,10 @@
-"""Writes results/performance/DATE-rest.json: what `collapselab bench` does not time, each measured five times in turn.
+"""Writes results/performance/DATE-rest.json: what `python -m benchmarks` does not time, each measured five times.
 
-python tools/performance.py speculation FOLDER …    decoding with and without guesses, by collapsed models (checkpoints)
-python tools/performance.py records MODEL …         share of a run spent on metrics, records and files
-python tools/performance.py checkpoints MODEL       steps with a checkpoint at each, and without
-python tools/performance.py sweep                   eight builtin runs with two workers, and one after the other
-python tools/performance.py start                   commands that only print
+python -m benchmarks.rest speculation FOLDER …    decoding with and without guesses, by collapsed models (checkpoints)
+python -m benchmarks.rest records MODEL …         share of a run spent on metrics, records and files
+python -m benchmarks.rest checkpoints MODEL       steps with a checkpoint at each, and without
+python -m benchmarks.rest sweep                   eight builtin runs with two workers, and one after the other
+python -m benchmarks.rest start                   commands that only print
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 
 import torch
 
-from collapselab.benchmarks.models import SHAPES, locate
-from collapselab.benchmarks.probe import machine
+from benchmarks.models import SHAPES, locate
+from benchmarks.probe import machine
 from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig, Sampling
 from collapselab.engine.choose import make_engines
