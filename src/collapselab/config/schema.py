@@ -24,6 +24,9 @@ NOT_IDENTITY = ("checkpoint_every_s", "keep_checkpoints", "engine", "threads", "
 # Settings that came later: where they are not set, a run keeps the id that it had before there were any.
 LATER = ("generate.begin_token",)
 
+TrainingSource = Literal["own", "real", "other", "shuffled"]
+JudgedText = Literal["stream", "probe"]
+
 
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -63,7 +66,7 @@ class Generation(Settings):
 class Training(Settings):
     """What is trained on at each step."""
 
-    source: Literal["own", "real", "other", "shuffled"] = Field(
+    source: TrainingSource = Field(
         default="own", description="training text: own output, real text, another model's output, shuffled own output"
     )
     real_text: str | None = Field(default=None, description="text id or path for `source = real` and `prompt_tokens`")
@@ -143,7 +146,7 @@ class Numerics(Settings):
 class Collapse(Settings):
     """When a sample is degenerate, and when a run has collapsed (docs/collapse.md)."""
 
-    source: Literal["stream", "probe"] | None = Field(
+    source: JudgedText | None = Field(
         default=None,
         validate_default=True,
         description="judge the training samples or probes; none: probes unless `train.source` is own",

@@ -13,7 +13,7 @@ import pytest
 
 from collapselab.report.figures import MAX_RAW_STEPS, PNG_SCALE, loss_figure, save_figure, specification
 
-RUN: dict[str, Any] = {"model": "builtin:micro", "lr": 3e-5, "seed": 1, "outcome": "collapsed", "kind_at_end": "loop"}
+RUN: dict[str, Any] = {"model": "builtin:micro", "lr": 3e-5, "seed": 1, "ended_by": "collapse", "kind_at_end": "loop"}
 
 
 def make_steps(num_steps: int, texts: tuple[str, ...] = ("austen", "moby-dick")) -> pd.DataFrame:
@@ -73,7 +73,7 @@ def test_the_picture_says_what_was_run_and_when_it_collapsed(tmp_path: Path) -> 
 
 
 def test_a_run_that_never_collapsed_has_no_marks(tmp_path: Path) -> None:
-    run = {**RUN, "outcome": None, "kind_at_end": None, "onset_step": pd.NA, "total_collapse_step": math.nan}
+    run = {**RUN, "ended_by": None, "kind_at_end": None, "onset_step": pd.NA, "total_collapse_step": math.nan}
     found = words(loss_figure(make_steps(5, texts=("ptb",)), run), tmp_path)
     assert not [text for text in found if "onset" in text or "total collapse" in text]
     assert any(text.endswith("unfinished") for text in found)

@@ -315,16 +315,16 @@ def test_runs_that_do_not_differ_are_named_by_their_folder(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"outcome": "collapsed", "state": "total-collapse", "total_collapse_step": 30, "kind_at_end": "loop"},
+        ({"ended_by": "collapse", "fate": "total-collapse", "total_collapse_step": 30, "kind_at_end": "loop"},
          "total collapse at step 30 (loop)"),
-        ({"outcome": "diverged", "state": "diverged", "diverged_step": 4, "onset_step": 2}, "diverged at step 4"),
-        ({"outcome": "budget", "state": "collapsed", "onset_step": 9, "last_step": 20},
+        ({"ended_by": "divergence", "fate": "diverged", "diverged_step": 4, "onset_step": 2}, "diverged at step 4"),
+        ({"ended_by": "budget", "fate": "onset", "onset_step": 9, "last_step": 20},
          "onset at step 9, not total by step 20"),
-        ({"outcome": "budget", "state": "healthy", "onset_step": pd.NA, "last_step": 20}, "no collapse by step 20"),
-        ({"outcome": "budget", "state": "lost", "degraded_step": 2, "lost_step": 14, "last_step": 20},
+        ({"ended_by": "budget", "fate": "healthy", "onset_step": pd.NA, "last_step": 20}, "no collapse by step 20"),
+        ({"ended_by": "budget", "fate": "lost", "degraded_step": 2, "lost_step": 14, "last_step": 20},
          "no collapse by step 20; loss on human text: lost at step 14"),
-        ({"outcome": None, "status": "running"}, "running"),
-        ({"outcome": None, "status": None}, "unfinished"),
+        ({"ended_by": None, "status": "running"}, "running"),
+        ({"ended_by": None, "status": None}, "unfinished"),
     ],
 )  # fmt: skip
 def test_outcomes_in_words(row: dict[str, Any], words: str) -> None:
@@ -483,7 +483,7 @@ def test_an_unfinished_run_a_crashed_one_and_a_finished_one_stand_side_by_side(t
         "3 runs of 1 model, 1 learning rate, 3 seeds: unfinished in 1, total collapse in 1, running in 1." in page.text
     )
     rows = {run["name"]: run for run in page.json("metadata")["runs"]}
-    assert [rows[name]["outcome"] for name in ("done", "going", "crashed")] == [
+    assert [rows[name]["fate"] for name in ("done", "going", "crashed")] == [
         "total collapse at step 10 (loop)", "running", "unfinished",
     ]  # fmt: skip
     assert rows["done"]["events"] == {"onset_step": 6, "total_collapse_step": 10}

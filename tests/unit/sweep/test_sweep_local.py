@@ -32,22 +32,26 @@ SILENT = 3  # an exit code without an error in the log
 
 
 def write_run(
-    path: Path, config: RunConfig, *, num_steps: int = 2, status: str = "running", summary: bool = False
+    path: Path, config: RunConfig, *, num_steps: int = 2, status: str = "running", ended_by: str | None = None
 ) -> None:
     """A run directory with `num_steps` records of 0.5 s each."""
     path.mkdir(parents=True)
-    identity = {"schema": 1, "run_id": config.run_id, "config": config.model_dump(mode="json")}
+    identity = {"schema": 2, "run_id": config.run_id, "config": config.model_dump(mode="json")}
     (path / "config.json").write_text(dumps(identity))
     lines = [
         {"step": t, "degenerate_share": 0.25, "seconds_generate": 0.3, "seconds_update": 0.2, "seconds_evaluate": None}
         for t in range(num_steps)
     ]
     (path / "steps.jsonl").write_text("".join(dumps(line) + "\n" for line in lines))
-    (path / "status.json").write_text(dumps({"status": status, "step": None, "pid": 7, "host": "h", "error": None}))
-    if summary:
+    (path / "status.json").write_text(
+        dumps(
+            {"status": status, "step": None, "pid": 7, "host": "h", "error": None}
+        )
+    )
+    if ended_by is not None:
         result = {"last_step": num_steps - 1, "num_steps": num_steps, "degenerate_share": 1.0, "onset_step": 1}
         losses = [{"text": "austen", "first": 3.0, "last": 4.0}]
-        totals = {"outcome": status, "state": "collapsed", "total_collapse_step": None}
+        totals = {"ended_by": ended_by, "fate": "onset", "total_collapse_step": None}
         seconds = {"generate": 0.3 * num_steps, "update": 0.2 * num_steps}
         (path / "summary.json").write_text(dumps({**result, **totals, "losses": losses, "seconds": seconds}))
 
@@ -99,7 +103,7 @@ class Scripted:
 
         def end() -> None:
             if code == 0:
-                write_run(job.path, job.config, status="budget", summary=True)
+                write_run(job.path, job.config, ended_by="budget")
             elif code != SILENT:
                 with job.log.open("a") as log:
                     log.write(f"noise\nhint: none\nerror: attempt {self.started.count(job.path.name)} broke\n")
@@ -177,7 +181,7 @@ def test_a_run_at_its_wall_time_is_left_for_another_day(tmp_path: Path) -> None:
 
 def test_finished_runs_are_known_by_their_hash_whatever_their_name(tmp_path: Path) -> None:
     config = override(NANO, {"seed": 1, "threads": 3})
-    write_run(tmp_path / "an old name", config, status="budget", summary=True)
+    write_run(tmp_path / "an old name", config, ended_by="budget")
     write_run(tmp_path / "seed-2", override(NANO, {"seed": 2}), status="interrupted")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "config.json").write_text('{"model_type": "gpt2"}')
@@ -218,7 +222,7 @@ def test_a_run_of_another_process_is_waited_for_and_not_begun(tmp_path: Path) ->
                 file.unlink()
             (tasks[0].path / "lock").unlink()
             tasks[0].path.rmdir()
-            write_run(tasks[0].path, tasks[0].run.config, status="collapsed", summary=True)
+            write_run(tasks[0].path, tasks[0].run.config, ended_by="collapse")
             lock.close()
 
     executor = Scripted({"seed-1": [0]})
@@ -339,7 +343,7 @@ def test_a_glance_at_each_stage_of_a_run(tmp_path: Path) -> None:
     lines = (tmp_path / "b" / "steps.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "b" / "steps.jsonl").write_text(lines[0] + lines[1].replace("0.3", "9999") + "".join(lines[2:]))
     assert glance(tmp_path / "b") == Glance("running", 899, 0.25, pytest.approx(0.5)), "read from its end only"
-    write_run(tmp_path / "c", NANO, num_steps=4, status="collapsed", summary=True)
+    write_run(tmp_path / "c", NANO, num_steps=4, ended_by="collapse")
     seen = glance(tmp_path / "c")
     assert (seen.is_finished, seen.step, seen.degenerate_share, seen.seconds_per_step) == (True, 3, 1.0, 0.5)
     write_run(tmp_path / "d", NANO, status="running", summary=True)
@@ -362,7 +366,7 @@ def test_who_holds_a_run_directory(tmp_path: Path) -> None:
 
 
 def test_the_estimate_takes_timings_of_runs_with_the_same_work() -> None:
-    finished = Glance("collapsed", 4, 1.0, 2.0, {"last_step": 4})
+    finished = Glance("finished", 4, 1.0, 2.0, {"last_step": 4})
     runs = [(NANO, finished), (override(NANO, {"seed": 1}), Glance("interrupted", 2, 0.0, 4.0)), (NANO, Glance())]
     result = estimate(runs, Share(2, 1))
     # Steps 0 to 9: the second has 7 left at its own 4 s, the third 10 at the mean of 2 and 4.
@@ -414,7 +418,7 @@ def shown(tasks: list[Task], *, terminal: bool, height: int = 25) -> str:
     with Overview(tasks, ONE_EACH, console) as overview:
         tasks[0].state, tasks[0].num_attempts = "running", 1
         overview.tick()
-        write_run(tasks[0].path, tasks[0].run.config, num_steps=3, status="collapsed", summary=True)
+        write_run(tasks[0].path, tasks[0].run.config, num_steps=3, ended_by="collapse")
         tasks[0].state = "done"
         tasks[1].state, tasks[1].num_attempts = "running", 2
         write_run(tasks[1].path, tasks[1].run.config, num_steps=4)
@@ -426,7 +430,7 @@ def shown(tasks: list[Task], *, terminal: bool, height: int = 25) -> str:
 def test_without_a_terminal_each_change_is_a_line(tmp_path: Path) -> None:
     assert shown(tasks_for(tmp_path), terminal=False).splitlines() == [
         "seed-0: begins",
-        "seed-0: collapsed at step 2, onset at step 1",
+        "seed-0: total collapse at step 2, onset at step 1",
         "seed-1: attempt 2, step 3, 25% of the last samples degenerate",
         "seed-2: failed (no [red]memory[/]⟨U+001B⟩[2J)",
     ]
@@ -457,7 +461,7 @@ def test_on_a_terminal_the_table_has_a_bar_and_a_time_for_each_run(tmp_path: Pat
     assert list(rows) == ["seed-1", "seed-2", "seed-0"], "what goes on comes first"
     assert "━" in rows["seed-1"] and "3/9" in rows["seed-1"] and "3 s" in rows["seed-1"]
     assert "no [red]memory[/]⟨U+001B⟩[2J" in rows["seed-2"], "markup and escapes in a message are text"
-    assert "collapsed at step 2" in rows["seed-0"]
+    assert "total collapse at step 2" in rows["seed-0"]
     assert "1 of 3 done" in "".join(last)
 
 
