@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from collapselab.collapse.words import ENDED_BY, FATES
+from collapselab.collapse.words import ENDED_BY, EVENTS, FATES
 from collapselab.metrics import SAMPLE_METRICS
 from collapselab.records import Number
 
@@ -50,7 +50,7 @@ NUMBERS: dict[str, Number] = {
         NATS, "mean entropy of the model's next-token distribution while it wrote, at temperature 1, not truncated",
         "entropy of the model's predictions", "entropy",
     ),
-    "num_tokens": Number("tokens", "T"),
+    "num_tokens": Number("tokens", "T, the length of the sample without its prompt"),
     **{name: metric.number for name, metric in SAMPLE_METRICS.items()},
     "degenerate": Number("true, false", "the verdict on the step; null: not judged"),
     "reasons": Number("list of names", "the rules that were broken"),
@@ -83,13 +83,7 @@ SUMMARY: dict[str, str] = {
     "vocab_size": "number of tokens that the model can write",
     "ended_by": f"why the run ended: {', '.join(ENDED_BY)}",
     "fate": f"what it came to: {', '.join(FATES)}; where several hold, the last of them",
-    "onset_step": "the first such step; null if it never came",
-    "total_collapse_step": "the same",
-    "recovered_step": "the same",
-    "degraded_step": "the same",
-    "severe_step": "the same",
-    "lost_step": "the same",
-    "diverged_step": "the same",
+    **{name: event.meaning for name, event in EVENTS.items()},
     "kind_at_onset": "kind of degeneration at onset",
     "kind_at_end": "kind of degeneration at the last step",
     "last_step": "the last record's step",

@@ -35,8 +35,8 @@ FATES: dict[Fate, Word] = {
     "degraded": Word("degraded", "perplexity on human text is up by a tenth"),
     "severe": Word("severe", "perplexity on human text has doubled"),
     "lost": Word("lost", "worse than a uniform guess on human text"),
-    "onset": Word("onset only", "collapse began, and was neither total nor left again"),
-    "recovered": Word("recovered", "collapse began, and its samples are mostly not degenerate any more"),
+    "onset": Word("onset only", "collapse began, and neither became total nor was recovered from"),
+    "recovered": Word("recovered", "collapse began, and most samples are not degenerate any more"),
     "diverged": Word("diverged", "a loss or norm is not finite"),
     "total-collapse": Word("total collapse", "all of the last window of judged steps were degenerate"),
 }

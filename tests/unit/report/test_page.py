@@ -21,10 +21,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collapselab.collapse.numbers import NUMBERS
 from collapselab.errors import InputError
-from collapselab.metrics import SAMPLE_METRICS
 from collapselab.report import catalogue, explorer, tables
-from collapselab.report.definitions import RECORD_NAMES, definitions
+from collapselab.report.definitions import definitions
 from collapselab.report.describe import common_environment, common_settings, labels, outcome, shown, visible
 from collapselab.report.explorer import MAX_SAMPLE_CHARS, explorer_runs, kept_steps
 from collapselab.report.packing import columns_for_json, json_list, packed, script_json
@@ -347,26 +347,10 @@ def test_versions_and_machines_are_those_of_the_frames() -> None:
     assert (common.shared, common.names, common.rows) == ([("packages.torch", "2")], ["cpu"], [["x"], ["y"]])
 
 
-def documented() -> dict[str, str]:
-    """The names of steps.jsonl with their meanings, from docs/run-directory.md."""
-    page = (ROOT / "docs" / "run-directory.md").read_text(encoding="utf-8")
-    section = page.partition("## Names in steps.jsonl")[2].partition("## ")[0]
-    rows = re.findall(r"^\| (`[^|]+`) \| [^|]+ \| ([^|]+) \|$", section, re.MULTILINE)
-    meanings = [(names, re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", meaning).replace("`", "")) for names, meaning in rows]
-    return {name: meaning for names, meaning in meanings for name in re.findall(r"`([^`]+)`", names)}
-
-
-def test_every_name_of_a_step_is_defined_on_the_page() -> None:
-    again = {"step", "val_nll_nats", "val_nll_se", "full_nll_nats", "full_nll_se"}  # shown as the first text's
-    names = {name for name in documented() if name not in again and not name.startswith("seconds_")}
-    assert len(names) > 25
-    assert names | set(SAMPLE_METRICS) <= set(definitions())
-
-
-def test_definitions_are_those_of_the_documentation() -> None:
-    written = documented()
-    names = [name for name in RECORD_NAMES if name != "full_nll_se[TEXT]"]  # there in one row with full_nll_nats[TEXT]
-    assert {name: written[name] for name in names} == {name: RECORD_NAMES[name] for name in names}
+def test_every_recorded_number_is_defined_on_the_page_once() -> None:
+    of_first_text = {name for name in NUMBERS if f"{name}[TEXT]" in NUMBERS}
+    assert set(NUMBERS) - of_first_text <= set(definitions())
+    assert not of_first_text & set(definitions()), "they would have the anchor of the same name with its text"
 
 
 # --- the page

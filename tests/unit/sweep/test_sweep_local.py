@@ -346,7 +346,7 @@ def test_a_glance_at_each_stage_of_a_run(tmp_path: Path) -> None:
     write_run(tmp_path / "c", NANO, num_steps=4, ended_by="collapse")
     seen = glance(tmp_path / "c")
     assert (seen.is_finished, seen.step, seen.degenerate_share, seen.seconds_per_step) == (True, 3, 1.0, 0.5)
-    write_run(tmp_path / "d", NANO, status="running", summary=True)
+    write_run(tmp_path / "d", NANO, status="running", ended_by="collapse")
     assert glance(tmp_path / "d").is_finished, "the summary has the last word, as for the run itself"
 
 
