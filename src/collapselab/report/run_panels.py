@@ -11,7 +11,7 @@ from typing import cast
 import altair as alt
 import pandas as pd
 
-from collapselab.collapse.numbers import PANELS, drawn_in, label
+from collapselab.collapse.numbers import ANY_TEXT, DERIVED, NUMBERS, PANELS, drawn_in, label
 from collapselab.report.curves import with_derived
 from collapselab.report.theme import COLORS, DASHES
 
@@ -64,8 +64,10 @@ def _title(panel: str) -> str:
 
 
 def _lines(steps: pd.DataFrame, panel: str) -> Lines:
-    """The panel's curves by their labels, those of the table of recorded numbers; empty where a run has no values."""
-    return {label(name): _values(steps, name) for name in drawn_in(panel, cast(list[str], steps.columns.tolist()))}
+    """The panel's curves by their labels, as in the table of recorded numbers; empty where a run has no values."""
+    of_any_run = [name for name in (*NUMBERS, *DERIVED) if ANY_TEXT not in name]
+    names = dict.fromkeys([*of_any_run, *cast(list[str], steps.columns.tolist())])
+    return {label(name): _values(steps, name) for name in drawn_in(panel, names)}
 
 
 def _values(steps: pd.DataFrame, name: str) -> Values:

@@ -467,7 +467,7 @@ def test_an_unfinished_run_a_crashed_one_and_a_finished_one_stand_side_by_side(t
         "3 runs of 1 model, 1 learning rate, 3 seeds: unfinished in 1, total collapse in 1, running in 1." in page.text
     )
     rows = {run["name"]: run for run in page.json("metadata")["runs"]}
-    assert [rows[name]["fate"] for name in ("done", "going", "crashed")] == [
+    assert [rows[name]["outcome"] for name in ("done", "going", "crashed")] == [
         "total collapse at step 10 (loop)", "running", "unfinished",
     ]  # fmt: skip
     assert rows["done"]["events"] == {"onset_step": 6, "total_collapse_step": 10}

@@ -545,7 +545,7 @@ def test_the_captions_of_one_run_name_it_and_its_events(sweep: Runs) -> None:
     for key in ("anatomy", "barcode"):
         caption = FIGURES[key].caption(sweep)
         assert f"({row['run']})" in caption
-        assert f"nset of collapse at step {row['onset_step']}, total collapse at step {row['last_step']}" in caption
+        assert f"nset at step {row['onset_step']}, total collapse at step {row['last_step']}" in caption
 
 
 # --- what a reader can do

@@ -43,11 +43,7 @@ def write_run(
         for t in range(num_steps)
     ]
     (path / "steps.jsonl").write_text("".join(dumps(line) + "\n" for line in lines))
-    (path / "status.json").write_text(
-        dumps(
-            {"status": status, "step": None, "pid": 7, "host": "h", "error": None}
-        )
-    )
+    (path / "status.json").write_text(dumps({"status": status, "step": None, "pid": 7, "host": "h", "error": None}))
     if ended_by is not None:
         result = {"last_step": num_steps - 1, "num_steps": num_steps, "degenerate_share": 1.0, "onset_step": 1}
         losses = [{"text": "austen", "first": 3.0, "last": 4.0}]
