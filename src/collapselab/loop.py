@@ -9,6 +9,7 @@ from torch import Tensor
 
 from collapselab.collapse.course import CollapseState, advance, advance_losses
 from collapselab.collapse.judging import observe, replay, verdict_values, with_losses
+from collapselab.collapse.words import EndedBy
 from collapselab.config.schema import Stop
 from collapselab.records import Record, Sample, Value
 from collapselab.safeguards import Safeguard, objective_of
@@ -41,7 +42,7 @@ def online_loop(
     config, learner = parts.config, parts.learner
     is_own_text = config.train.source == "own"
     state = replay(history, config.collapse, learner.vocab_size)
-    if history and history[-1].values["stop"] is not None:
+    if history and history[-1].values["ended_by"] is not None:
         return
     learner.weights_changed()  # perhaps, since the engines were built
     for step in itertools.count(len(history)):
@@ -71,18 +72,18 @@ def online_loop(
         values |= sample_values(text.samples, metrics or {})
         seen = observe(state, values, samples, config.collapse, learner.tokenizer, is_own_text=is_own_text)
         former, state = state, advance(state, seen, config.collapse)
-        stop = stop_reason(state, config.stop)
-        values |= verdict_values(seen.verdict) | {"degenerate_share": state.degenerate_share, "stop": stop}
+        ended_by = stop_reason(state, config.stop)
+        values |= verdict_values(seen.verdict) | {"degenerate_share": state.degenerate_share, "ended_by": ended_by}
         clock.lap("measure")
 
         onset_is_news = state.onset_step is not None and former.onset_step is None
-        if stop is not None and step % config.eval.every:
+        if ended_by is not None and step % config.eval.every:
             values |= loss_values("val", parts.losses(step))
-        if parts.full_plans and (step % config.eval.full_every == 0 or onset_is_news or stop is not None):
+        if parts.full_plans and (step % config.eval.full_every == 0 or onset_is_news or ended_by is not None):
             values |= loss_values("full", parts.full_losses())
         clock.lap("evaluate")
 
-        stats = None if stop is not None else _update(parts, batch, objective, step, safeguards)
+        stats = None if ended_by is not None else _update(parts, batch, objective, step, safeguards)
         values |= {
             "grad_norm": None if stats is None else stats.grad_norm,
             "update_norm": None if stats is None else stats.update_norm,
@@ -90,21 +91,21 @@ def online_loop(
         }
         # The last evaluation and the update's norms are known only now; a norm that is not finite ends the next step.
         state = advance_losses(state, with_losses(seen, values))
-        values["loss_state"] = state.loss_state
-        for safeguard in safeguards if stop is None else ():
+        values["loss_fate"] = state.loss_fate
+        for safeguard in safeguards if ended_by is None else ():
             safeguard.after_step(step, learner, state)
         clock.lap("update")
         yield Record(step, values | clock.seconds, tuple(samples))
-        if stop is not None:
+        if ended_by is not None:
             return
 
 
-def stop_reason(state: CollapseState, rules: Stop) -> str | None:
-    """Why a run ends at this step: `collapsed`, `diverged` or `budget`; `None` if it continues."""
+def stop_reason(state: CollapseState, rules: Stop) -> EndedBy | None:
+    """Why a run ends at this step; `None` if it continues."""
     if rules.on_divergence and state.diverged_step is not None:
-        return "diverged"
+        return "divergence"
     if rules.on_collapse and state.is_totally_collapsed:
-        return "collapsed"
+        return "collapse"
     return "budget" if state.step == rules.max_steps else None
 
 

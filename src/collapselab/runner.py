@@ -25,7 +25,7 @@ from collapselab.rundir.checkpoint import BackgroundWriter, load_checkpoint
 from collapselab.rundir.claim import check_claim, claim, damaged_copy, remove_checkpoints
 from collapselab.rundir.environment import keep_engine, record_environment
 from collapselab.rundir.judged_again import up_to_date
-from collapselab.rundir.layout import NewerSchema, RunDir, Vanished, disk_errors, read_json, write_json
+from collapselab.rundir.layout import RunDir, UnknownSchema, Vanished, disk_errors, read_json, write_json
 from collapselab.rundir.record_writer import RecordWriter, check_extents
 from collapselab.safeguards import Safeguard
 from collapselab.step.measure import Metric
@@ -113,7 +113,7 @@ def _keep_threads(rundir: RunDir, config: RunConfig) -> None:
     try:
         torch.set_num_threads(int(read_json(rundir.env)["threads"]))
     except (InputError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error, NewerSchema):
+        if isinstance(error, UnknownSchema):
             raise
         _warn(rundir, f"{rundir.env} does not say how many threads the run began with: the last bits may differ")
 
@@ -126,7 +126,7 @@ def _finished(rundir: RunDir, config: RunConfig) -> tuple[RunResult | None, str 
         summary = read_json(rundir.summary)
         _check_summary(rundir, config, summary)
         summary = up_to_date(rundir, summary)
-    except NewerSchema:
+    except UnknownSchema:
         raise
     except InputError as error:
         return None, error.message
@@ -188,7 +188,7 @@ def _carry_out(
                 if on_record is not None:
                     on_record(record)
                 timed_out = config.stop.max_seconds is not None and time.monotonic() - begun > config.stop.max_seconds
-                ends = record.values["stop"] is not None
+                ends = record.values["ended_by"] is not None
                 stopping = not ends and (interrupted.is_set() or timed_out)
                 is_due = stopping or time.monotonic() - saved >= config.checkpoint_every_s
                 if config.keep_checkpoints if ends else is_due:
@@ -218,11 +218,11 @@ def _finish(rundir: RunDir, parts: Parts, extents: Mapping[str, object]) -> RunR
 
 def _settle(rundir: RunDir, config: RunConfig, summary: Mapping[str, Any]) -> None:
     """The work left once summary.json is written; none of it can make the run fail."""
-    outcome, step = summary["outcome"], summary["last_step"]
+    ended_by, step = summary["ended_by"], summary["last_step"]
     try:
-        if rundir.read_status().get("status") != outcome:
-            _log(rundir, f"end at step {step}: {outcome}")
-            rundir.write_status(outcome, step)
+        if rundir.read_status().get("status") != "finished":
+            _log(rundir, f"end at step {step}: {ended_by}")
+            rundir.write_status("finished", step)
         if not config.keep_checkpoints:
             remove_checkpoints(rundir.checkpoints)
     except (RunFailed, OSError) as error:

@@ -80,7 +80,7 @@ def test_no_stream_ends_a_run(
     monkeypatch.setattr("collapselab.cli.running._draw", no_picture)
     streams = {"stdout": STREAMS[stdout](), "stderr": STREAMS[stderr]()}
     assert ended([*quick, "--out", str(out)], monkeypatch, **streams) == 0
-    assert read_json(out / "status.json")["status"] == "budget"
+    assert read_json(out / "status.json")["status"] == "finished"
 
 
 @pytest.mark.parametrize(

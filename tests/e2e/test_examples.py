@@ -18,7 +18,7 @@ def output_of(name: str, *arguments: str) -> str:
 
 def test_quick_start(tmp_path: Path) -> None:
     lines = output_of("quick_start.py", str(tmp_path / "run")).splitlines()
-    assert lines[0].startswith("outcome: ")
+    assert lines[0].startswith("ended by: ")
     assert lines[1].split() == ["step", "train_nll_nats", "val_nll_nats", "seq_rep_4", "degenerate"]
     assert (tmp_path / "run" / "summary.json").exists()
 

@@ -124,7 +124,7 @@ def test_the_live_panel_shows_a_hostile_name_as_it_is() -> None:
         "step": 0,
         "train_nll_nats": 2.5,
         f"val_nll_nats[{name}]": 3.0,
-        "stop": None,
+        "ended_by": None,
         "reasons": [],
     }
     with Progress(RunConfig(model=f"some/m[/x]{HOSTILE}", data=(name,)), console) as progress:

@@ -144,11 +144,11 @@ def test_repeated_n_grams_are_marked(page: Any) -> None:
 
 
 def test_a_curve_is_switched_off_and_on(page: Any) -> None:
-    curve = page.locator(".small-chart .curve-text-0").first
-    assert page.locator(".small-chart path.curve-text-0").count() == 1
+    curve = page.locator("[data-chart=loss] .curve-1").first
+    assert page.locator("[data-chart=loss] path.curve-1").count() == 1
     box = page.get_by_role("checkbox", name="validation loss, austen")
     box.uncheck()
-    assert page.locator(".small-chart path.curve-text-0").count() == 0
+    assert page.locator("[data-chart=loss] path.curve-1").count() == 0
     box.check()
     assert curve.is_visible()
 

@@ -52,7 +52,7 @@ def test_a_long_name_of_the_folder_for_temporary_files(folder: Path) -> None:
     temporary.mkdir()
     done = run(folder, "-m", "collapselab", "sweep", "s.toml", "--out", "out", TMPDIR=str(temporary))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("budget") == 2
+    assert done.stdout.count("steps used up") == 2
 
 
 def test_a_script_without_a_main_guard_gets_one_message(folder: Path) -> None:

@@ -15,10 +15,11 @@ import pytest
 
 from benchmarks import command as benchmark
 from collapselab import cli
+from collapselab.collapse import words
+from collapselab.collapse.numbers import NUMBERS, SUMMARY
 from collapselab.config import presets
 from collapselab.config.overrides import override, settings
 from collapselab.errors import InputError
-from collapselab.metrics import SAMPLE_METRICS
 from collapselab.sweep import presets as sweep_presets
 from collapselab.sweep.grid import rebase
 
@@ -46,10 +47,41 @@ def test_the_settings_reference_is_current() -> None:
     assert [name for name, _ in settings() if f"| `{name}` |" not in written] == []
 
 
-def test_every_metric_is_in_the_description_of_the_run_directory() -> None:
-    page = (ROOT / "docs" / "run-directory.md").read_text(encoding="utf-8")
-    series = {"seq_rep_2", "seq_rep_3"}  # written "`seq_rep_1` … `seq_rep_4`"
-    assert [name for name in SAMPLE_METRICS if f"`{name}`" not in page and name not in series] == []
+def table_rows(page: str) -> list[str]:
+    """The rows of a page's tables, as plain words: links and code marks are a matter of looks."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return [
+        re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", line).replace("`", "") for line in text.splitlines() if line[:1] == "|"
+    ]
+
+
+RECORDED = {
+    "numbers of a step": [f"| {name} | {number.unit} | {number.meaning} |" for name, number in NUMBERS.items()],
+    "names of a summary": [f"| {name} | {meaning} |" for name, meaning in SUMMARY.items()],
+    "ended_by": [f"| {word} | {shown.meaning} |" for word, shown in words.ENDED_BY.items()],
+    "fates": [f"| {word} | {shown.meaning} |" for word, shown in words.FATES.items()],
+    "statuses": [f"| {word} | {meaning} |" for word, meaning in words.STATUSES.items()],
+}
+
+
+@pytest.mark.parametrize("table", RECORDED)
+def test_the_run_directory_is_described_in_the_words_of_the_code(table: str) -> None:
+    """A failure prints the lines that docs/run-directory.md lacks, as they can be put there."""
+    rows = [row.replace("`", "") for row in RECORDED[table]]
+    found = table_rows("run-directory.md")
+    assert [row for row in rows if row not in found] == [], "lines missing in docs/run-directory.md"
+
+
+def test_the_run_directory_describes_nothing_else() -> None:
+    known = {row.replace("`", "") for rows in RECORDED.values() for row in rows}
+    begin = next(i for i, row in enumerate(table_rows("run-directory.md")) if row.startswith("| step |"))
+    rest = table_rows("run-directory.md")[begin:]
+    assert [row for row in rest if row not in known and not row.startswith(("| word", "|---", "| name"))] == []
+
+
+def test_kinds_are_described_in_the_words_of_the_code() -> None:
+    rows = table_rows("collapse.md")
+    assert [row for kind, meaning in words.KINDS.items() if (row := f"| {kind} | {meaning} |") not in rows] == []
 
 
 def headings(page: Path) -> set[str]:

@@ -13,6 +13,7 @@ from collapselab.cli.faults import only_warned
 from collapselab.cli.overview import Overview, duration, told
 from collapselab.cli.text import plain, print_json, stderr_console, stdout_console
 from collapselab.cli.text import table as new_table
+from collapselab.collapse.words import ENDED_BY
 from collapselab.errors import InputError, Interrupted, RunFailed
 from collapselab.machine import available_bytes, num_cores
 from collapselab.rundir.progress import Glance, glance
@@ -156,7 +157,7 @@ def _print_results(tasks: Sequence[Task], options: Options) -> None:
     if options.json:
         print_json({"runs": [_row(task) for task in tasks]})
         return
-    table = new_table("run", "outcome", "onset", "total collapse", "last step", "loss at first", "at last", "on")
+    table = new_table("run", "ended by", "onset", "total collapse", "last step", "loss at first", "at last", "on")
     for task in tasks:
         seen = glance(task.path)
         if task.state != "done" or seen.summary is None:
@@ -165,7 +166,7 @@ def _print_results(tasks: Sequence[Task], options: Options) -> None:
         summary, loss = seen.summary, seen.summary["losses"][0]
         steps = [summary.get(name) for name in ("onset_step", "total_collapse_step", "last_step")]
         losses = [loss["first"], loss["last"]]
-        cells = [summary["outcome"], *map(_step, steps), *map(_loss, losses), loss["text"]]
+        cells = [ENDED_BY[summary["ended_by"]].label, *map(_step, steps), *map(_loss, losses), loss["text"]]
         table.add_row(plain(task.run.name), *map(plain, cells))
     stdout_console().print(table)
 
@@ -173,7 +174,7 @@ def _print_results(tasks: Sequence[Task], options: Options) -> None:
 def _row(task: Task) -> dict[str, object]:
     """A run as a program reads it; unknown values are null."""
     summary = glance(task.path).summary or {}
-    names = ("outcome", "state", "onset_step", "total_collapse_step", "last_step")
+    names = ("ended_by", "fate", "onset_step", "total_collapse_step", "last_step")
     return {
         "name": task.run.name,
         "path": str(task.path),

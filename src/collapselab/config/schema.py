@@ -6,23 +6,17 @@ them from text.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from collapselab.config.identity import identity
 from collapselab.config.protocols import parse_protocol
-from collapselab.records import flatten
 
-# Settings that change how a run is executed but none of its numbers: not part of its identity.
-# (Engine and threads may change the last bits of a sum, as another machine does.)
-NOT_IDENTITY = ("checkpoint_every_s", "keep_checkpoints", "engine", "threads", "stop.max_seconds")
-
-# Settings added later, with what was done before they existed: at that value a run keeps the id it had then.
-LATER: Mapping[str, object] = {"generate.begin_token": None, "loop.kind": "online"}
+TrainingSource = Literal["own", "real", "other", "shuffled"]
+JudgedText = Literal["stream", "probe"]
 
 
 class Settings(BaseModel):
@@ -71,7 +65,7 @@ class Generation(Settings):
 class Training(Settings):
     """What is trained on at each step."""
 
-    source: Literal["own", "real", "other", "shuffled"] = Field(
+    source: TrainingSource = Field(
         default="own", description="training text: own output, real text, another model's output, shuffled own output"
     )
     real_text: str | None = Field(default=None, description="text id or path for `source = real` and `prompt_tokens`")
@@ -157,7 +151,7 @@ class Numerics(Settings):
 class Collapse(Settings):
     """When a sample is degenerate, and when a run has collapsed (docs/collapse.md)."""
 
-    source: Literal["stream", "probe"] | None = Field(
+    source: JudgedText | None = Field(
         default=None,
         validate_default=True,
         description="judge training samples (stream) or probes; none: probes unless `train.source` is own",
@@ -280,25 +274,3 @@ class RunConfig(Settings):
     def run_id(self) -> str:
         """The `identity` of these settings."""
         return identity(self.model_dump(mode="json"))
-
-
-def identity(settings: Mapping[str, Any]) -> str:
-    """First 12 hexadecimal digits of the SHA-256 of the settings that affect the numbers, in one fixed form."""
-    return hashlib.sha256(json.dumps(_numerical(settings), sort_keys=True).encode()).hexdigest()[:12]
-
-
-def flat_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by dotted name; those that came after a config.json was written stand for what was done then."""
-    flat = dict(flatten(settings))
-    return flat | {name: value for name, value in LATER.items() if name not in flat}
-
-
-def _numerical(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    kept: dict[str, Any] = {}
-    for name, value in settings.items():
-        path = prefix + name
-        is_as_before = path in LATER and value == LATER[path]
-        inner = _numerical(cast(Mapping[str, Any], value), f"{path}.") if isinstance(value, dict) else value
-        if path not in NOT_IDENTITY and not is_as_before and inner != {}:
-            kept[name] = inner
-    return kept

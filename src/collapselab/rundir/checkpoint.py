@@ -24,7 +24,7 @@ from collapselab.errors import InputError
 from collapselab.files import open_regular, remove_folder, sync, temporary_name
 from collapselab.inputs.models import LoadedModel
 from collapselab.records import SCHEMA_VERSION, Record
-from collapselab.rundir.layout import NewerSchema, RunDir, disk_errors, read_json, write_json
+from collapselab.rundir.layout import RunDir, UnknownSchema, disk_errors, read_json, write_json
 from collapselab.rundir.record_writer import check_extents
 
 NUM_KEPT = 2
@@ -179,7 +179,7 @@ def load_checkpoint(rundir: RunDir, model: Saved, run_id: str, others: Sequence[
     for candidate in reversed(candidates):
         try:
             state = _checked_state(candidate, run_id)
-        except NewerSchema:
+        except UnknownSchema:
             raise
         except (InputError, OSError) as error:
             damage.append(f"checkpoint {candidate.name}: {getattr(error, 'message', error)}")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from collapselab.config.schema import RunConfig, flat_settings, identity
+from collapselab.config.identity import flat_settings, identity
+from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError
 from collapselab.files import remove_folder, sync
 from collapselab.records import SCHEMA_VERSION

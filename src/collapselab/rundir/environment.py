@@ -19,7 +19,7 @@ from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError
 from collapselab.machine import cpu_name
 from collapselab.records import SCHEMA_VERSION
-from collapselab.rundir.layout import NewerSchema, read_json, write_json
+from collapselab.rundir.layout import UnknownSchema, read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def _known(env: Path) -> dict[str, Any]:
         return {}
     try:
         return read_json(env)
-    except NewerSchema:
+    except UnknownSchema:
         raise
     except InputError as error:
         log.warning("%s; which engines and versions served before is not known", error.message)

@@ -10,13 +10,15 @@ from typing import Any
 
 import pandas as pd
 
-from collapselab.config.schema import flat_settings, join_with_commas
+from collapselab.config.identity import flat_settings
+from collapselab.config.schema import join_with_commas
 from collapselab.errors import InputError
 from collapselab.records import flatten
 from collapselab.rundir.layout import RunDir
 from collapselab.rundir.run_files import RunFiles, read_run, run_directories
 
-RUN_COLUMNS = ("run", "run_id", "model", "data", "seed", "lr", "status", "outcome", "onset_step", "total_collapse_step")
+_IDENTITY = ("run", "run_id", "model", "data", "seed", "lr")
+RUN_COLUMNS = (*_IDENTITY, "status", "ended_by", "fate", "onset_step", "total_collapse_step")
 STEP_COLUMNS = ("run", "step")
 _ABOUT_FILES = ("schema", "records.")  # of summary.json: checks of the files, nothing about the run
 SAMPLE_COLUMNS = ("run", "step", "index", "role", "text", "token_ids")

@@ -13,19 +13,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
+from collapselab.collapse.words import Status
 from collapselab.errors import InputError, RunFailed
 from collapselab.files import make_folder, open_regular, read_regular, replace_file
 from collapselab.records import SCHEMA_VERSION, Record, Sample, dumps, loads
 from collapselab.rundir.line_files import damaged_line, iterate_lines
-
-Status = Literal["running", "collapsed", "diverged", "budget", "interrupted", "failed"]
-FINISHED: tuple[Status, ...] = ("collapsed", "diverged", "budget")
+from collapselab.rundir.migration import READ_VERSIONS, migrated
 
 
-class NewerSchema(InputError):
-    """A file of a later version of this package."""
+class UnknownSchema(InputError):
+    """A file of a version that this one does not read."""
 
 
 class Vanished(RunFailed):
@@ -224,10 +223,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object of a JSON file, as `write_json` was given it.
+    """The object of a JSON file, as `write_json` was given it, in the names of this version.
 
     Raises:
-        InputError: it cannot be read, or is not as it was written; `NewerSchema`: a later version wrote it.
+        InputError: it cannot be read, or is not as it was written; `UnknownSchema`: another version wrote it.
     """
     try:
         content: object = loads(read_regular(path).decode())
@@ -238,10 +237,11 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot read {path}: no JSON object", "is this a run directory of collapselab?")
     values = cast(dict[str, Any], content)
     schema = values.get("schema", SCHEMA_VERSION)
-    if isinstance(schema, int) and schema > SCHEMA_VERSION:
-        raise NewerSchema(
-            f"{path} has schema {schema}, and this version of collapselab reads schemas up to {SCHEMA_VERSION}",
-            "a later version wrote it: use that one",
+    if schema not in READ_VERSIONS:
+        known = " and ".join(map(str, READ_VERSIONS))
+        raise UnknownSchema(
+            f"{path} has schema {schema!r}, and this version of collapselab reads schemas {known}",
+            "another version wrote it: use that one",
         )
     noted = values.pop("checksum", None)
     if noted is not None and noted != _checksum(values):
@@ -249,7 +249,7 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path} is not as it was written: its checksum differs",
             "it was damaged or edited: bring it back from a copy",
         )
-    return values
+    return migrated(values)
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:

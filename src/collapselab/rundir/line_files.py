@@ -12,6 +12,7 @@ from typing import Any, cast
 from collapselab.errors import InputError
 from collapselab.files import open_regular, read_regular, write_all
 from collapselab.records import dumps, loads
+from collapselab.rundir.migration import migrated
 
 
 class LineFile:
@@ -78,7 +79,7 @@ def check_extent(path: Path, extent: object) -> None:
 
 
 def iterate_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON lines file in order; none if there is no file; an unterminated last line is dropped.
+    """The objects of a JSON lines file in order, in the names of this version; an unterminated last line is dropped.
 
     Raises:
         InputError: a terminated line is no JSON object, or the file cannot be read.
@@ -92,7 +93,7 @@ def iterate_lines(path: Path) -> Iterator[dict[str, Any]]:
             value = None
         if not isinstance(value, dict):
             raise damaged_line(path, number, "not JSON" if value is None else "no JSON object")
-        yield cast(dict[str, Any], value)
+        yield migrated(cast(dict[str, Any], value))
 
 
 def damaged_line(path: Path, number: int, reason: str) -> InputError:

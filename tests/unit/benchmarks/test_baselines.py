@@ -109,7 +109,7 @@ def test_the_authors_estimate_is_our_loss_on_the_same_windows(workload: Workload
     again = torch.Generator().manual_seed(5)
     starts = [int(torch.randint(len(ids) - block, (1,), generator=again)) for _ in range(count)]
     windows = [Window(s, s + block + 1, s + 1) for s in starts]
-    plans = {"text": Plan(Protocol("windows", block + 1, count), ids, windows, 1, 1)}
+    plans = {"text": Plan(Protocol("windows", block + 1, count), ids, windows, 1, 1, 1)}
     loss = replace(setup, plans=plans).losses(0)["text"]
     assert loss.num_tokens == block * count
     assert estimate == pytest.approx(loss.nll_nats, abs=1e-5)

@@ -99,7 +99,7 @@ def test_a_damaged_run_is_told_and_the_other_one_is_read(two_runs: Path, damaged
         assert frames_of(found, "seed-0") == frames_of(whole, "seed-0")
         assert all(one.run == "seed-0" and file in one.message and not one.is_left_out for one in found.damages)
     elif (file, damage) == MISSING_SUMMARY:
-        assert found.runs.set_index("run")["outcome"].isna().tolist() == [True, False]
+        assert found.runs.set_index("run")["ended_by"].isna().tolist() == [True, False]
     else:
         assert found.runs["run"].tolist() == ["seed-1"]
         (told,) = found.damages
@@ -249,9 +249,9 @@ def test_a_file_of_another_run_is_found_out(packed: Path, file: str) -> None:
 
 
 def test_a_newer_schema_is_not_guessed_at(damaged: Path) -> None:
-    change(damaged / "runs" / "seed-0" / "config.json", schema=2)
+    change(damaged / "runs" / "seed-0" / "config.json", schema=3)
     (told,) = read_runs(damaged / "runs").damages
-    assert "has schema 2" in told.message
+    assert "has schema 3" in told.message
 
 
 def test_steps_out_of_order_are_found_out(packed: Path) -> None:

@@ -156,7 +156,7 @@ def test_a_run_killed_while_its_checkpoints_are_removed_is_finished(
     assert run(config, out, resume=True).summary["num_steps"] == 4
     assert timeless(out) == timeless(finished)
     assert not (out / "checkpoint").exists()
-    assert read_json(out / "status.json")["status"] == "budget"
+    assert read_json(out / "status.json")["status"] == "finished"
 
 
 def halved(path: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_later_version_is_refused_by_name(finished: Path, tiny_config: RunConf
     write_json(finished / name, read_json(finished / name) | {"schema": 7})
     if name.startswith("checkpoint"):
         (finished / "summary.json").unlink()
-    with pytest.raises(InputError, match=rf"{name} has schema 7.* up to 1"):
+    with pytest.raises(InputError, match=rf"{name} has schema 7.* reads schemas 1 and 2"):
         run(tiny_config, finished, resume=True)
 
 
@@ -248,7 +248,7 @@ def test_an_unreadable_status_means_unknown(finished: Path, tiny_config: RunConf
         (finished / "status.json").write_text(content)
         assert RunDir(finished).read_status() == {}
     assert run(tiny_config, finished, resume=True).summary["num_steps"] == 4
-    assert read_json(finished / "status.json")["status"] == "budget"
+    assert read_json(finished / "status.json")["status"] == "finished"
 
 
 def test_a_run_whose_model_has_changed_shape_is_refused(tiny_config: RunConfig, cut: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_a_finished_run_leaves_every_file(finished: Path, tiny_config: RunConfig
     config = read_json(finished / "config.json")
     assert config["run_id"] == tiny_config.run_id
     assert RunConfig.model_validate(config["config"]) == tiny_config
-    assert read_json(finished / "status.json")["status"] == "budget"
+    assert read_json(finished / "status.json")["status"] == "finished"
     environment = read_json(finished / "env.json")
     assert environment["packages"]["torch"]
     assert environment["threads"] == 1
@@ -39,7 +39,7 @@ def test_a_finished_run_leaves_every_file(finished: Path, tiny_config: RunConfig
 def test_the_summary_agrees_with_the_records(finished: Path) -> None:
     steps, summary = read_lines(finished / "steps.jsonl"), read_json(finished / "summary.json")
     assert [line["step"] for line in steps] == [0, 1, 2, 3]
-    assert summary["outcome"] == "budget"
+    assert summary["ended_by"] == "budget"
     assert summary["last_step"] == 3
     assert summary["num_parameters"] == sum(value.numel() for value in newest_weights(finished).values())
     loss = next(entry for entry in summary["losses"] if entry["protocol"] == "windows[20,5]")
@@ -123,7 +123,7 @@ def test_wall_time_ends_a_run_that_can_go_on(finished: Path, tiny_config: RunCon
 
 def test_resuming_a_finished_run_returns_it_untouched(finished: Path, tiny_config: RunConfig) -> None:
     before = {p: p.stat().st_mtime_ns for p in finished.iterdir() if p.is_file() and p.name != "lock"}
-    assert run(tiny_config, finished, resume=True).summary["outcome"] == "budget"
+    assert run(tiny_config, finished, resume=True).summary["ended_by"] == "budget"
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 

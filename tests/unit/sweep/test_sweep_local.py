@@ -27,11 +27,11 @@ SILENT = 3  # an exit code without an error in the log
 
 
 def write_run(
-    path: Path, config: RunConfig, *, num_steps: int = 2, status: str = "running", summary: bool = False
+    path: Path, config: RunConfig, *, num_steps: int = 2, status: str = "running", ended_by: str | None = None
 ) -> None:
     """A run directory with `num_steps` records of 0.5 s each."""
     path.mkdir(parents=True)
-    identity = {"schema": 1, "run_id": config.run_id, "config": config.model_dump(mode="json")}
+    identity = {"schema": 2, "run_id": config.run_id, "config": config.model_dump(mode="json")}
     (path / "config.json").write_text(dumps(identity))
     lines = [
         {"step": t, "degenerate_share": 0.25, "seconds_generate": 0.3, "seconds_update": 0.2, "seconds_evaluate": None}
@@ -39,10 +39,10 @@ def write_run(
     ]
     (path / "steps.jsonl").write_text("".join(dumps(line) + "\n" for line in lines))
     (path / "status.json").write_text(dumps({"status": status, "step": None, "pid": 7, "host": "h", "error": None}))
-    if summary:
+    if ended_by is not None:
         result = {"last_step": num_steps - 1, "num_steps": num_steps, "degenerate_share": 1.0, "onset_step": 1}
         losses = [{"text": "austen", "first": 3.0, "last": 4.0}]
-        totals = {"outcome": status, "state": "collapsed", "total_collapse_step": None}
+        totals = {"ended_by": ended_by, "fate": "onset", "total_collapse_step": None}
         seconds = {"generate": 0.3 * num_steps, "update": 0.2 * num_steps}
         (path / "summary.json").write_text(dumps({**result, **totals, "losses": losses, "seconds": seconds}))
 
@@ -94,7 +94,7 @@ class Scripted:
 
         def end() -> None:
             if code == 0:
-                write_run(job.path, job.config, status="budget", summary=True)
+                write_run(job.path, job.config, ended_by="budget")
             elif code != SILENT:
                 with job.log.open("a") as log:
                     log.write(f"noise\nhint: none\nerror: attempt {self.started.count(job.path.name)} broke\n")
@@ -172,7 +172,7 @@ def test_a_run_at_its_wall_time_is_left_for_another_day(tmp_path: Path) -> None:
 
 def test_finished_runs_are_known_by_their_hash_whatever_their_name(tmp_path: Path) -> None:
     config = override(NANO, {"seed": 1, "threads": 3})
-    write_run(tmp_path / "an old name", config, status="budget", summary=True)
+    write_run(tmp_path / "an old name", config, ended_by="budget")
     write_run(tmp_path / "seed-2", override(NANO, {"seed": 2}), status="interrupted")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "config.json").write_text('{"model_type": "gpt2"}')
@@ -213,7 +213,7 @@ def test_a_run_of_another_process_is_waited_for_and_not_begun(tmp_path: Path) ->
                 file.unlink()
             (tasks[0].path / "lock").unlink()
             tasks[0].path.rmdir()
-            write_run(tasks[0].path, tasks[0].run.config, status="collapsed", summary=True)
+            write_run(tasks[0].path, tasks[0].run.config, ended_by="collapse")
             lock.close()
 
     executor = Scripted({"seed-1": [0]})

@@ -78,10 +78,10 @@ def test_a_glance_at_each_stage_of_a_run(tmp_path: Path) -> None:
     lines = (tmp_path / "b" / "steps.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "b" / "steps.jsonl").write_text(lines[0] + lines[1].replace("0.3", "9999") + "".join(lines[2:]))
     assert glance(tmp_path / "b") == Glance("running", 899, 0.25, pytest.approx(0.5)), "read from its end only"
-    write_run(tmp_path / "c", NANO, num_steps=4, status="collapsed", summary=True)
+    write_run(tmp_path / "c", NANO, num_steps=4, ended_by="collapse")
     seen = glance(tmp_path / "c")
     assert (seen.is_finished, seen.step, seen.degenerate_share, seen.seconds_per_step) == (True, 3, 1.0, 0.5)
-    write_run(tmp_path / "d", NANO, status="running", summary=True)
+    write_run(tmp_path / "d", NANO, status="running", ended_by="collapse")
     assert glance(tmp_path / "d").is_finished, "the summary has the last word, as for the run itself"
 
 
@@ -101,14 +101,14 @@ def test_who_holds_a_run_directory(tmp_path: Path) -> None:
 
 
 def test_the_estimate_takes_timings_of_runs_with_the_same_work() -> None:
-    finished = Glance("collapsed", 4, 1.0, 2.0, {"last_step": 4})
+    finished = Glance("finished", 4, 1.0, 2.0, {"last_step": 4})
     runs = [(NANO, finished), (override(NANO, {"seed": 1}), Glance("interrupted", 2, 0.0, 4.0)), (NANO, Glance())]
     result = estimate(runs, Share(2, 1))
     # Steps 0 to 9: the second has 7 left at its own 4 s, the third 10 at the mean of 2 and 4.
     assert result.runs_s == (0.0, 28.0, 30.0)
     assert result.most_s == 30.0, "side by side"
     assert result.likely_s == 15.0, "to step 4: 2 steps of 4 s, and 5 of 3 s"
-    assert result.basis == ("builtin:nano: as measured in 2 runs here with the same work a step",)
+    assert result.basis == ("builtin:nano: measured in 2 runs here with the same work per step",)
     assert not result.is_guess
     assert estimate(runs, ONE_EACH).most_s == 58.0, "one after the other"
     longer = override(NANO, {"generate.max_new_tokens": 100})
@@ -153,7 +153,7 @@ def shown(tasks: list[Task], *, terminal: bool, height: int = 25) -> str:
     with Overview(tasks, ONE_EACH, console) as overview:
         tasks[0].state, tasks[0].num_attempts = "running", 1
         overview.tick()
-        write_run(tasks[0].path, tasks[0].run.config, num_steps=3, status="collapsed", summary=True)
+        write_run(tasks[0].path, tasks[0].run.config, num_steps=3, ended_by="collapse")
         tasks[0].state = "done"
         tasks[1].state, tasks[1].num_attempts = "running", 2
         write_run(tasks[1].path, tasks[1].run.config, num_steps=4)
@@ -165,7 +165,7 @@ def shown(tasks: list[Task], *, terminal: bool, height: int = 25) -> str:
 def test_without_a_terminal_each_change_is_a_line(tmp_path: Path) -> None:
     assert shown(tasks_for(tmp_path), terminal=False).splitlines() == [
         "seed-0: begins",
-        "seed-0: collapsed at step 2, onset at step 1",
+        "seed-0: total collapse at step 2, onset at step 1",
         "seed-1: attempt 2, step 3, 25% of the last samples degenerate",
         "seed-2: failed (no [red]memory[/]⟨U+001B⟩[2J)",
     ]
@@ -196,7 +196,7 @@ def test_on_a_terminal_the_table_has_a_bar_and_a_time_for_each_run(tmp_path: Pat
     assert list(rows) == ["seed-1", "seed-2", "seed-0"], "what goes on comes first"
     assert "━" in rows["seed-1"] and "3/9" in rows["seed-1"] and "3 s" in rows["seed-1"]
     assert "no [red]memory[/]⟨U+001B⟩[2J" in rows["seed-2"], "markup and escapes in a message are text"
-    assert "collapsed at step 2" in rows["seed-0"]
+    assert "total collapse at step 2" in rows["seed-0"]
     assert "1 of 3 done" in "".join(last)
 
 
