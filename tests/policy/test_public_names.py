@@ -12,6 +12,7 @@ PUBLIC = {
     "load_model",
     "load_runs",
     "build",
+    "figure",
     "load_text",
     "override",
     "online_loop",
