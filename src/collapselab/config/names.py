@@ -25,20 +25,20 @@ def full_names(changes: Mapping[str, object]) -> dict[str, object]:
 
 def _full_name(name: str) -> str:
     known = [*dict(settings()), "numerics"]
-    found = [full for full in known if name in (full, full.rpartition(".")[2])]
+    found = [full for full in known if name in (full, _leaf(full))]
     if name in found:
         return name
     if not found:
         meant = [full for full, field in settings() if field.description == name.replace("_", " ")]  # learning_rate
-        close = (
-            f"did you mean {meant[0].rpartition('.')[2]!r}?"
-            if meant
-            else nearest(name, known if "." in name else {full.rpartition(".")[2] for full in known})
-        )
-        raise InputError(f"unknown setting {name!r}", close)
+        hint = f"did you mean {_leaf(meant[0])!r}?" if meant else nearest(name, map(_leaf, known))
+        raise InputError(f"unknown setting {name!r}", hint)
     if len(found) > 1:
         raise InputError(f"{name!r} is the name of several settings", _one_of(found))
     return found[0]
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _one_of(names: list[str]) -> str:

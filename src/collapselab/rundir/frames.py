@@ -61,9 +61,10 @@ class Runs:
         return f"Runs({told}{f', {self.num_left_out} left out' if self.num_left_out else ''})"
 
     def _repr_html_(self) -> str:
-        shown = self.runs[[name for name in RUN_COLUMNS if name in self.runs]].head(SHOWN_RUNS)
-        rows = [["" if pd.isna(value) else value for value in row] for row in shown.itertuples(index=False)]
-        return f"<p>{self!r}</p>{html_table([shown.columns, *rows])}"
+        names = [name for name in RUN_COLUMNS if name in self.runs]
+        shown: Any = self.runs[names].head(SHOWN_RUNS)
+        rows: list[list[object]] = shown.to_numpy(dtype=object).tolist()
+        return f"<p>{self!r}</p>{html_table([names, *rows])}"
 
     def _frames(self) -> dict[str, pd.DataFrame]:
         return {"runs": self.runs, "steps": self.steps, "samples": self.samples}
@@ -91,7 +92,8 @@ class Runs:
             InputError: pyarrow or a file is missing, or a file holds no frame.
         """
         check_pyarrow()
-        return cls(*map(read_frame, _parquet_files(folder)))
+        runs, steps, samples = map(read_frame, _parquet_files(folder))
+        return cls(runs, steps, samples)
 
 
 def _parquet_files(folder: Path | str) -> list[Path]:

@@ -27,10 +27,10 @@ def check_pyarrow() -> None:
 
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
     """Writes a frame. Text and lists of numbers are such columns in the file; other objects are JSON text."""
-    objects = [name for name in frame.columns if frame[name].dtype == object]
-    lists = [name for name in objects if all(map(_is_list_of_numbers, frame[name]))]
-    as_json = [name for name in objects if name not in lists and not all(map(_is_text, frame[name]))]
-    made = frame.assign(**{name: frame[name].map(json.dumps) for name in as_json})
+    objects = {str(name): list[object](column) for name, column in frame.items() if column.dtype == object}
+    lists = [name for name, values in objects.items() if all(map(_is_list_of_numbers, values))]
+    as_json = [name for name, values in objects.items() if name not in lists and not all(map(_is_text, values))]
+    made = frame.assign(**{name: list(map(json.dumps, objects[name])) for name in as_json})
     made.attrs = {LISTS: lists, AS_JSON: as_json}
     made.to_parquet(path, engine="pyarrow", index=False)
 
@@ -42,13 +42,12 @@ def read_frame(path: Path) -> pd.DataFrame:
         InputError: no such file, or it holds no frame.
     """
     try:
-        frame = pd.read_parquet(path, engine="pyarrow")
+        frame: Any = pd.read_parquet(path, engine="pyarrow")
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}", "give a folder that Runs.to_parquet wrote") from None
     for kind, decode in ((LISTS, list), (AS_JSON, json.loads)):
         for name in frame.attrs.get(kind, []):
-            values: list[Any] = [decode(value) for value in frame[name]]
-            frame[name] = pd.Series(values, index=frame.index, dtype=object)
+            frame[name] = pd.Series(list(map(decode, frame[name])), index=frame.index, dtype=object)
     frame.attrs = {}
     return frame
 
