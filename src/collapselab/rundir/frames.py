@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -62,8 +62,8 @@ class Runs:
 
     def _repr_html_(self) -> str:
         names = [name for name in RUN_COLUMNS if name in self.runs]
-        shown: Any = self.runs[names].head(SHOWN_RUNS)
-        rows: list[list[object]] = shown.to_numpy(dtype=object).tolist()
+        shown = cast(Any, self.runs[names])
+        rows: list[list[object]] = shown.head(SHOWN_RUNS).to_numpy(dtype=object).tolist()
         return f"<p>{self!r}</p>{html_table([names, *rows])}"
 
     def _frames(self) -> dict[str, pd.DataFrame]:
