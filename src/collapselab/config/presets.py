@@ -63,7 +63,7 @@ def load(name: str) -> RunConfig:
     if name.endswith(".json"):
         return validate(load_json(Path(name)))
     if not name.endswith(".toml"):
-        raise InputError(f"unknown preset {name!r}", nearest(name, PRESETS) + "; or give a .toml or .json file")
+        raise InputError(f"unknown preset {name!r}", nearest(name, PRESETS) + "; or give a .toml file")
     changes = load_toml(Path(name))
     base = str(changes.pop("preset", "paper"))
     if base not in PRESETS:
