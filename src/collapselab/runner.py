@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -29,7 +29,11 @@ from collapselab.rundir.layout import RunDir, UnknownSchema, Vanished, disk_erro
 from collapselab.rundir.record_writer import RecordWriter, check_extents
 from collapselab.safeguards import Safeguard
 from collapselab.step.measure import Metric
-from collapselab.step.parts import Parts, build
+from collapselab.step.parts import Parts, build, take
+from collapselab.visible import html_table
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # The experiment of each `loop.kind`.
 LOOPS = {"online": online_loop}
@@ -37,12 +41,22 @@ Listener = Callable[[Record], None]
 _notices = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResult:
     """A finished run: its directory and what summary.json says."""
 
     path: Path
     summary: Mapping[str, object]
+
+    def _in_short(self) -> dict[str, object]:
+        names = ("ended_by", "last_step", "onset_step", "total_collapse_step")
+        return {name: self.summary[name] for name in names if self.summary.get(name) is not None}
+
+    def __repr__(self) -> str:
+        return f"RunResult({str(self.path)!r}: {', '.join(f'{name} {value}' for name, value in self._in_short().items())})"
+
+    def _repr_html_(self) -> str:
+        return html_table([("run", self.path), *self._in_short().items()])
 
 
 def run(
@@ -52,6 +66,8 @@ def run(
     resume: bool = False,
     fresh: bool = False,
     data_dir: Path | None = None,
+    model: PreTrainedModel | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     metrics: Mapping[str, Metric] | None = None,
     safeguards: Sequence[Safeguard] = (),
     asked_for: Mapping[str, object] | None = None,
@@ -66,6 +82,9 @@ def run(
         resume: continue an interrupted run where it stopped, bit for bit; start a new run if there is none.
         fresh: first remove an earlier run in that directory.
         data_dir: where texts are, or are downloaded to.
+        model: an object to train a copy of, in place of `config.model`. Its name in the records has a hash of its
+            weights, so a run is resumed only with the object it began with.
+        tokenizer: of that object.
         metrics: further metrics on the ids of each sample, by name; they appear in steps.jsonl.
         safeguards: what acts on text, objective and weights (`safeguards.Safeguard`), in this order.
         asked_for: what the user asked for, kept as user.json.
@@ -77,6 +96,9 @@ def run(
         Interrupted: Ctrl-C, SIGTERM, SIGHUP or the wall time; a checkpoint was written.
         RunFailed: for example, the disk is full or the directory was removed.
     """
+    loaded = None if model is None else take(model, tokenizer, config)
+    if loaded is not None:
+        config = config.model_copy(update={"model": loaded.name})
     rundir = RunDir(Path(out) if out is not None else Path("runs") / config.run_id)
     check_claim(
         rundir, config, resume=resume, fresh=fresh
@@ -90,7 +112,7 @@ def run(
             if resume:
                 _keep_threads(rundir, config)
             # Before anything is written: a mistake leaves no directory behind.
-            parts = build(keep_engine(rundir.env, config) if resume else config, data_dir)
+            parts = build(keep_engine(rundir.env, config) if resume else config, data_dir, model=loaded)
         claim(rundir, config, parts.text_sha256, asked_for or {}, fresh=fresh)
         is_named = config.engine != "auto"
         record_environment(rundir.env, parts.learner.engine_names, torch.get_num_threads(), is_named=is_named)
@@ -234,7 +256,7 @@ def _interruption(rundir: RunDir, step: int, timed_out: bool) -> Interrupted:
     reason = "wall time reached" if timed_out else "interrupted"
     _log(rundir, f"{reason} after step {step}")
     return Interrupted(
-        f"{reason} after step {step}; everything is kept in {rundir.path}", "use --resume to continue from here"
+        f"{reason} after step {step}; everything is kept in {rundir.path}", "`resume=True` continues from here"
     )
 
 

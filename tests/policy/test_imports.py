@@ -23,7 +23,8 @@ safeguards
 loop
 runner report
 sweep
-cli __main__
+cli
+api __main__
 """
 LAYERS = [line.split() for line in _LAYERS.strip().splitlines()]
 # Imports upward, inside a function: none is allowed but these (importer, imported).
@@ -139,3 +140,13 @@ def test_torch_free_modules_import_without_torch(module: str, heavy_by_module: d
     # Modules are imported in order: the first one named here is the culprit.
     name = full_name(module)
     assert heavy_by_module[name] == [], f"{name}, or a module listed before it, imports {heavy_by_module[name]}"
+
+
+def test_no_module_needs_fcntl() -> None:
+    """Imports run with `fcntl` taken away, as on Windows; file locks are filelock's."""
+    names = [full_name(module) for module, _ in modules() if module.startswith(("rundir", "config", "runner", "cli"))]
+    program = (
+        f"import sys, importlib; sys.modules['fcntl'] = None\nfor name in {names!r}: importlib.import_module(name)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -17,6 +17,7 @@ from collapselab.cli import inspect, reporting, reproducing, running, sweeping
 from collapselab.cli.faults import explained, show_traceback
 from collapselab.cli.streams import OutputError, safe_streams
 from collapselab.cli.text import note, plain, stderr_console, warn
+from collapselab.config.names import as_flags
 from collapselab.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, CollapselabError, InputError, nearest
 from collapselab.rundir.environment import ensure_home
 
@@ -158,4 +159,4 @@ def _tell(error: CollapselabError) -> None:
     console = stderr_console()
     console.print(Text.assemble(("error:", "bold red"), " ", plain(error.message)), soft_wrap=True)
     if error.hint:
-        console.print(Text.assemble(("hint:", "bold"), " ", plain(error.hint)), soft_wrap=True)
+        console.print(Text.assemble(("hint:", "bold"), " ", plain(as_flags(error.hint))), soft_wrap=True)

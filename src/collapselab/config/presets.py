@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from collapselab.config.overrides import load_toml, override
+from collapselab.config.overrides import load_json, load_toml, override, validate
 from collapselab.config.schema import Evaluation, Generation, Optimizer, RunConfig, Sampling, Stop, Training
 from collapselab.errors import InputError, nearest
 
@@ -72,13 +72,15 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
 
 
 def load(name: str) -> RunConfig:
-    """The configuration of a preset, or of a TOML file (which may name a preset to begin from).
+    """The configuration of a preset, of a TOML file (which may name a preset to begin from), or of a config.json.
 
     Raises:
         InputError: neither a preset nor a readable file.
     """
     if name in PRESETS:
         return PRESETS[name]()
+    if name.endswith(".json"):
+        return validate(load_json(Path(name)))
     if not name.endswith(".toml"):
         raise InputError(f"unknown preset {name!r}", nearest(name, PRESETS) + "; or give a .toml file")
     changes = load_toml(Path(name))

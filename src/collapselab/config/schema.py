@@ -7,13 +7,15 @@ them from text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from collapselab.config.identity import identity
 from collapselab.config.protocols import parse_protocol
+from collapselab.records import flatten
+from collapselab.visible import html_table
 
 TrainingSource = Literal["own", "real", "other", "shuffled"]
 JudgedText = Literal["stream", "probe"]
@@ -21,6 +23,11 @@ JudgedText = Literal["stream", "probe"]
 
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """What differs from the defaults, so that a configuration is shown as one would write it."""
+        default = type(self)()
+        yield from ((name, value) for name, value in self if value != getattr(default, name))
 
 
 class Loop(Settings):
@@ -269,6 +276,11 @@ class RunConfig(Settings):
         if self.generate.prompt_tokens and self.generate.prompt:
             raise ValueError("generate.prompt and generate.prompt_tokens exclude each other")
         return self
+
+    def _repr_html_(self) -> str:
+        default = dict(flatten(RunConfig().model_dump()))
+        changed = [(name, value) for name, value in flatten(self.model_dump()) if value != default[name]]
+        return html_table([("run id", self.run_id), *changed])
 
     @property
     def run_id(self) -> str:

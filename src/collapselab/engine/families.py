@@ -74,6 +74,12 @@ class Decoder:
     def width(self) -> int:
         return self.embedding.shape[1]
 
+    @property
+    def num_positions(self) -> int:
+        table = self.cosines if self.positions is None else self.positions
+        assert table is not None
+        return table.shape[0]
+
     @cached_property
     def linears(self) -> list[Linear]:
         """All matrices, in the order they are used."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from collapselab.engine.numerics import round_at_random
+from collapselab.errors import InputError
 
 
 class RoundedModel:
@@ -28,8 +29,9 @@ class RoundedModel:
         self._copies = {
             name: torch.empty_like(p, dtype=torch.bfloat16).requires_grad_()
             for name, p in model.named_parameters()
-            if p.dim() == 2 and (id(p) not in lookups or p is head.weight)
+            if p.dim() == 2 and p.requires_grad and (id(p) not in lookups or p is head.weight)
         }
+        self._check_lookup()
 
     def logits(self, tokens_BT: Tensor) -> Tensor:
         """Logits (B, T, V) with their graph."""
@@ -50,12 +52,24 @@ class RoundedModel:
         for name, p in self._model.named_parameters():
             copy = self._copies.get(name)
             gradient = p.grad if copy is None else copy.grad
-            if p is self._embedding and self._looked_up.grad is not None:
+            if p is self._embedding and p.requires_grad and self._looked_up.grad is not None:
                 gradient = torch.zeros_like(p) if gradient is None else gradient
                 gradient.index_add_(0, self._tokens, self._looked_up.grad.flatten(0, 1).to(gradient.dtype))
             if gradient is not None:
                 found[p] = gradient
         return found
+
+    @torch.no_grad()
+    def _check_lookup(self) -> None:
+        """Refuses a model that does more with its tokens than to look them up (Gemma scales what it finds)."""
+        tokens_BT = torch.arange(min(16, len(self._embedding)), device=self._embedding.device)[None]
+        plain_BTV = self._model(input_ids=tokens_BT, use_cache=False).logits
+        ours_BTV = self._model(inputs_embeds=self._embedding[tokens_BT], use_cache=False).logits
+        if (plain_BTV - ours_BTV).abs().max() > 1e-4 * plain_BTV.abs().max():
+            raise InputError(
+                f"numerics.update bfloat16 does not serve {type(self._model).__name__}: it changes its embeddings",
+                "use `**{\"numerics.update\": 'float32'}`",
+            )
 
     def _round(self, weight: Tensor, copy: Tensor) -> None:
         if self._kernels is None or weight.device.type != "cpu":

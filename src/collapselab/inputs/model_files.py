@@ -54,6 +54,11 @@ def locate_model(name: str, *, with_weights: bool) -> ModelFiles:
         return _builtin(name)
     if name == SMOLLM2:
         return _smollm2()
+    if name.startswith("object:"):
+        raise InputError(
+            f"the model {name!r} was an object, given from Python, and has no files",
+            "give it again (`model=…`), or name the folder of a checkpoint of its run",
+        )
     if path.suffix.lower() == ".gguf":
         return _gguf(path)
     if path.is_dir():
@@ -157,4 +162,4 @@ def _hub_is_reachable() -> bool:
 def _by_hand(name: str) -> str:
     folder = f"models/{name.rpartition('/')[2]}"
     command = f"hf download {name} config.json tokenizer.json model.safetensors --local-dir {folder}"
-    return f"on a machine with a network: {command}; copy the folder here, and use --model {folder}"
+    return f"on a machine with a network: {command}; copy the folder here, and use `model={str(folder)!r}`"

@@ -39,7 +39,10 @@ MAX_REASON = 300  # characters of a library's message
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in evaluation mode and float32, its tokenizer, and its sizes."""
+    """A model in evaluation mode and float32, its tokenizer, and its sizes.
+
+    `is_object`: it was given as an object, whose code may have been changed in place.
+    """
 
     name: str
     model: PreTrainedModel
@@ -47,6 +50,7 @@ class LoadedModel:
     context_length: int
     vocab_size: int
     num_parameters: int
+    is_object: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,28 +105,47 @@ def load_model(
         InputError: the name is unknown, files are missing, broken or do not fit together, the model is not causal,
             weights are a pickle or quantised, the hub cannot be reached, or the device does not exist.
     """
-    import torch
-
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device {device!r} needs a GPU that PyTorch can use, but there is none", "use --device cpu")
+    check_device(device)
     files = locate_model(name, with_weights=True)
     sizes, header = _check_files(files)
     tokenizer = _read_tokenizer(files, begin_token)
     model = _read_weights(files, sizes, header)
     with _reading(files, "model"):
-        positions = context_length(model.config) or context
-        if positions is None:
-            raise InputError(
-                f"{name}: its configuration does not say how many tokens it can read",
-                "set it: --generate.context N (collapselab eval: --context N)",
-            )
-        num_rows: int = cast(Any, model).get_input_embeddings().weight.shape[0]
-        _check_vocabulary(name, tokenizer, num_rows)
-        num_logits = check_look_ahead(name, model, num_rows, positions)
+        loaded = checked_model(name, model, tokenizer, context)
+    cast(Any, model).to(device)
+    return loaded
+
+
+def check_device(device: str) -> None:
+    """Refuses a device that is not there.
+
+    Raises:
+        InputError: it is a GPU, and PyTorch has none.
+    """
+    import torch
+
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device {device!r} needs a GPU that PyTorch can use, and there is none", "use `device='cpu'`")
+
+
+def checked_model(name: str, model: PreTrainedModel, tokenizer: Tokenizer, context: int | None) -> LoadedModel:
+    """A model with its tokenizer, once they are found to fit together and the model to be causal.
+
+    Raises:
+        InputError: they do not, or it is not, or nothing says how long a text it can read.
+    """
+    positions = context_length(model.config) or context
+    if positions is None:
+        raise InputError(
+            f"{name}: its configuration does not say how long a text it can read",
+            "say it: `context=N` (collapselab eval: --context N)",
+        )
+    num_rows: int = cast(Any, model).get_input_embeddings().weight.shape[0]
+    _check_vocabulary(name, tokenizer, num_rows)
+    num_logits = check_look_ahead(name, model, num_rows, positions)
     if num_logits > num_rows:
         raise InputError(f"{name} predicts {num_logits} tokens, but can read only {num_rows}", "get the weights again")
     num_parameters = sum(p.numel() for p in model.parameters())
-    cast(Any, model).to(device)
     return LoadedModel(name, model, replace(tokenizer, num_rows=num_rows), positions, num_logits, num_parameters)
 
 
@@ -182,12 +205,14 @@ def _begins_texts(files: ModelFiles, config: Mapping[str, Any]) -> bool:
     if files.gguf_file is not None:
         return read_gguf_header(files.folder / files.gguf_file).entries.get("tokenizer.ggml.add_bos_token") is not False
     tokenizer_config = files.folder / "tokenizer_config.json"
-    stated = read_json(tokenizer_config) if tokenizer_config.is_file() else {}
+    return begins_texts(read_json(tokenizer_config) if tokenizer_config.is_file() else {}, config.get("model_type"))
+
+
+def begins_texts(stated: Mapping[str, Any], model_type: object) -> bool:
+    """Whether a model's texts begin with its bos token, as far as its tokenizer's settings do not deny it."""
     # Bloom names a bos token that it was never trained with.
     return (
-        stated.get("add_bos_token") is not False
-        and stated.get("bos_token", "") is not None
-        and (config.get("model_type") != "bloom")
+        stated.get("add_bos_token") is not False and stated.get("bos_token", "") is not None and model_type != "bloom"
     )
 
 

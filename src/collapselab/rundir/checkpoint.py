@@ -195,7 +195,7 @@ def load_checkpoint(rundir: RunDir, model: Saved, run_id: str, others: Sequence[
     if candidates and num_unusable == len(candidates):
         raise InputError(
             f"all checkpoints in {rundir.checkpoints} are damaged: " + "; ".join(damage),
-            "remove the folder `checkpoint` to run again from step 0 with --resume",
+            "remove the folder `checkpoint` to run again from step 0 with `resume=True`",
         )
     with disk_errors(rundir.path):
         for candidate in candidates:
@@ -239,7 +239,7 @@ def _restore(folder: Path, model: Saved, others: Sequence[Stateful]) -> None:
     if {name: p.shape for name, p in weights.items()} != {name: p.shape for name, p in present.items()}:
         raise InputError(
             f"checkpoint {folder} does not fit the model {model.loaded.name}",
-            "the model has changed since the run began: bring the former one back, or begin anew with --fresh",
+            "the model has changed since the run began: bring the former one back, or begin anew with `fresh=True`",
         )
     model.restore(weights, load_file(folder / MOMENTS))
     kept = load_file(folder / OTHERS) if (folder / OTHERS).exists() else {}

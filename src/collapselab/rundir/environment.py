@@ -62,7 +62,7 @@ def record_environment(env: Path, engines: Mapping[str, str | None], threads: in
         raise InputError(
             f"the run in {env.parent} cannot go on with the engines it began with: {changed}"
             + (f"; the kernels in C are off: {off}" if off else ""),
-            f"bring them back, or go on with another engine all the same: --engine {engines['write']}",
+            f"bring them back, or go on with another engine all the same: `engine={engines['write']!r}`",
         )
     now: dict[str, Any] = {
         "schema": SCHEMA_VERSION,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import socket
@@ -17,7 +16,7 @@ from typing import Any, cast
 
 from collapselab.collapse.words import Status
 from collapselab.errors import InputError, RunFailed
-from collapselab.files import make_folder, open_regular, read_regular, replace_file
+from collapselab.files import hold, make_folder, open_regular, read_regular, replace_file
 from collapselab.records import SCHEMA_VERSION, Record, Sample, dumps, loads
 from collapselab.rundir.line_files import damaged_line, iterate_lines
 from collapselab.rundir.migration import READ_VERSIONS, migrated
@@ -100,7 +99,7 @@ class RunDir:
         except OSError as error:
             raise InputError(
                 f"{self.path} cannot be a run directory: {error.strerror} ({error.filename})",
-                "choose another directory with --out",
+                "choose another directory with `out=…`",
             ) from None
         try:
             yield
@@ -117,11 +116,10 @@ class RunDir:
         while True:
             handle = open_regular(path, os.O_RDWR | os.O_CREAT)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                hold(handle)
                 if self.steps.exists():
-                    steps = open_regular(self.steps, os.O_RDONLY)
-                    with open(steps, "rb"):
-                        fcntl.flock(steps, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    with open(open_regular(self.steps, os.O_RDWR), "rb") as steps:
+                        hold(steps.fileno())
             except OSError:
                 os.close(handle)
                 raise
@@ -134,7 +132,7 @@ class RunDir:
         owner = self.read_status()
         who = f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'this machine')}"
         return InputError(
-            f"{self.path} is in use by {who}", "wait for it to end, or choose another directory with --out"
+            f"{self.path} is in use by {who}", "wait for it to end, or choose another directory with `out=…`"
         )
 
     def write_status(self, status: Status, step: int | None, error: str | None = None) -> None:
@@ -195,7 +193,7 @@ def vanished(path: Path) -> Vanished:
     """The error of a run whose directory, or a file in it, has gone away."""
     return Vanished(
         f"{path} is not there any more: it was removed, renamed or replaced while the run was going on",
-        "nothing was written in its place; bring it back and repeat the command with --resume, or begin anew",
+        "nothing was written in its place; bring it back and repeat the run with `resume=True`, or begin anew",
     )
 
 
@@ -209,7 +207,7 @@ def disk_errors(path: Path) -> Generator[None]:
             raise vanished(path) from error
         raise RunFailed(
             f"cannot write to {error.filename2 or error.filename or path}: {error.strerror or error}",
-            "the records so far are kept; make room and repeat the command with --resume",
+            "the records so far are kept; make room and repeat the run with `resume=True`",
         ) from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from collapselab.errors import InputError
-from collapselab.files import open_regular, read_regular, write_all
+from collapselab.files import hold, open_regular, read_regular, write_all
 from collapselab.records import dumps, loads
 from collapselab.rundir.migration import migrated
 
@@ -27,7 +26,8 @@ class LineFile:
         self.path = path
         self._handle = open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.name == "posix":  # elsewhere `lock` cannot be removed while it is held, and a lock keeps readers out
+                hold(self._handle)
             lines = _whole_lines(read_regular(path))[:num_lines]
             os.ftruncate(self._handle, sum(map(len, lines)))
         except OSError:
@@ -100,7 +100,7 @@ def damaged_line(path: Path, number: int, reason: str) -> InputError:
     """The error of a line that is not as it was written."""
     return InputError(
         f"{path}, line {number}: {reason}",
-        "the file was damaged: bring it back from a copy; a run goes on from before the damage with --resume",
+        "the file was damaged: bring it back from a copy; a run goes on from before the damage with `resume=True`",
     )
 
 

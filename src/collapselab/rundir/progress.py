@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from collapselab.errors import InputError
-from collapselab.files import open_regular
+from collapselab.files import hold, open_regular
 from collapselab.records import loads
 from collapselab.rundir.layout import RunDir
 from collapselab.rundir.migration import migrated
@@ -65,8 +64,9 @@ def holder(path: Path) -> str | None:
     rundir = RunDir(path)
     for file in (path / "lock", rundir.steps):  # records are locked too: somebody may have removed `lock`
         try:
-            with open(open_regular(file, os.O_RDONLY), "rb") as handle:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            flags = os.O_RDWR if os.access(file, os.W_OK) else os.O_RDONLY
+            with open(open_regular(file, flags), "rb") as handle:
+                hold(handle.fileno())
         except BlockingIOError:
             return _owner(rundir)
         except OSError:  # it is not there, or may not be read: whoever starts the run will see

@@ -55,11 +55,18 @@ class Writer:
     """A model that writes and is scored."""
 
     def __init__(self, loaded: LoadedModel, config: RunConfig) -> None:
-        self.loaded, self.name, self.tokenizer = loaded, loaded.name, loaded.tokenizer
+        self.config, self.loaded, self.name, self.tokenizer = config, loaded, loaded.name, loaded.tokenizer
         self.vocab_size, self.context_length = loaded.vocab_size, loaded.context_length
         self._engine, self._scorer = make_engines(
-            loaded.model, config.engine, write=config.numerics.write, score=config.numerics.evaluate
+            loaded.model,
+            config.engine,
+            write=config.numerics.write,
+            score=config.numerics.evaluate,
+            is_changed=loaded.is_object,
         )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {self.loaded.num_parameters:,} parameters)"
 
     def write(
         self,

@@ -157,7 +157,7 @@ def test_where_a_model_names_no_context_the_setting_does(tmp_path: Path, name: s
     folder = str(write_folder(tmp_path / "model", recurrent(name)))
     with pytest.raises(InputError, match="does not say how many tokens it can read") as caught:
         load_model(folder)
-    assert "--generate.context" in (caught.value.hint or "")
+    assert "context=N" in (caught.value.hint or "")
     loaded = load_model(folder, context=24)
     assert loaded.context_length == 24
     engine = PlainEngine(loaded.model)

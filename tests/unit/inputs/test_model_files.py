@@ -251,7 +251,7 @@ def test_the_hub_out_of_reach_is_said_at_once(monkeypatch: pytest.MonkeyPatch, t
         load_model("gpt2")
     assert time.monotonic() - start < 5
     assert "hf download gpt2" in (caught.value.hint or "")
-    assert "--model models/gpt2" in (caught.value.hint or "")
+    assert "model='models/gpt2'" in (caught.value.hint or "")
 
 
 @pytest.fixture

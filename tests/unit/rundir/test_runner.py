@@ -154,7 +154,7 @@ def test_a_full_disk_keeps_the_records_so_far(
     out = tmp_path / "full"
     with file_size_limit(num_bytes), pytest.raises(RunFailed, match="cannot write to") as caught:
         run(tiny_config, out)
-    assert "--resume" in (caught.value.hint or "")
+    assert "resume=True" in (caught.value.hint or "")
     kept = timeless(out)
     assert kept == timeless(finished)[: len(kept)]
     assert len(kept) >= 1

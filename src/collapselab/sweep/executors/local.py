@@ -16,6 +16,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from collapselab.config.names import as_flags
 from collapselab.errors import EXIT_FAILED, EXIT_INTERRUPTED, CollapselabError, InputError, RunFailed
 from collapselab.sweep.executors.interface import Attempt, Job
 
@@ -118,7 +119,7 @@ def _carry_out(job: Job, num_threads: int) -> None:
         torch.set_num_threads(num_threads)  # the configuration or a resumed run may set another number
         run(job.config, job.path, resume=True, data_dir=job.data_dir, asked_for=job.asked_for)
     except CollapselabError as error:
-        _say(f"hint: {error.hint}" if error.hint else "", f"error: {error.message}")
+        _say(f"hint: {as_flags(error.hint)}" if error.hint else "", f"error: {error.message}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:  # SIGTERM, before the first step
         sys.exit(EXIT_INTERRUPTED)
