@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ import pandas as pd
 
 from collapselab.analysis.comparisons import CARRIED_OUT, LOOKING
 from collapselab.config.overrides import settings
+from collapselab.report.values import known, shown
 from collapselab.rundir.frames import ENVIRONMENT, Runs
 from collapselab.visible import visible
 
@@ -30,24 +30,10 @@ class Common:
     rows: list[list[str]]
 
 
-def shown(value: object) -> str:
-    """A setting or a figure as people read it; unknown is a dash."""
-    if isinstance(value, (list, tuple)):
-        return visible(" ".join(map(str, cast(Sequence[object], value))))
-    if value is None or bool(pd.isna(cast(Any, value))):
-        return "–"
-    if isinstance(value, str):
-        return visible(value) or "(empty)"
-    if isinstance(value, float):
-        text = f"{value:.3e}" if 0 < abs(value) < 1e-3 else f"{value:.4g}"
-        return re.sub(r"\.?0*e([+-])0*", r"e\1", text).replace("e+", "e")
-    return {True: "yes", False: "no"}[bool(value)] if isinstance(value, bool) else str(value)
-
-
 def labels(runs: Runs) -> list[str]:
     """What tells the runs apart: model, learning rate, seed, other settings that differ; names, where none does."""
     frame = cast(Any, runs.runs)
-    names = [name for name in _settings_of(frame) if not name.startswith(NO_LABEL)]
+    names = [name for name in settings_of(frame) if not name.startswith(NO_LABEL)]
     varying = [name for name in names if len({shown(value) for value in frame[name]}) > 1]
     chosen = [name for name in names if name in varying or (len(frame) == 1 and name in ALWAYS_IN_LABEL)]
     ranked = sorted(chosen, key=lambda name: (*ALWAYS_IN_LABEL, name).index(name))
@@ -63,10 +49,10 @@ def labels(runs: Runs) -> list[str]:
 def outcome(row: Mapping[str, Any]) -> str:
     """What became of a run, in a few words; of an unfinished one, how far it has come."""
     onset, total, diverged = (_step(row, name) for name in ("onset_step", "total_collapse_step", "diverged_step"))
-    kind = f" ({row['kind_at_end']})" if _known(row, "kind_at_end") else ""
+    kind = f" ({row['kind_at_end']})" if known(row, "kind_at_end") else ""
     last = _step(row, "last_step")
-    if not _known(row, "outcome"):
-        return str(row["status"]) if _known(row, "status") else "unfinished"
+    if not known(row, "outcome"):
+        return str(row["status"]) if known(row, "status") else "unfinished"
     loss = loss_on_human_text(row)
     after = f"; loss on human text: {loss}" if loss else ""
     if row.get("state") == "diverged":
@@ -86,7 +72,7 @@ def loss_on_human_text(row: Mapping[str, Any]) -> str | None:
 
 def common_settings(runs: Runs) -> Common:
     """The settings of all runs."""
-    return _parted(runs.runs, {name: name for name in _settings_of(runs.runs)})
+    return _parted(runs.runs, {name: name for name in settings_of(runs.runs)})
 
 
 def common_environment(runs: Runs) -> Common:
@@ -103,7 +89,8 @@ def _parted(frame: Any, titles: Mapping[str, str]) -> Common:
     return Common(shared, list(varying), [list(row) for row in zip(*varying.values(), strict=True)])
 
 
-def _settings_of(frame: pd.DataFrame) -> list[str]:
+def settings_of(frame: pd.DataFrame) -> list[str]:
+    """The columns of a runs frame that are settings."""
     named = ["lr" if name == "optim.lr" else name for name, _ in settings()]
     return [name for name in named if name in frame]
 
@@ -115,9 +102,5 @@ def _labelled(name: str, value: object) -> str:
     return f"{name.rpartition('.')[2] if name == 'lr' else name} {text}"
 
 
-def _known(row: Mapping[str, Any], name: str) -> bool:
-    return not bool(pd.isna(row.get(name)))
-
-
 def _step(row: Mapping[str, Any], name: str) -> int | None:
-    return int(row[name]) if _known(row, name) else None
+    return int(row[name]) if known(row, name) else None

@@ -15,17 +15,21 @@ from typing import Any, cast
 
 import pandas as pd
 
-from collapselab.analysis.survival import Frame
 from collapselab.report import page_parts
 from collapselab.report.definitions import definitions
-from collapselab.report.describe import labels, outcome, visible
+from collapselab.report.describe import labels, outcome
 from collapselab.report.drawing import DrawingError, Painter
 from collapselab.report.explorer import EVENTS, ExplorerRun, explorer_runs
+from collapselab.report.figures import FIGURES
 from collapselab.report.packing import packed, script_json
 from collapselab.report.page_parts import Printed
-from collapselab.report.plans import one_run
+from collapselab.report.selection import one_run
+from collapselab.report.tables import TABLES
+from collapselab.report.theme import specification
+from collapselab.report.values import readable
 from collapselab.report.writing import write_file, writing
 from collapselab.rundir.frames import Runs
+from collapselab.visible import visible
 
 SCRIPTS = ("common.js", "tables.js", "sample.js", "chart.js", "explorer.js", "figures.js", "main.js")
 
@@ -135,7 +139,7 @@ def _metadata(runs: Runs, explored: Sequence[ExplorerRun]) -> dict[str, Any]:
     columns = cast(list[str], runs.steps.columns.tolist())
     shown = one_run(runs)  # the one that the anatomy and the barcode show
     return {
-        "shown": next((i for i, row in enumerate(rows) if shown is not None and row["run"] == shown["run"]), 0),
+        "shown": next((i for i, row in enumerate(rows) if shown is not None and row["run"] == shown.row["run"]), 0),
         "texts": [m[1] for name in columns if (m := re.fullmatch(r"val_nll_nats\[(.*)\]", name, re.DOTALL))],
         "defined": {name.partition("[")[0]: _definition_id(name) for name in definitions()},
         "runs": [
@@ -173,23 +177,16 @@ def _definition_id(name: str) -> str:
 
 def _figures(runs: Runs) -> Iterator[Embedded]:
     """The figures that these runs have something to draw for."""
-    from collapselab.report.catalogue import FIGURES
-    from collapselab.report.theme import specification
-
-    for figure in FIGURES.values():
+    for key, figure in FIGURES.items():
         chart = figure.draw(runs)
         if chart is not None:
-            yield Embedded(figure.key, figure.title, figure.caption(runs), packed(specification(chart)))
+            yield Embedded(key, figure.title, figure.caption(runs), packed(specification(chart)))
 
 
 def _tables(runs: Runs) -> Iterator[Printed]:
     """The tables that these runs have something for; the hypotheses stand in the overview."""
-    from collapselab.report.table_files import readable
-    from collapselab.report.tables import TABLES
-
-    for table in TABLES.values():
-        frame = cast(Frame, None if table.key == "hypotheses" else table.build(runs))
+    for key, table in TABLES.items():
+        frame = None if key == "hypotheses" else table.build(runs)
         if frame is not None and len(frame):
-            columns = [[readable(cell) for cell in frame[name].astype(object)] for name in frame.columns]
-            rows = [list(row) for row in zip(*columns, strict=True)]
+            rows = frame.astype(object).map(readable).to_numpy().tolist()
             yield Printed(table.title, [str(name) for name in frame.columns], rows)

@@ -1,4 +1,4 @@
-"""The figures of one run: the picture every run leaves behind, and the anatomy of a collapse."""
+"""The picture every run leaves behind, and how panels of one run are stacked."""
 
 from __future__ import annotations
 
@@ -8,20 +8,10 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from collapselab.report.run_panels import (
-    LOSS_HEIGHT,
-    MEAN,
-    ROW,
-    THIN,
-    Panel,
-    entropy_panel,
-    loss_panel,
-    repetition_panel,
-    rows,
-    steps_of,
-    thinned,
-)
-from collapselab.report.theme import RULE_COLOR, WIDTH, layered, short, themed
+from collapselab.analysis.survival import Frame
+from collapselab.report.run_panels import LOSS_HEIGHT, MEAN, THIN, Panel, loss_panel, repetition_panel
+from collapselab.report.theme import RULE_COLOR, WIDTH, layered, themed
+from collapselab.report.values import known, short
 
 # Names of a runs frame that mark a step, with the words beside the mark.
 EVENTS = {"onset_step": "onset", "total_collapse_step": "total collapse", "diverged_step": "diverged"}
@@ -38,7 +28,7 @@ MAX_DOTTED_STEPS = 40  # beyond, dots would hide the line
 Events = list[tuple[int, str]]
 
 
-def loss_figure(steps: pd.DataFrame, run: Mapping[str, Any]) -> alt.VConcatChart:
+def loss_figure(steps: Frame, run: Mapping[str, Any]) -> alt.VConcatChart:
     """The picture every run leaves behind: losses above, repetition below, both against step.
 
     Above, in nats per token: the training loss and the validation loss on each human text. Below: the share of
@@ -52,24 +42,18 @@ def loss_figure(steps: pd.DataFrame, run: Mapping[str, Any]) -> alt.VConcatChart
         steps: one run's rows of `load_runs(...).steps`.
         run: that run's row of `load_runs(...).runs`; what it does not know is left out of the picture.
     """
-    return _stack(steps, run, (loss_panel(steps), repetition_panel(steps)))
+    return stack(steps, run, (loss_panel(steps), repetition_panel(steps)))
 
 
-def anatomy_figure(steps: pd.DataFrame, run: Mapping[str, Any]) -> alt.VConcatChart:
-    """The anatomy of a collapse: losses, repetition and entropy of one run on one step axis.
-
-    As `loss_figure`, and below it, in nats per token: the mean entropy of the model's next-token distribution while it
-    wrote, and the entropy of its text by match lengths. In a run of over 400 steps lines keep the largest and the
-    smallest value of each 200th of the run, so that peaks stay and the figure stays small.
-    """
-    panels = (loss_panel(steps), repetition_panel(steps), entropy_panel(steps))
-    return _stack(steps, run, tuple(map(thinned, panels)))
+def events_of(run: Mapping[str, Any]) -> Events:
+    """The events of a run that a figure marks, in order."""
+    return sorted((int(run[name]), words) for name, words in EVENTS.items() if known(run, name))
 
 
-def _stack(steps: pd.DataFrame, run: Mapping[str, Any], panels: Sequence[Panel]) -> alt.VConcatChart:
+def stack(steps: Frame, run: Mapping[str, Any], panels: Sequence[Panel]) -> alt.VConcatChart:
     """Panels one below the other, with the run's events through all of them and in words above the first."""
-    last_step = max([1, *steps_of(steps)])
-    events = sorted((int(run[name]), words) for name, words in EVENTS.items() if _known(run, name))
+    last_step = max([1, *steps["step"].astype(int)])
+    events = events_of(run)
     step_axis, charts = _step_axis(last_step), list[alt.LayerChart]()
     for i, panel in enumerate(panels):
         x = step_axis if i == len(panels) - 1 else step_axis.title(None)
@@ -77,13 +61,14 @@ def _stack(steps: pd.DataFrame, run: Mapping[str, Any], panels: Sequence[Panel])
         lines = _lines(panel, ROW_PX * len(events) if i == 0 else 0)
         layers = (*_collapsed_region(events, last_step), *rules, *(line.encode(x=x, y=panel.y) for line in lines))
         charts.append(layered(*layers, width=WIDTH, height=panel.height))
-    stack = alt.vconcat(
+    title = f"{run.get('model', 'a model')} trained on {TRAINING_TEXTS[run.get('train.source', 'own')]}"
+    chart = alt.vconcat(
         *charts,
-        title=alt.TitleParams(_title(run), subtitle=_subtitle(run)),
+        title=alt.TitleParams(title, subtitle=_subtitle(run)),
         spacing=12,
-        data=pd.DataFrame([row for panel in panels for row in rows(panel)], columns=pd.Index(ROW)),
+        data=pd.concat([panel.rows() for panel in panels], ignore_index=True),
     )
-    return themed(stack.resolve_scale(color="independent", strokeDash="independent"))
+    return themed(chart.resolve_scale(color="independent", strokeDash="independent"))
 
 
 def _lines(panel: Panel, legend_offset: int) -> list[alt.Chart]:
@@ -92,7 +77,7 @@ def _lines(panel: Panel, legend_offset: int) -> list[alt.Chart]:
     legend = _legend(names, 4 + legend_offset)
     color = alt.Color("line:N", scale=alt.Scale(domain=names, range=colors), legend=legend)
     dash = alt.StrokeDash("line:N", scale=alt.Scale(domain=names, range=dashes), legend=legend)
-    num_steps = max(len(values) for values in panel.thick.values())
+    num_steps = max(map(len, (panel.values | panel.means).values()))
     thick, thin, measured = (
         alt.Chart().transform_filter(" || ".join(f"datum.layer === '{panel.name}{end}'" for end in ends))
         for ends in (("", MEAN), (THIN,), ("", THIN))
@@ -160,20 +145,12 @@ def _at(step: int) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=[{"step": step}]))
 
 
-def _title(run: Mapping[str, Any]) -> str:
-    return f"{run.get('model', 'a model')} trained on {TRAINING_TEXTS[run.get('train.source', 'own')]}"
-
-
 def _subtitle(run: Mapping[str, Any]) -> str:
     """Learning rate, seed, outcome and kind of collapse, as far as they are known."""
     facts = [
-        f"learning rate {short(run['lr'])}" if _known(run, "lr") else None,
-        f"seed {run['seed']}" if _known(run, "seed") else None,
-        OUTCOMES.get(run["outcome"], str(run["outcome"])) if _known(run, "outcome") else "unfinished",
-        f"kind {run['kind_at_end']}" if _known(run, "kind_at_end") else None,
+        f"learning rate {short(run['lr'])}" if known(run, "lr") else None,
+        f"seed {run['seed']}" if known(run, "seed") else None,
+        OUTCOMES.get(run["outcome"], str(run["outcome"])) if known(run, "outcome") else "unfinished",
+        f"kind {run['kind_at_end']}" if known(run, "kind_at_end") else None,
     ]
     return "  ·  ".join(fact for fact in facts if fact)
-
-
-def _known(run: Mapping[str, Any], name: str) -> bool:
-    return not bool(pd.isna(run.get(name)))

@@ -12,8 +12,13 @@ import pandas as pd
 
 from collapselab.analysis.survival import Frame
 from collapselab.config.schema import split_at_commas
-from collapselab.report.groups import SOURCES
-from collapselab.report.theme import layered, short, themed
+from collapselab.report.captions import runs_in_words
+from collapselab.report.entries import Figure
+from collapselab.report.groups import SOURCES, run_table
+from collapselab.report.selection import main_runs
+from collapselab.report.theme import layered, themed
+from collapselab.report.values import counted, occurring
+from collapselab.rundir.frames import Runs
 
 BOX_WIDTH, BOX_GAP, MARGIN = 168, 26, 4
 LINE_PX, HEADING_PX, PADDING = 15, 22, 8
@@ -34,8 +39,16 @@ class Box:
         return [line for fact in self.facts for line in textwrap.wrap(fact, CHARS_A_LINE, break_on_hyphens=False)]
 
 
-def schema(table: Frame) -> alt.LayerChart:
-    """The loop as four boxes, with the settings of these runs (rows of `groups.run_table`); no scale, no axes."""
+def select(runs: Runs) -> Frame | None:
+    """The main runs, or all, where none is on its own text."""
+    table = run_table(runs)
+    main = main_runs(table)
+    table = table if main.empty else main
+    return None if table.empty else table
+
+
+def draw(table: Frame) -> alt.LayerChart:
+    """The loop as four boxes, with the settings of these runs; no scale, no axes."""
     boxes = loop(table)
     height = HEADING_PX + LINE_PX * max(len(box.lines) for box in boxes) + 2 * PADDING
     lefts = [MARGIN + i * (BOX_WIDTH + BOX_GAP) for i in range(len(boxes))]
@@ -49,7 +62,7 @@ def schema(table: Frame) -> alt.LayerChart:
     ways.append([(last, top + height), (last, below), (first, below), (first, top + height + 7)])
     words = [
         (MARGIN, 14.0, f"{_listed(table['model_label'])}, after t updates", "heading"),
-        (width - MARGIN, 14.0, _how_many(table), "right"),
+        (width - MARGIN, 14.0, f"{counted(len(table), 'run')}, {counted(table['seed'].nunique(), 'seed')}", "right"),
         (width / 2, below + 14.0, f"next step, until {_end(table)}", "centre"),
     ]
     for box, left in zip(boxes, lefts, strict=True):
@@ -61,6 +74,11 @@ def schema(table: Frame) -> alt.LayerChart:
     layers = (_boxes(rectangles, size), *_arrows(ways, size), *_words(words, size))
     title = "The loop: a model is trained on the text it has just written"
     return themed(layered(*layers, width=size[0], height=size[1], title=title), has_frame=False)
+
+
+def caption(table: Frame) -> str:
+    boxes = ". ".join(f"{box.heading.split('  ')[1]}: {'; '.join(box.facts)}" for box in loop(table))
+    return f"One step of the loop in {runs_in_words(table)}. {boxes}. Then the next step begins."
 
 
 def loop(table: Frame) -> tuple[Box, ...]:
@@ -134,19 +152,10 @@ def _end(table: Frame) -> str:
     return " or ".join([*ends, f"step {_listed(table['stop.max_steps'])}"])
 
 
-def _how_many(table: Frame) -> str:
-    runs, seeds = len(table), table["seed"].nunique()
-    return f"{runs} run{'s' * (runs != 1)}, {seeds} seed{'s' * (seeds != 1)}"
-
-
 def _listed(values: Any) -> str:
-    """The values that occur, in order of size where they have one; only the ends of many."""
-    known = [value for value in dict.fromkeys(values.tolist()) if not pd.isna(value)]
-    ordered = sorted(known) if all(isinstance(value, (int, float)) for value in known) else known
-    words = [short(value) if isinstance(value, (int, float)) else str(value) for value in ordered]
-    if len(words) > MAX_VALUES:
-        return f"{words[0]} … {words[-1]}"
-    return ", ".join(words) or "none"
+    """The values that occur; only the ends of many."""
+    words = occurring(values.dropna())
+    return f"{words[0]} … {words[-1]}" if len(words) > MAX_VALUES else ", ".join(words) or "none"
 
 
 def _place(size: tuple[float, float], *names: str) -> dict[str, Any]:
@@ -188,3 +197,6 @@ def _words(words: Sequence[tuple[float, float, str, str]], size: tuple[float, fl
         .encode(text="words:N", **_place(size))
         for kind, look in looks.items()
     ]
+
+
+FIGURE = Figure("Figure 1: the loop, with the settings of these runs", select, draw, caption, "no run has a step yet.")
