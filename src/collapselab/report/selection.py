@@ -1,4 +1,4 @@
-"""Which runs a figure or table shows: of those on their own text, each trajectory once; and one where only one can be."""
+"""Which runs a figure or table shows: those on their own text, each trajectory once, or the one that stands for all."""
 
 from __future__ import annotations
 

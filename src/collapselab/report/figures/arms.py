@@ -1,4 +1,4 @@
-"""Losses of runs of one model at one learning rate that differ in something else: controls, temperatures, safeguards."""
+"""Losses of runs of one model at one learning rate that differ in something else, such as a control or temperature."""
 
 from __future__ import annotations
 

@@ -13,17 +13,33 @@ import pandas as pd
 from collapselab.analysis.comparisons import UPDATE_STEPS, equal_update_sets
 from collapselab.analysis.intervals import bootstrap_interval
 from collapselab.analysis.survival import Frame, median_onset
-from collapselab.report.captions import onsets_in_words, runs_in_words
+from collapselab.report.captions import medians_in_words, onsets_in_words, runs_in_words
 from collapselab.report.entries import Figure
-from collapselab.report.onsets import GAP, OnsetPanel
 from collapselab.report.selection import judged_once, rates
-from collapselab.report.theme import layered, legend, log_ticks, panel_title, panel_width, themed
+from collapselab.report.theme import curve_channels, layered, legend, log_ticks, panel_title, panel_width, themed
 from collapselab.report.values import short
 from collapselab.rundir.frames import Runs
 
-HEIGHT = 300
+HEIGHT, GAP = 300, 30
 ONSET, CENSORED = "onset", "no onset up to there"
 FATE_SHAPES = alt.Scale(domain=[ONSET, CENSORED], range=["circle", "triangle-up"])
+
+
+@dataclass(frozen=True)
+class OnsetPanel:
+    """Runs that are compared: rows of `groups.run_table`, and in their column `curve` what differs."""
+
+    title: str
+    table: Frame
+    curves: Sequence[str]
+    legend: str
+
+    def channels(self) -> tuple[alt.Color, alt.StrokeDash]:
+        return curve_channels(self.legend, self.curves)
+
+    def medians(self, separator: str) -> str:
+        """The median onset of each curve, for captions."""
+        return f"{self.title}: {medians_in_words(self.table, self.legend, separator)}"
 
 
 @dataclass(frozen=True)

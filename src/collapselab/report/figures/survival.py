@@ -13,7 +13,7 @@ from collapselab.analysis.survival import Frame, kaplan_meier
 from collapselab.report.captions import onsets_in_words, runs_in_words
 from collapselab.report.curves import columns
 from collapselab.report.entries import Figure
-from collapselab.report.onsets import GAP, OnsetPanel
+from collapselab.report.figures.sizes import GAP, OnsetPanel
 from collapselab.report.selection import at_shared_rates, judged_once, left_out, num_arms, rates
 from collapselab.report.theme import layered, log_ticks, panel_title, panel_width, themed
 from collapselab.report.values import short
