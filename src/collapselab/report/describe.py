@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -9,6 +10,7 @@ from typing import Any, cast
 import pandas as pd
 
 from collapselab.analysis.comparisons import CARRIED_OUT, LOOKING
+from collapselab.analysis.survival import Frame
 from collapselab.config.overrides import settings
 from collapselab.report.values import known, shown
 from collapselab.rundir.frames import ENVIRONMENT, Runs
@@ -23,7 +25,7 @@ NO_LABEL = (*CARRIED_OUT, *LOOKING, "train.real_text", "train.other_model", "col
 
 @dataclass(frozen=True)
 class Common:
-    """Columns in two parts: those with one value for all runs, and those that differ, with a row a run."""
+    """Columns in two parts: those with one value for all runs, and those that differ, with a row for each run."""
 
     shared: list[tuple[str, str]]
     names: list[str]
@@ -72,20 +74,20 @@ def loss_on_human_text(row: Mapping[str, Any]) -> str | None:
 
 def common_settings(runs: Runs) -> Common:
     """The settings of all runs."""
-    return _parted(runs.runs, {name: name for name in settings_of(runs.runs)})
+    return _parted(cast(Frame, runs.runs)[settings_of(runs.runs)])
 
 
 def common_environment(runs: Runs) -> Common:
     """The versions and machines of all runs, from their `env.json`; nothing if the frames do not have them."""
-    names = [name for name in cast(list[str], runs.runs.columns.tolist()) if name.startswith(ENVIRONMENT)]
-    titles = {name: name.removeprefix(ENVIRONMENT) for name in names}
-    return _parted(runs.runs, {name: title for name, title in titles.items() if title not in NO_VERSION})
+    frame: Frame = runs.runs.filter(regex="^" + re.escape(ENVIRONMENT))
+    frame.columns = frame.columns.str.removeprefix(ENVIRONMENT)
+    return _parted(frame.drop(columns=list(NO_VERSION), errors="ignore"))
 
 
-def _parted(frame: Any, titles: Mapping[str, str]) -> Common:
-    columns = {title: [shown(value) for value in frame[name]] for name, title in titles.items()}
-    shared = [(title, column[0]) for title, column in columns.items() if len(set(column)) == 1]
-    varying = {title: column for title, column in columns.items() if len(set(column)) > 1}
+def _parted(frame: Frame) -> Common:
+    columns = {str(name): [shown(value) for value in frame[name]] for name in frame}
+    shared = [(name, column[0]) for name, column in columns.items() if len(set(column)) == 1]
+    varying = {name: column for name, column in columns.items() if len(set(column)) > 1}
     return Common(shared, list(varying), [list(row) for row in zip(*varying.values(), strict=True)])
 
 
@@ -96,10 +98,7 @@ def settings_of(frame: pd.DataFrame) -> list[str]:
 
 
 def _labelled(name: str, value: object) -> str:
-    text = shown(value)
-    if name == "model":
-        return text.removeprefix("builtin:")
-    return f"{name.rpartition('.')[2] if name == 'lr' else name} {text}"
+    return shown(value).removeprefix("builtin:") if name == "model" else f"{name} {shown(value)}"
 
 
 def _step(row: Mapping[str, Any], name: str) -> int | None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from collapselab.analysis.comparisons import CARRIED_OUT, LOOKING, condition, num_parameters
 from collapselab.analysis.survival import Frame, onset_times
-from collapselab.config.overrides import settings
+from collapselab.report.describe import settings_of
 from collapselab.report.values import readable, short
 from collapselab.rundir.frames import Runs
 
@@ -48,8 +48,7 @@ def make_run_table(runs: Runs) -> Frame:
     frame = every[every["run"].isin(last.index)].reset_index(drop=True)
     sizes = num_parameters(frame)
     labels = _model_labels(dict(zip(frame["model"].astype(str), sizes, strict=True)))
-    names = ["lr" if name == "optim.lr" else name for name, _ in settings()]
-    names = [name for name in names if name in frame and not name.startswith(NO_ARM)]
+    names = [name for name in settings_of(frame) if not name.startswith(NO_ARM)]
     outcome = frame["outcome"].astype(object).where(frame["outcome"].notna(), UNFINISHED)
     return frame.assign(
         duration=frame["run"].map(onsets["duration"]),

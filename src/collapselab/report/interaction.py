@@ -1,8 +1,8 @@
 """What a reader can do with a figure on the page: zoom along the x axis, switch curves off and on, logarithmic axes.
 
 Charts are drawn without any of it; here it is put into their Vega-Lite. So files stay plain, and one rule serves all:
-every curve with a colour in a legend can be switched, every panel with an x axis of numbers can be zoomed. (Altair's own
-selections would have to be put into every layer of every figure, and taken out again for files.)
+every curve with a colour in a legend can be switched, every panel with an x axis of numbers can be zoomed. Altair's own
+selections would have to be put into each layer of each figure, and be taken out again for files.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def interactive(vega_lite: Spec) -> Spec:
         views = [unit.setdefault("name", f"panel_{i}") for i, (unit, _) in enumerate(zoomed)]
         params.append({"name": "zoom", "select": select, "bind": "scales", "views": views})
     is_independent = vega_lite.get("resolve", {}).get("scale", {}).get("color") == "independent"
-    for i, units in enumerate(panels if is_independent else [sum(panels, [])]):
-        params += _toggle(i, [unit for unit in units if _legend_field(unit) is not None])
+    for i, group in enumerate(panels if is_independent else [[unit for panel in panels for unit in panel]]):
+        params += _toggle(i, [unit for unit in group if _legend_field(unit) is not None])
     vega_lite["params"] = [*vega_lite.get("params", []), *params]
     vega_lite["usermeta"] = {"log_scales": list(_linear_scales(vega_lite, ""))}
     return vega_lite

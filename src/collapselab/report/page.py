@@ -7,7 +7,6 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, cast
 
 import pandas as pd
 
+from collapselab.analysis.survival import Frame
 from collapselab.report import page_parts
 from collapselab.report.definitions import definitions
 from collapselab.report.describe import labels, outcome
@@ -32,16 +32,6 @@ from collapselab.rundir.frames import Runs
 from collapselab.visible import visible
 
 SCRIPTS = ("common.js", "tables.js", "sample.js", "chart.js", "explorer.js", "figures.js", "main.js")
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """A figure of the page: words, and its Vega-Lite, packed."""
-
-    key: str
-    title: str
-    caption: str
-    packed: str
 
 
 def write_page(runs: Runs, out: Path, *, title: str = "Collapse of self-trained language models") -> Path:
@@ -175,18 +165,19 @@ def _definition_id(name: str) -> str:
     return "def-" + re.sub(r"\W+", "-", name.partition("[")[0])
 
 
-def _figures(runs: Runs) -> Iterator[Embedded]:
-    """The figures that these runs have something to draw for."""
+def _figures(runs: Runs) -> Iterator[dict[str, str]]:
+    """The figures that these runs have something to draw for: words, and their Vega-Lite, packed."""
     for key, figure in FIGURES.items():
         chart = figure.draw(runs)
         if chart is not None:
-            yield Embedded(key, figure.title, figure.caption(runs), packed(specification(chart)))
+            words = {"key": key, "title": figure.title, "caption": figure.caption(runs)}
+            yield words | {"packed": packed(specification(chart))}
 
 
 def _tables(runs: Runs) -> Iterator[Printed]:
     """The tables that these runs have something for; the hypotheses stand in the overview."""
     for key, table in TABLES.items():
-        frame = None if key == "hypotheses" else table.build(runs)
+        frame: Frame = None if key == "hypotheses" else table.build(runs)
         if frame is not None and len(frame):
             rows = frame.astype(object).map(readable).to_numpy().tolist()
             yield Printed(table.title, [str(name) for name in frame.columns], rows)

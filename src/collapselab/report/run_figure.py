@@ -54,10 +54,12 @@ def stack(steps: Frame, run: Mapping[str, Any], panels: Sequence[Panel]) -> alt.
     """Panels one below the other, with the run's events through all of them and in words above the first."""
     last_step = max([1, *steps["step"].astype(int)])
     events = events_of(run)
-    step_axis, charts = _step_axis(last_step), list[alt.LayerChart]()
+    axis = alt.Axis(format="d", tickCount=min(10, last_step), labelFlush=False)
+    step_axis = alt.X("step:Q", title="step", scale=alt.Scale(domain=[0, last_step], nice=False), axis=axis)
+    charts: list[alt.LayerChart] = []
     for i, panel in enumerate(panels):
         x = step_axis if i == len(panels) - 1 else step_axis.title(None)
-        rules = _labelled_rules(events, last_step) if i == 0 else _rules(events)
+        rules = _rules(events, last_step, is_labelled=i == 0)
         lines = _lines(panel, ROW_PX * len(events) if i == 0 else 0)
         layers = (*_collapsed_region(events, last_step), *rules, *(line.encode(x=x, y=panel.y) for line in lines))
         charts.append(layered(*layers, width=WIDTH, height=panel.height))
@@ -108,11 +110,6 @@ def _legend(names: list[str], offset: int) -> alt.Legend:
     )
 
 
-def _step_axis(last_step: int) -> alt.X:
-    axis = alt.Axis(format="d", tickCount=min(10, last_step), labelFlush=False)
-    return alt.X("step:Q", title="step", scale=alt.Scale(domain=[0, last_step], nice=False), axis=axis)
-
-
 def _collapsed_region(events: Events, last_step: int) -> list[alt.Chart]:
     """A light band from onset to the last step; none before a collapse."""
     spans = [{"step": step, "end": last_step} for step, words in events if words == EVENTS["onset_step"]]
@@ -120,12 +117,8 @@ def _collapsed_region(events: Events, last_step: int) -> list[alt.Chart]:
     return [band.encode(x="step:Q", x2="end:Q")] if spans else []
 
 
-def _rules(events: Events) -> list[alt.Chart]:
-    return [_at(step).mark_rule(color=RULE_COLOR).encode(x="step:Q") for step, _ in events]
-
-
-def _labelled_rules(events: Events, last_step: int) -> list[alt.Chart]:
-    """Rules that rise above the panel, each to a row of its own, so that near events do not write over each other.
+def _rules(events: Events, last_step: int, *, is_labelled: bool) -> list[alt.Chart]:
+    """A rule for each event; those with labels rise above the panel, each to a row of its own.
 
     Words stand left of their rule (a run ends at total collapse) with later events higher; for an early onset they
     stand right of it with later events lower: either way no rule crosses the words of another.
@@ -133,16 +126,16 @@ def _labelled_rules(events: Events, last_step: int) -> list[alt.Chart]:
     leftward = bool(events) and events[0][0] >= LABEL_SHARE * last_step
     charts: list[alt.Chart] = []
     for i, (step, words) in enumerate(events):
+        at = alt.Chart(alt.InlineData(values=[{"step": step}])).encode(x="step:Q")
+        rule = at.mark_rule(color=RULE_COLOR)
+        if not is_labelled:
+            charts.append(rule)
+            continue
         y = -ROW_PX * (i + 1 if leftward else len(events) - i)
         align, dx = ("right", -4) if leftward or step > (1 - LABEL_SHARE) * last_step else ("left", 4)
-        rule = _at(step).mark_rule(color=RULE_COLOR).encode(x="step:Q", y=alt.value(y), y2=alt.value(LOSS_HEIGHT))
-        text = _at(step).mark_text(align=align, dx=dx, baseline="top", text=f"{words}, step {step}", color=RULE_COLOR)
-        charts += [rule, text.encode(x="step:Q", y=alt.value(y + 1))]
+        text = at.mark_text(align=align, dx=dx, baseline="top", text=f"{words}, step {step}", color=RULE_COLOR)
+        charts += [rule.encode(y=alt.value(y), y2=alt.value(LOSS_HEIGHT)), text.encode(y=alt.value(y + 1))]
     return charts
-
-
-def _at(step: int) -> alt.Chart:
-    return alt.Chart(alt.InlineData(values=[{"step": step}]))
 
 
 def _subtitle(run: Mapping[str, Any]) -> str:

@@ -82,7 +82,7 @@ def thinned(panel: Panel) -> Panel:
     """The panel with at most some 400 values a line, of five digits, which are more than a figure shows."""
 
     def thin(lines: Lines) -> Lines:
-        return {line: _extremes(values).map(lambda value: float(f"{value:.5g}")) for line, values in lines.items()}
+        return {line: _extremes(values).map("{:.5g}".format).astype(float) for line, values in lines.items()}
 
     return replace(panel, values=thin(panel.values), means=thin(panel.means), thin=thin(panel.thin))
 

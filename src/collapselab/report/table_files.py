@@ -72,7 +72,7 @@ def to_markdown(frame: Frame, caption: str = "") -> str:
     """A table of GitHub's Markdown, below its caption. Text is escaped: nothing in it is markup, a link or HTML."""
     head = [escape_markdown(str(name)) for name in frame.columns]
     ruler = ["---:" if _is_numeric(frame[name]) else "---" for name in frame.columns]
-    cells = frame.astype(object).map(lambda value: escape_markdown(readable(value)))
+    cells = frame.astype(object).map(readable).map(escape_markdown)
     lines = ["| " + " | ".join(row) + " |" for row in (head, ruler, *cells.itertuples(index=False, name=None))]
     return "\n".join([*([escape_markdown(caption), ""] if caption else []), *lines]) + "\n"
 
@@ -86,7 +86,7 @@ def to_latex(frame: Frame, caption: str = "") -> str:
     columns = "".join(_latex_column(frame[name], cells[name].tolist()) for name in frame.columns)
     comment = [f"% {visible(caption).replace(chr(10), ' ')}"] if caption else []
     comment.append(r"% needs \usepackage{booktabs} and \usepackage[T1]{fontenc}")
-    escaped = cells.map(escape_latex).rename(columns=lambda name: escape_latex(str(name)))
+    escaped = cells.map(escape_latex).set_axis([escape_latex(str(name)) for name in frame.columns], axis=1)
     return "\n".join([*comment, escaped.to_latex(index=False, column_format=columns)])
 
 

@@ -73,9 +73,9 @@ def caption(run: OneRun) -> str:
         float(np.mean(repeat_lengths(ids) >= 4)) if ids else 0.0 for ids in (first["token_ids"], last["token_ids"])
     ]
     return (
-        f"{run_in_words(run.row)}: each row is the sample of one step, from step {first['step']} (top) to {last['step']}, "
-        f"each column a token position. Tokens are coloured where they repeat earlier text of the same sample, "
-        f"darker in longer passages. The share of tokens in repeated passages of at least 4 tokens goes from "
+        f"{run_in_words(run.row)}: each row is the sample of one step, from step {first['step']} (top) to "
+        f"{last['step']}, each column a token position. Tokens are coloured where they repeat earlier text of the same "
+        f"sample, darker in longer passages. The share of tokens in repeated passages of at least 4 tokens goes from "
         f"{shares[0]:.0%} in the first row to {shares[1]:.0%} in the last. {events_in_words(run.row)}"
     )
 

@@ -58,7 +58,8 @@ class Losses:
 
 def losses_of(runs: Runs, table: Frame, legend: str, curves: Sequence[str], left_out: str) -> Losses:
     """A selection: the runs of a table, with their losses."""
-    steps: Frame = runs.steps[runs.steps["run"].isin(table["run"])]
+    every: Frame = runs.steps
+    steps = every[every["run"].isin(table["run"])]
     validation: dict[str, Series] = {}
     for text, rows in table.groupby("text", sort=False):
         validation |= run_series(steps[steps["run"].isin(rows["run"])], f"val_nll_nats[{text}]")
@@ -120,9 +121,9 @@ def caption(losses: Losses) -> str:
     kind = f"learning rate ({', '.join(curves)})" if losses.is_ordered else f"arm ({'; '.join(curves)})"
     endings = ", ".join(f"{number} {words}" for words, number in table["ending"].value_counts().items())
     return (
-        f"Validation loss on {' and '.join(table['text'].unique())} (above) and training loss (below) in nats per token "
-        f"against step, a curve for each {kind}: {runs_in_words(table)}. Lines are means over seeds until the first of "
-        f"their runs ends, bands 95 % t-intervals, thin lines single runs after that. "
+        f"Validation loss on {' and '.join(table['text'].unique())} (above) and training loss (below) in nats per "
+        f"token against step, a curve for each {kind}: {runs_in_words(table)}. Lines are means over seeds until "
+        f"the first of their runs ends, bands 95 % t-intervals, thin lines single runs after that. "
         f"Validation loss {_from_to(validation)}; training loss {_from_to(training)}. "
         f"Runs end after {span(table['last_step'], 0)} steps: {endings}.{losses.left_out}"
     )

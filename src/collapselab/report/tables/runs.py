@@ -32,7 +32,7 @@ def build(runs: Runs) -> pd.DataFrame | None:
     if table.empty:
         return None
     frame = pd.DataFrame({words: table[name].astype(object) for words, name in COLUMNS.items() if name in table})
-    frame["trained on"] = frame["trained on"].map(SOURCES)
+    frame["trained on"] = [SOURCES[source] for source in table["train.source"]]
     losses = {"training loss": "train_nll_nats"}
     losses |= {
         f"validation loss, {text}": f"val_nll_nats[{text}]"
