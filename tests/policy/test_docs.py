@@ -45,6 +45,11 @@ def test_the_settings_reference_is_current() -> None:
     assert [name for name, _ in settings() if f"| `{name}` |" not in written] == []
 
 
+def test_the_lists_of_figures_and_tables_are_current() -> None:
+    written = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
+    assert written == load_tool("report_reference").reference(), "run: python tools/report_reference.py"
+
+
 def test_every_metric_is_in_the_description_of_the_run_directory() -> None:
     page = (ROOT / "docs" / "run-directory.md").read_text(encoding="utf-8")
     series = {"seq_rep_2", "seq_rep_3"}  # written "`seq_rep_1` … `seq_rep_4`"

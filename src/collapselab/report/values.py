@@ -40,13 +40,14 @@ def readable(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """`readable`, and in words where a text is empty."""
-    return readable(value) or "(empty)"
+    """`readable` on the page: with spaces between the parts of a list, and in words where a text is empty."""
+    is_list = isinstance(value, (list, tuple))
+    return readable(" ".join(map(str, cast(Sequence[object], value))) if is_list else value) or "(empty)"
 
 
 def occurring(values: Any) -> list[str]:
     """The values that occur in a column, in words: numbers in order of size."""
-    found: dict[str, Any] = {shown(value): value for value in values.tolist()}
+    found: dict[str, Any] = {readable(value) or "(empty)": value for value in values.tolist()}
     is_numeric = all(isinstance(value, (int, float)) and not math.isnan(value) for value in found.values())
     return sorted(found, key=lambda words: found[words]) if is_numeric else list(found)
 
