@@ -15,6 +15,7 @@ from collapselab.report.entries import NOT_DRAWN
 from collapselab.report.figures import FIGURES, losses, survival
 from collapselab.report.files import write_files
 from collapselab.report.page import write_page
+from collapselab.report.tables import TABLES
 from collapselab.report.theme import save_figure
 from collapselab.rundir.frames import Runs, load_runs
 from figure_specs import drawn, drawn_or_none, rows_of
@@ -25,7 +26,7 @@ ROOT = Path(__file__).parents[4]
 TOY = """
 import altair as alt
 
-from collapselab.report.entries import Figure
+from collapselab.report.entries import Figure, Table
 
 
 def draw(steps):
@@ -33,7 +34,9 @@ def draw(steps):
 
 
 FIGURE = Figure("A toy", lambda runs: runs.steps, draw, lambda steps: f"{steps['run'].nunique()} runs are counted.", "")
+TABLE = Table("All toys", lambda runs: runs.runs[["run", "seed"]])
 """
+FORMATS = {"toy": ("svg", "png", "pdf"), "toys": ("csv", "md", "tex")}
 
 
 @pytest.mark.parametrize("key", FIGURES)
@@ -103,15 +106,22 @@ def test_what_there_is_no_room_for_is_said(sweep: Runs, monkeypatch: pytest.Monk
     assert FIGURES["survival-by-size"].caption(sweep).endswith("2 further arms are not shown.")
 
 
-def test_a_new_figure_is_one_file_and_one_line(sweep: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_figure_or_table_is_one_file_and_one_line(
+    sweep: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for listed, others in ((FIGURES, set(FIGURES) - {"figure-1"}), (TABLES, set(TABLES) - {"runs"})):
+        for key in others:  # a second for each
+            monkeypatch.delitem(listed, key)
     toy = tmp_path / "toy.py"
     toy.write_text(TOY)
     loaded = runpy.run_path(str(toy))
     monkeypatch.setitem(FIGURES, "toy", loaded["FIGURE"])
+    monkeypatch.setitem(TABLES, "toys", loaded["TABLE"])
     paths = write_files(sweep, tmp_path / "files")
-    assert {path.suffix for path in paths if path.stem == "toy"} == {".svg", ".png", ".pdf"}
+    written = {f"{stem}.{ending}" for stem, endings in FORMATS.items() for ending in endings}
+    assert {path.name for path in paths if path.stem in FORMATS} == written
     page = Page(write_page(sweep, tmp_path / "page.html"))
-    shown = [attributes["data-figure"] for tag, attributes in page.elements if tag == "figure"]
-    assert shown[-1] == "toy"
-    assert {"A toy", "12 runs are counted."} <= {line.strip() for line in page.text.splitlines()}
-    assert "| `toy` | A toy |" in runpy.run_path(str(ROOT / "tools" / "report_reference.py"))["reference"]()
+    assert [a["data-figure"] for tag, a in page.elements if tag == "figure"] == ["figure-1", "toy"]
+    assert {"A toy", "12 runs are counted.", "All toys"} <= {line.strip() for line in page.text.splitlines()}
+    list_of_docs = runpy.run_path(str(ROOT / "tools" / "report_reference.py"))["reference"]()
+    assert {"| `toy` | A toy |", "| `toys` | All toys |"} <= set(list_of_docs.splitlines())
