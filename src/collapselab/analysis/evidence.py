@@ -167,7 +167,7 @@ def texts_agree(material: Material) -> Finding:
     four pairs in the same order). Arms, not seeds, are the units.
     """
     own = _own(material.runs)
-    own = own[own["outcome"].notna() & (_divergence(own) == np.inf)]
+    own = own[own["ended_by"].notna() & (_divergence(own) == np.inf)]
     texts = list(dict.fromkeys(text for data in own["data"] for text in split_at_commas(data)))[:2]
     if len(texts) < 2:
         return _missing("needs finished own-text runs with validation loss on two texts")

@@ -1,19 +1,17 @@
 """What hastens onset: trend tests and hazard ratios, by the order in which the runs of each stratum collapse.
 
 Runs of different strata are never compared. Durations and events are those of `survival`. Shape letters: E onsets,
-N runs, C clusters, K covariates.
+N runs, C clusters.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from collapselab.analysis.intervals import LEVEL, Effect, Floats, Interval, SignificanceTest
@@ -23,7 +21,6 @@ from collapselab.analysis.survival import Events, Labels, Values
 MAX_ARRANGEMENTS = 5000
 _MAX_LOG_RATIO = 30.0  # per standard deviation of the covariate; an interval's end beyond is unbounded
 _NO_ORDER = "no onset while runs with different values were at risk in one stratum"
-_NO_MAXIMUM = "no convergence: a covariate all but predicts the order of onsets, or repeats another one"
 
 
 def log_rank_trend(
@@ -111,48 +108,6 @@ def hazard_ratio(
     ends = [_crossing(lambda b: 2 * (top - likelihood(b)) - drop, beta, bound) for bound in bounds]
     low, high = (None if end is None else _exp(end / scale) for end in ends)
     return Effect(Interval(_exp(beta / scale), low, high, level, n), p_value)
-
-
-def cox(
-    durations: Values,
-    events: Events,
-    covariates: Mapping[str, Values],
-    strata: Labels | None = None,
-    level: float = LEVEL,
-) -> dict[str, Effect]:
-    """The hazard ratio of onset per unit of each covariate, the others held equal, by Cox regression (Efron's ties).
-
-    Unknown, with the reason, where the likelihood has no finite maximum: a covariate predicts the order of onsets
-    without exception or nearly so (`hazard_ratio` has an answer there), or the covariates are not independent.
-
-    Reference: Cox 1972.
-    """
-    x_NK = np.array([np.asarray(values, dtype=float) for values in covariates.values()]).T
-    n, scale_K = len(x_NK), x_NK.std(axis=0)
-    unknown = Effect(Interval(None, None, None, level, n), None, _NO_MAXIMUM)
-    if not any(events) or not (scale_K > 0).all():
-        return dict.fromkeys(covariates, unknown)
-    from lifelines import CoxPHFitter
-    from lifelines.exceptions import ConvergenceError, ConvergenceWarning
-
-    # Standardised: lifelines takes a covariate of small values, such as a learning rate, for a constant.
-    frame = pd.DataFrame((x_NK - x_NK.mean(axis=0)) / scale_K, columns=pd.Index([f"x{k}" for k in range(len(scale_K))]))
-    frame["duration"], frame["event"] = np.asarray(durations, dtype=float), np.asarray(events, dtype=bool)
-    frame["stratum"] = 0 if strata is None else np.unique(np.asarray(strata), return_inverse=True)[1]
-    fitter: Any = CoxPHFitter(alpha=1 - level)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", ConvergenceWarning)
-            fitter.fit(frame, "duration", "event", strata=["stratum"])
-    except (ConvergenceError, ConvergenceWarning):
-        return dict.fromkeys(covariates, unknown)
-    beta_K, end_K2 = fitter.params_.to_numpy() / scale_K, fitter.confidence_intervals_.to_numpy() / scale_K[:, None]
-    p_value_K = fitter.summary["p"].to_numpy()
-    return {
-        name: Effect(Interval(_exp(beta), _exp(low), _exp(high), level, n), float(p))
-        for name, beta, (low, high), p in zip(covariates, beta_K, end_K2, p_value_K, strict=True)
-    }
 
 
 def _risk_sets(durations: Values, events: Events, strata: Labels | None) -> tuple[Floats, Floats, NDArray[np.intp]]:

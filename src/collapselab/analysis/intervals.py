@@ -6,12 +6,14 @@ Unknown is `None`: one seed has an estimate and no interval. docs/statistics.md 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from collapselab.metrics.shares import clopper_pearson
 
 # scipy.stats takes half a second to import, so each function that needs it imports it.
 LEVEL = 0.95
@@ -84,11 +86,6 @@ def mean_test(values: Iterable[float | None], expected: float) -> SignificanceTe
     return SignificanceTest(statistic, 2 * float(stdtr(n - 1, -abs(statistic))), n)
 
 
-def paired_difference(first: Mapping[int, float], second: Mapping[int, float], level: float = LEVEL) -> Interval:
-    """The mean of second − first over the seeds that both have, with a t-interval; n counts those seeds."""
-    return mean_interval([second[seed] - first[seed] for seed in first if seed in second], level)
-
-
 def bootstrap_interval(
     values: Iterable[float | None],
     statistic: Callable[[Floats], Floats],
@@ -126,15 +123,8 @@ def share_interval(num_hits: int, n: int, level: float = LEVEL) -> Interval:
 
     Reference: Clopper & Pearson 1934.
     """
-    assert 0 <= num_hits <= n, (num_hits, n)
-    if n == 0:
-        return Interval(None, None, None, level, n)
-    from scipy.special import betaincinv
-
-    tail = (1 - level) / 2
-    low = float(betaincinv(num_hits, n - num_hits + 1, tail)) if num_hits else 0.0
-    high = float(betaincinv(num_hits + 1, n - num_hits, 1 - tail)) if num_hits < n else 1.0
-    return Interval(num_hits / n, low, high, level, n)
+    ends = clopper_pearson(num_hits, n, level)
+    return Interval(None, None, None, level, n) if ends is None else Interval(num_hits / n, *ends, level, n)
 
 
 def rank_agreement(first: Sequence[float | None], second: Sequence[float | None], level: float = LEVEL) -> Effect:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from collapselab.analysis.intervals import LEVEL, Floats, Interval, SignificanceTest, holm
+from collapselab.analysis.intervals import LEVEL, Floats, Interval, SignificanceTest
 from collapselab.rundir.frames import Runs
 
 # lifelines takes a second to import, so each function that needs it imports it.
@@ -46,7 +46,7 @@ def onset_times(runs: Runs) -> pd.DataFrame:
     patience = row.set_index("run")["collapse.patience"].reindex(streaks.index.get_level_values("run"))
     settled = streaks[streaks["size"].to_numpy() >= patience.to_numpy()]
     from_records = row["run"].map(settled.groupby("run")["min"].min()).astype("Float64")
-    onset = row["onset_step"].astype("Float64").where(row["outcome"].notna(), from_records)
+    onset = row["onset_step"].astype("Float64").where(row["ended_by"].notna(), from_records)
     duration = onset.fillna(row["run"].map(last_low).astype("Float64"))
     return pd.DataFrame(
         {
@@ -152,14 +152,3 @@ def log_rank(durations: Values, events: Events, groups: Labels) -> SignificanceT
         np.asarray(durations, dtype=float), np.asarray(groups), np.asarray(events, dtype=bool)
     )
     return SignificanceTest(float(result.test_statistic), float(result.p_value), n)
-
-
-def pairwise_log_rank(durations: Values, events: Events, groups: Labels) -> pd.DataFrame:
-    """The log-rank test of each pair of groups: columns `first`, `second`, `p_value`, and `p_adjusted` by Holm."""
-    duration_N, is_event_N, group_N = np.asarray(durations), np.asarray(events), np.asarray(groups)
-    names = list(dict.fromkeys(group_N.tolist()))
-    pairs = [(first, second) for i, first in enumerate(names) for second in names[i + 1 :]]
-    parts = [np.isin(group_N, pair) for pair in pairs]
-    p_values = [log_rank(duration_N[part], is_event_N[part], group_N[part]).p_value for part in parts]
-    rows = [(*pair, p, adjusted) for pair, p, adjusted in zip(pairs, p_values, holm(p_values), strict=True)]
-    return pd.DataFrame(rows, columns=pd.Index(["first", "second", "p_value", "p_adjusted"]))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 from collapselab.analysis.survival import Frame
+from collapselab.collapse.words import EVENTS, FATES
 from collapselab.report.describe import (
     Common,
     common_environment,
@@ -17,8 +18,8 @@ from collapselab.report.describe import (
     labels,
     loss_on_human_text,
     outcome,
-    shown,
 )
+from collapselab.report.values import counted, shown
 from collapselab.rundir.frames import Runs
 
 if TYPE_CHECKING:  # lifelines and scipy take a second, which only pages of several runs need
@@ -26,8 +27,7 @@ if TYPE_CHECKING:  # lifelines and scipy take a second, which only pages of seve
 
 OVERVIEW = {
     "kind_at_end": "kind",
-    "onset_step": "onset",
-    "total_collapse_step": "total collapse",
+    **{name: EVENTS[name].label for name in ("onset_step", "total_collapse_step")},
     "last_step": "last step",
     "run": "directory",
 }
@@ -49,10 +49,10 @@ def summary(runs: Runs) -> str:
     frame = cast(Frame, runs.runs)
     if len(frame) == 1:
         return f"{labels(runs)[0]}: {outcome(frame.iloc[0].to_dict())}."
-    of_what = ", ".join(_counted(frame[name].nunique(), words) for name, words in COUNTED.items())
+    of_what = ", ".join(counted(frame[name].nunique(), words) for name, words in COUNTED.items())
     fates = Counter(_fate(row) for row in cast(list[dict[str, Any]], frame.to_dict("records")))
     became = ", ".join(f"{fate} in {count}" for fate, count in fates.most_common())
-    return f"{_counted(len(frame), 'run')} of {of_what}: {became}."
+    return f"{counted(len(frame), 'run')} of {of_what}: {became}."
 
 
 def overview(runs: Runs) -> Printed:
@@ -64,7 +64,7 @@ def overview(runs: Runs) -> Printed:
         [label, _fate(row), shown(loss_on_human_text(row)), *(shown(row.get(name)) for name in OVERVIEW)]
         for label, row in zip(labels(runs), rows, strict=True)
     ]
-    return Printed("Runs", ["run", "outcome", "loss on human text", *OVERVIEW.values()], cells)
+    return Printed("Runs", ["run", "fate", "loss on human text", *OVERVIEW.values()], cells)
 
 
 def damages(runs: Runs) -> list[str]:
@@ -103,18 +103,10 @@ def _hypothesis(one: Hypothesis) -> dict[str, str]:
 
 
 def _fate(row: Mapping[str, Any]) -> str:
-    if pd.isna(row["outcome"]):
+    if pd.isna(row["ended_by"]):
         return "unfinished" if pd.isna(row["status"]) else str(row["status"])
-    if row.get("state") == "diverged":
-        return "diverged"
-    if not pd.isna(row["total_collapse_step"]):
-        return "total collapse"
-    return "onset only" if not pd.isna(row["onset_step"]) else "no collapse"
+    return FATES[row["fate"]].label
 
 
 def _figures(value: float | None, digits: int) -> str:
     return shown(None if value is None else float(f"{value:.{digits}g}"))
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"

@@ -18,7 +18,6 @@ from collapselab.analysis.intervals import (
     holm,
     mean_interval,
     mean_test,
-    paired_difference,
     rank_agreement,
     share_interval,
 )
@@ -62,7 +61,6 @@ def test_one_seed_has_no_interval() -> None:
     assert mean_interval([3.0]) == Interval(3.0, None, None, 0.95, 1)
     assert mean_test([3.0], 0.0).p_value is None
     assert bootstrap_interval([3.0], np.median, np.random.default_rng(0)) == Interval(3.0, None, None, 0.95, 1)
-    assert paired_difference({1: 2.0}, {1: 5.0}) == Interval(3.0, None, None, 0.95, 1)
 
 
 def test_what_is_unknown_is_left_out() -> None:
@@ -77,14 +75,6 @@ def test_equal_values_and_infinite_ones_have_no_interval() -> None:
     assert mean_interval([-math.inf, math.inf]) == Interval(None, None, None, 0.95, 2)
     assert mean_test([2.0, 2.0], 1.0).reason is not None
     assert mean_test([math.inf, 2.0, 3.0], 1.0).p_value is None
-
-
-def test_pairs_are_formed_by_seed() -> None:
-    first, second = {0: 1.0, 1: 2.0, 2: 4.0, 7: 100.0}, {2: 4.5, 1: 3.0, 0: 1.9, 8: -100.0}
-    expected = stats.ttest_rel([1.9, 3.0, 4.5], [1.0, 2.0, 4.0]).confidence_interval(0.95)
-    interval = paired_difference(first, second)
-    assert (interval.estimate, interval.n) == (pytest.approx(0.8), 3)
-    assert ends(interval) == pytest.approx(tuple(expected))
 
 
 # --- bootstrap

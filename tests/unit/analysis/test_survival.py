@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from lifelines import KaplanMeierFitter
-from lifelines.statistics import logrank_test
 
 from collapselab.analysis.intervals import Interval
 from collapselab.analysis.survival import (
@@ -18,7 +17,6 @@ from collapselab.analysis.survival import (
     log_rank,
     median_onset,
     onset_times,
-    pairwise_log_rank,
     restricted_mean,
 )
 from collapselab.rundir.frames import Runs
@@ -41,7 +39,7 @@ def a_run(
     values = [value for value in values for _ in range(every)]
     is_judged = [i % every == 0 and value is not None for i, value in enumerate(values)]
     degenerate = [None if not judged else False for judged in is_judged]
-    row = {"outcome": "budget" if finished else None, "onset_step": onset, "collapse.patience": patience}
+    row = {"ended_by": "budget" if finished else None, "onset_step": onset, "collapse.patience": patience}
     steps = {"step": range(len(values)), "degenerate": degenerate, "degenerate_share": values}
     return row, pd.DataFrame(steps).astype({"degenerate": "boolean", "step": "Int64"})
 
@@ -100,7 +98,7 @@ def test_a_run_that_was_never_judged_is_unknown() -> None:
     ((duration, is_event),) = onsets(a_run("???"))
     assert math.isnan(duration)
     assert not is_event
-    rows = pd.DataFrame({"run": ["a"], "outcome": [None], "onset_step": [None], "collapse.patience": [3]})
+    rows = pd.DataFrame({"run": ["a"], "ended_by": [None], "onset_step": [None], "collapse.patience": [3]})
     empty = onset_times(Runs(rows, pd.DataFrame(columns=pd.Index(["run", "step"])), pd.DataFrame()))
     assert empty["duration"].isna().tolist() == [True]
 
@@ -200,16 +198,3 @@ def test_groups_that_cannot_be_compared() -> None:
         test = log_rank([1, 2][: len(events)], events, groups)
         assert (test.statistic, test.p_value) == (None, None)
         assert test.reason is not None
-
-
-def test_pairs_are_corrected_together() -> None:
-    durations, events = [1, 2, 3, 1, 2, 9, 8, 9, 9], [True] * 5 + [False] + [True] * 3
-    groups = np.repeat(["a", "b", "c"], 3)
-    frame = pairwise_log_rank(durations, events, groups)
-    assert list(zip(frame["first"], frame["second"], strict=True)) == [("a", "b"), ("a", "c"), ("b", "c")]
-    expected = [
-        logrank_test(durations[i : i + 3], durations[j : j + 3], events[i : i + 3], events[j : j + 3]).p_value
-        for i, j in ((0, 3), (0, 6), (3, 6))
-    ]
-    assert frame["p_value"].tolist() == pytest.approx(expected)
-    assert frame["p_adjusted"].min() == pytest.approx(3 * min(expected))

@@ -1,4 +1,4 @@
-// The draw of the next token without sorting: see engine/sampling.py, distribution and draw, which it equals.
+// The draw of the next token without sorting; equals engine.sampling.distribution and draw.
 #include "common.h"
 
 // What is kept of the row by top-k: the logits above the value returned. Bisected: some 10 counts find a gap between the
@@ -55,8 +55,8 @@ static int32_t draw_row(const float *logits, const float *noise, int64_t V, floa
   return token;
 }
 
-// A token a row of logits [R, V], and the measures of its draw. temperature 0 takes the likeliest token.
-// `race`: room for V values a thread.
+// One token per row of logits [R, V], and the measures of its draw. temperature 0 takes the likeliest token.
+// `race`: room for V values per thread.
 void draw_tokens(const float *logits, const float *noise, int32_t rows, int64_t V, float temperature, int64_t top_k,
                  float min_p, int32_t *tokens, Measures *measures, float *race, int32_t threads) {
 #pragma omp parallel for num_threads(threads < rows ? threads : rows) schedule(static)

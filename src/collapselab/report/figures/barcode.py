@@ -1,0 +1,142 @@
+"""The text barcode of a run: steps downward, token positions across, dark where the text repeats itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, cast
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from collapselab.analysis.survival import Frame
+from collapselab.metrics.matches import match_lengths
+from collapselab.report.captions import events_in_words, run_in_words
+from collapselab.report.entries import Figure
+from collapselab.report.run_figure import events_of
+from collapselab.report.selection import OneRun, one_run
+from collapselab.report.theme import RULE_COLOR, WIDTH, layered, legend, themed
+from collapselab.rundir.frames import Runs
+
+MAX_ROWS = 200
+MIN_COPIED = 8  # tokens of the sample before, from which a passage counts as copied
+BOUNDS = (4, 8, 16, 32)  # lengths of repeated passages, in tokens, where the next shade begins
+REPEATED = ("4 to 7", "8 to 15", "16 to 31", "32 or more")
+COPIED = "of the step before"
+COLORS = ("#f6c667", "#74b49b", "#2f7fa8", "#14213d", "#e4d3e4")
+NEW_COLOR = "#f7f7f7"
+MIN_HEIGHT, MAX_HEIGHT, ROW_HEIGHT = 140, 420, 6
+LINE_PX = 13  # between the words of two events
+
+Ids = Sequence[int]
+
+
+def select(runs: Runs) -> OneRun | None:
+    found = one_run(runs)
+    return None if found is None or found.samples.empty else found
+
+
+def draw(run: OneRun) -> alt.LayerChart:
+    """Each row is the sample of a step (the first one of those that are judged), of at most 200 evenly spaced steps.
+
+    A token is coloured by the length of the longest passage it belongs to that stands earlier in the same sample; else
+    by whether it belongs to a passage of at least 8 tokens that stands in the sample of the step before.
+    """
+    steps = cast(list[int], run.samples["step"].astype(int).tolist())
+    texts = cast(list[list[int]], run.samples["token_ids"].tolist())
+    data: Frame = pd.DataFrame(_rows(steps, texts))
+    num_tokens = max(1, *(len(ids) for ids in texts), 1)
+    height = min(MAX_HEIGHT, max(MIN_HEIGHT, ROW_HEIGHT * len(data)))
+    end = int(data["end"].max())
+    x = alt.X("start:Q", title="position in the sample (tokens)", scale=alt.Scale(domain=[0, num_tokens], nice=False))
+    y_scale = alt.Scale(domain=[steps[0], end], nice=False, reverse=True)
+    y = alt.Y("step:Q", title="step", scale=y_scale, axis=alt.Axis(grid=False, format="d", tickCount=8))
+    names = [*REPEATED, COPIED]
+    key = legend("repeated passage of tokens:", names)
+    rects = alt.Chart(data).transform_flatten(["start", "stop", "kind"])
+    rects = rects.transform_calculate(words=f"{names}[datum.kind]").mark_rect(strokeWidth=0)
+    color = alt.Color("words:N", scale=alt.Scale(domain=names, range=list(COLORS)), legend=key)
+    tooltip = ["step:Q", alt.Tooltip("start:Q", title="from token"), alt.Tooltip("stop:Q", title="to"), "words:N"]
+    bars = rects.encode(x=x, x2="stop:Q", y=y, y2="end:Q", color=color, tooltip=tooltip)
+    ground = alt.Chart(data).mark_rect(color=NEW_COLOR).encode(y=y, y2="end:Q")
+    events = _events(run.row, (steps[0], end), height, y)
+    title = f"What {run.row.get('model', 'a model')} writes: repetition by step and position"
+    return themed(layered(ground, bars, *events, width=WIDTH, height=height, title=title))
+
+
+def caption(run: OneRun) -> str:
+    first, last = run.samples.iloc[0], run.samples.iloc[-1]
+    shares = [
+        float(np.mean(repeat_lengths(ids) >= 4)) if ids else 0.0 for ids in (first["token_ids"], last["token_ids"])
+    ]
+    return (
+        f"{run_in_words(run.row)}: each row is the sample of one step, from step {first['step']} (top) to "
+        f"{last['step']}, each column a token position. Tokens are coloured where they repeat earlier text of the same "
+        f"sample, darker in longer passages. The share of tokens in repeated passages of at least 4 tokens goes from "
+        f"{shares[0]:.0%} in the first row to {shares[1]:.0%} in the last. {events_in_words(run.row)}"
+    )
+
+
+def repeat_lengths(ids: Ids, before: Ids = ()) -> NDArray[np.int_]:
+    """For each token, the length of the longest passage it belongs to that also stands earlier, overlap allowed.
+
+    Earlier in the same sequence, or anywhere in the one before. 0 for a token that is new.
+    """
+    # A token that is in neither keeps matches from running across the border.
+    border = [] if not before else [max(*ids, *before, 0) + 1]
+    lengths = match_lengths([*before, *border, *ids])[len(before) + len(border) :]
+    covered = np.zeros(len(ids), dtype=int)
+    for start, length in enumerate(lengths):
+        covered[start : start + length] = np.maximum(covered[start : start + length], length)
+    return covered
+
+
+def _rows(steps: Sequence[int], texts: Sequence[Ids]) -> list[dict[str, Any]]:
+    """A row a drawn step: where it ends, and its coloured stretches as lists."""
+    count = min(len(steps), MAX_ROWS)
+    drawn = sorted({round(i * (len(steps) - 1) / max(1, count - 1)) for i in range(count)})
+    typical = int(np.median(np.diff([steps[i] for i in drawn]))) if len(drawn) > 1 else 1
+    ends = [*(steps[i] for i in drawn[1:]), steps[drawn[-1]] + typical]
+    rows: list[dict[str, Any]] = []
+    for i, end in zip(drawn, ends, strict=True):
+        kinds = _kinds(texts[i], texts[i - 1] if i else ())
+        edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(kinds)]
+        stretches = [(a, b, int(kinds[a])) for a, b in pairwise(edges) if b > a and kinds[a] >= 0]
+        lists = {name: [stretch[k] for stretch in stretches] for k, name in enumerate(("start", "stop", "kind"))}
+        rows.append({"step": steps[i], "end": end, **lists})
+    return rows
+
+
+def _kinds(ids: Ids, before: Ids) -> NDArray[np.int_]:
+    """For each token the index of its legend entry, -1 where it is new."""
+    kinds = np.searchsorted(BOUNDS, repeat_lengths(ids), side="right") - 1
+    if before:
+        kinds[(kinds < 0) & (repeat_lengths(ids, before) >= MIN_COPIED)] = len(REPEATED)
+    return kinds
+
+
+def _events(row: Mapping[str, Any], steps: tuple[int, int], height: int, y: alt.Y) -> list[alt.Chart]:
+    """A line across at each event that lies inside, its words beside the panel, below those of the one before."""
+    first, end = steps
+    charts: list[alt.Chart] = []
+    lowest = -math.inf
+    for step, words in (event for event in events_of(row) if first <= event[0] <= end):
+        place = height * (step - first) / (end - first)
+        lowest = max(place, lowest + LINE_PX)
+        at = alt.Chart(alt.InlineData(values=[{"step": step}])).encode(y=y)
+        charts.append(at.mark_rule(color=RULE_COLOR, strokeDash=[4, 2]).encode(x=alt.value(0), x2=alt.value(WIDTH + 8)))
+        text = at.mark_text(text=f"{words}, step {step}", align="left", dx=12, dy=lowest - place, color=RULE_COLOR)
+        charts.append(text.encode(x=alt.value(WIDTH)))
+    return charts
+
+
+FIGURE = Figure(
+    "The text barcode: how repetition takes over one run",
+    select,
+    draw,
+    caption,
+    "no run on its own text has samples.",
+)
