@@ -14,7 +14,7 @@ from collapselab.config.schema import Stop
 from collapselab.records import Record, Sample, Value
 from collapselab.safeguards import Safeguard, objective_of
 from collapselab.step.batches import Batch, StepStats
-from collapselab.step.measure import Metric, Stopwatch, loss_values, sample_values
+from collapselab.step.measure import Metric, Stopwatch, loss_values, sample_values, update_values
 from collapselab.step.parts import Parts
 from collapselab.step.sources import probe, training_batch, training_text
 
@@ -42,6 +42,7 @@ def online_loop(
     config, learner = parts.config, parts.learner
     is_own_text = config.train.source == "own"
     state = replay(history, config.collapse, learner.vocab_size)
+    path_length = (history[-1].number("path_length") or 0.0) if history else 0.0
     if history and history[-1].values["ended_by"] is not None:
         return
     learner.weights_changed()  # perhaps, since the engines were built
@@ -61,7 +62,7 @@ def online_loop(
 
         batch = training_batch(parts, text, step)
         losses = learner.nll(batch)
-        values |= {"train_nll_nats": losses.mean.item(), "entropy_nats": text.entropy_nats}
+        values |= {"train_nll_nats": losses.mean.item(), **text.measures}
         objective = objective_of(step, learner, losses, safeguards)
         if safeguards:
             values["objective_nats"] = objective.item()
@@ -83,17 +84,15 @@ def online_loop(
             values |= loss_values("full", parts.full_losses())
         clock.lap("evaluate")
 
-        stats = None if ended_by is not None else _update(parts, batch, objective, step, safeguards)
-        values |= {
-            "grad_norm": None if stats is None else stats.grad_norm,
-            "update_norm": None if stats is None else stats.update_norm,
-            "relative_update_norm": None if stats is None else stats.relative_update_norm,
-        }
+        updates = [] if ended_by is not None else _update(parts, batch, objective, step, safeguards)
+        values |= update_values(updates)
         # The last evaluation and the update's norms are known only now; a norm that is not finite ends the next step.
         state = advance_losses(state, with_losses(seen, values))
         values["loss_fate"] = state.loss_fate
         for safeguard in safeguards if ended_by is None else ():
             safeguard.after_step(step, learner, state)
+        path_length += learner.start.relative(sum(u.update_norm for u in updates))
+        values |= {"path_length": path_length, "displacement": learner.start.displacement()}
         clock.lap("update")
         yield Record(step, values | clock.seconds, tuple(samples))
         if ended_by is not None:
@@ -109,12 +108,14 @@ def stop_reason(state: CollapseState, rules: Stop) -> EndedBy | None:
     return "budget" if state.step == rules.max_steps else None
 
 
-def _update(parts: Parts, batch: Batch, objective: Tensor, step: int, safeguards: Sequence[Safeguard]) -> StepStats:
-    """`steps_per_sequence` updates on one batch, the first on the given objective; returns the last one's norms."""
+def _update(
+    parts: Parts, batch: Batch, objective: Tensor, step: int, safeguards: Sequence[Safeguard]
+) -> list[StepStats]:
+    """`steps_per_sequence` updates on one batch: the first on `objective`, later ones after a new forward pass."""
     config, learner = parts.config, parts.learner
     if config.optim.reset_each_step:
         learner.forget()
-    stats = learner.update(objective)
+    updates = [learner.update(objective)]
     for _ in range(config.train.steps_per_sequence - 1):
-        stats = learner.update(objective_of(step, learner, learner.nll(batch), safeguards))
-    return stats
+        updates.append(learner.update(objective_of(step, learner, learner.nll(batch), safeguards)))
+    return updates

@@ -32,12 +32,12 @@ def poisoned(config: RunConfig, monkeypatch: pytest.MonkeyPatch, at: int, **chan
     calls = iter(range(1000))
 
     def update(*arguments):  # pyright: ignore
-        stats = real(*arguments)
+        updates = real(*arguments)
         if next(calls) != at:
-            return stats
+            return updates
         with torch.no_grad():
             next(setup.learner.loaded.model.parameters()).fill_(math.nan)
-        return replace(stats, update_norm=math.nan)
+        return [replace(u, update_norm=math.nan) for u in updates]
 
     monkeypatch.setattr(loop, "_update", update)
     return list(online_loop(setup))
@@ -63,7 +63,7 @@ def test_an_infinite_norm_with_finite_weights_is_divergence_too(
     tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = loop._update
-    monkeypatch.setattr(loop, "_update", lambda *arguments: replace(real(*arguments), grad_norm=math.inf))
+    monkeypatch.setattr(loop, "_update", lambda *a: [replace(u, grad_norm=math.inf) for u in real(*a)])
     records = records_of(tiny_config)
     assert [r.values["ended_by"] for r in records] == [None, "divergence"]
     assert math.isfinite(records[-1].number("train_nll_nats") or math.nan)

@@ -46,10 +46,20 @@ NUMBERS: dict[str, Number] = {
     ),
     "update_norm": Number(NORM, "Euclidean norm of the change of all weights"),
     "relative_update_norm": Number(NORM, "update_norm divided by the norm of the weights before the change"),
+    "path_length": Number(
+        NORM, "sum of the norms of all updates so far, this step's included, divided by the norm of the first weights"
+    ),
+    "displacement": Number(
+        NORM, "distance of the weights from the first ones after this step's update, divided by the norm of the first"
+    ),
     "entropy_nats": Number(
         NATS, "mean entropy of the model's next-token distribution while it wrote, at temperature 1, not truncated",
         "entropy of the model's predictions", "entropy",
     ),
+    "sharpening_nats": Number(
+        NATS, "mean of KL(q‖p) over the tokens written: q is what they were drawn from, p the model; 0 if q is p"
+    ),
+    "sampler_gap_nats": Number(NATS, "mean of log q(token) − log p(token) over the tokens written"),
     "num_tokens": Number("tokens", "T, the length of the sample without its prompt"),
     **{name: metric.number for name, metric in SAMPLE_METRICS.items()},
     "degenerate": Number("true, false", "the verdict on the step; null: not judged"),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from collapselab.config.schema import Sampling
-from collapselab.engine.interface import Engine
+from collapselab.engine.interface import Draw, Engine
 
 NGRAM = 4  # a guess is made if this many last tokens occurred before
 MAX_GUESS = 15  # with the token before them, guesses fill the 16 rows that cost little more than one
@@ -23,15 +23,17 @@ class Generated:
     """What a model wrote.
 
     `token_ids`: one list per sequence, without the prompt, with the end-of-text token if generation stopped there.
-    `nll_nats`, `entropy_nats`: per sequence, the mean of -log p(token) and of the entropy of p (temperature 1,
-    untruncated).
+    `draws`: the draw of each of these tokens, with its measures.
     `num_passes`: forward passes taken; fewer than tokens if speculation helped.
     """
 
     token_ids: list[list[int]]
-    nll_nats: list[float]
-    entropy_nats: list[float]
+    draws: list[list[Draw]]
     num_passes: int
+
+    def mean(self, measure: str) -> float:
+        """The mean of a measure over the tokens of each sequence, then over the sequences."""
+        return fmean(fmean(getattr(draw, measure) for draw in draws) for draws in self.draws)
 
 
 def generate(
@@ -83,14 +85,13 @@ def generate(
             logits_RV = engine.reread([s.tokens[-context:] for s in reading])
         counts = [1 + len(guesses.get(id(s), [])) for s in reading]
         drawn = engine.draw(logits_RV, _joined([s.noise(n) for s, n in zip(reading, counts, strict=True)]), rule)
-        rows = iter(zip(drawn.tokens, drawn.nll_nats, drawn.entropy_nats, strict=True))
+        rows = iter(drawn)
         for s, count in zip(reading, counts, strict=True):
             s.take([next(rows) for _ in range(count)], guesses.get(id(s), []), stop_token)
         num_passes += 1
     return Generated(
-        [s.tokens[s.num_prompt : s.num_prompt + len(s.nll)] for s in sequences],
-        [fmean(s.nll) for s in sequences],
-        [fmean(s.entropy) for s in sequences],
+        [[draw.token for draw in s.draws] for s in sequences],
+        [s.draws for s in sequences],
         num_passes,
     )
 
@@ -104,8 +105,7 @@ class _Sequence:
 
     def __init__(self, prompt: list[int], num_prompt: int, generator: np.random.Generator, vocab_size: int) -> None:
         self.tokens, self.num_prompt, self.num_read = prompt, num_prompt, 0
-        self.nll: list[float] = []
-        self.entropy: list[float] = []
+        self.draws: list[Draw] = []
         self.is_ended = False
         self._generator = generator
         self._ring = torch.empty(2 * NOISE_BLOCK, vocab_size)  # noise of two neighbouring blocks of positions
@@ -134,15 +134,15 @@ class _Sequence:
         begin, end = first % (2 * NOISE_BLOCK), last % (2 * NOISE_BLOCK) + 1
         return self._ring[begin:end] if begin < end else torch.cat([self._ring[begin:], self._ring[:end]])
 
-    def take(self, drawn: Sequence[tuple[int, float, float]], guess: Sequence[int], stop_token: int | None) -> None:
+    def take(self, drawn: Sequence[Draw], guess: Sequence[int], stop_token: int | None) -> None:
         """Appends the drawn tokens up to the first wrong guess."""
         num_right = 0
-        for i, (token, nll, entropy) in enumerate(drawn):
+        for i, draw in enumerate(drawn):
+            token = draw.token
             self._followed_at[tuple(self.tokens[-NGRAM:])] = len(self.tokens)
             self.tokens.append(token)
             if not self.is_ended:
-                self.nll.append(nll)
-                self.entropy.append(entropy)
+                self.draws.append(draw)
             self.is_ended |= token == stop_token
             if self.is_ended or i == len(guess) or token != guess[i]:
                 break

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -13,13 +12,18 @@ from collapselab.config.schema import Sampling
 Precision = Literal["float32", "bfloat16"]
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Tokens drawn, one per row, with -log p(token) and the entropy of p in nats (temperature 1, untruncated)."""
+class Draw(NamedTuple):
+    """A token drawn from the sampling distribution q, and how q differs from p, which is the model's.
 
-    tokens: list[int]
-    nll_nats: list[float]
-    entropy_nats: list[float]
+    In nats, with p at temperature 1 and untruncated: -log p(token); the entropy of p; KL(q‖p), which is 0 where q is p;
+    and log q(token) - log p(token), whose mean over tokens from q is KL(q‖p).
+    """
+
+    token: int
+    nll_nats: float
+    entropy_nats: float
+    sharpening_nats: float
+    sampler_gap_nats: float
 
 
 class Engine(Protocol):
@@ -54,7 +58,7 @@ class Engine(Protocol):
         """Float32 logits (B, V) after sequences of one length, with nothing before them; the cache is lost."""
         ...
 
-    def draw(self, logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> Drawn:
+    def draw(self, logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> list[Draw]:
         """One token per row, by the rule and the row's Exp(1) noise (`sampling.draw`)."""
         ...
 

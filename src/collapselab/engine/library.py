@@ -85,7 +85,7 @@ _SIGNATURES = {
     "head_nll": (c_int32, (POINTER(CModel), c_void_p, c_void_p, c_int32, c_void_p, c_void_p, c_int32)),
     "draw_tokens": (
         None,
-        (c_void_p, c_void_p, c_int32, c_int64, c_float, c_int64, c_float, *([c_void_p] * 4), c_int32),
+        (c_void_p, c_void_p, c_int32, c_int64, c_float, c_int64, c_float, c_void_p, c_void_p, c_void_p, c_int32),
     ),
     "round_weights": (None, (c_void_p, c_void_p, c_int64, c_int32)),
     "sum_of_squares": (c_double, (c_void_p, c_int32, c_int64, c_int32)),

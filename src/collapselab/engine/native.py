@@ -12,7 +12,7 @@ from torch import Tensor
 
 from collapselab.config.schema import Sampling
 from collapselab.engine.families import Decoder, Layer, Linear, Norm
-from collapselab.engine.interface import Drawn, Precision
+from collapselab.engine.interface import Draw, Precision
 from collapselab.engine.library import CCache, CLayer, CLinear, CModel, CNorm
 from collapselab.engine.plain import PlainEngine, draw_plainly
 
@@ -76,14 +76,13 @@ class NativeEngine:
         self.begin(len(tokens), len(tokens[0]))
         return self.read(tokens, [0] * len(tokens), last_only=True)
 
-    def draw(self, logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> Drawn:
+    def draw(self, logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> list[Draw]:
         if rule.top_p is not None:  # needs the order of the words
             return draw_plainly(logits_RV, noise_RV, rule)
         rows, vocab = logits_RV.shape
         assert noise_RV.shape == logits_RV.shape, (noise_RV.shape, logits_RV.shape)
         assert noise_RV.dtype == torch.float32 and noise_RV.is_contiguous() and logits_RV.is_contiguous()
-        tokens, numbers = (ctypes.c_int32 * rows)(), (ctypes.c_float * (2 * rows))()
-        entropies = ctypes.byref(numbers, rows * ctypes.sizeof(ctypes.c_float))
+        tokens, measures = (ctypes.c_int32 * rows)(), (ctypes.c_float * (4 * rows))()
         threads = self._threads(rows)
         self._library.draw_tokens(
             logits_RV.data_ptr(),
@@ -94,12 +93,11 @@ class NativeEngine:
             rule.top_k or vocab,
             rule.min_p or 0.0,
             tokens,
-            numbers,
-            entropies,
+            measures,
             self._room(4 * vocab * min(rows, threads)),
             threads,
         )
-        return Drawn(tokens[:], numbers[:rows], numbers[rows:])
+        return [Draw(token, *measures[4 * r : 4 * r + 4]) for r, token in enumerate(tokens)]
 
     def score(self, tokens_BT: Tensor, num_context: int) -> Tensor:
         if not self._is_packed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from transformers import DynamicCache, PreTrainedModel
 
 from collapselab.config.schema import Sampling
-from collapselab.engine.interface import Drawn
+from collapselab.engine.interface import Draw
 from collapselab.engine.sampling import distribution, draw
 
 ROWS_PER_CHUNK = 128  # rows of logits turned into losses at a time: 26 MB at 50,000 words
@@ -63,7 +64,7 @@ class PlainEngine:
         self.begin(len(tokens), len(tokens[0]))
         return self.read(tokens, [0] * len(tokens), last_only=True)
 
-    def draw(self, logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> Drawn:
+    def draw(self, logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> list[Draw]:
         return draw_plainly(logits_RV, noise_RV, rule)
 
     @torch.no_grad()
@@ -77,15 +78,20 @@ class PlainEngine:
         )
 
 
-def draw_plainly(logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> Drawn:
-    """The definition of a draw, in torch."""
-    logp_RV = logits_RV.log_softmax(-1)
-    tokens_R = draw(distribution(logits_RV, rule), noise_RV.to(logits_RV.device))
-    nll_R = -logp_RV.gather(-1, tokens_R[:, None])[:, 0]
-    entropy_R = -(logp_RV.exp() * logp_RV).sum(-1)
-    return Drawn(
-        cast(list[int], tokens_R.tolist()), cast(list[float], nll_R.tolist()), cast(list[float], entropy_R.tolist())
+def draw_plainly(logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> list[Draw]:
+    """The definition of a draw and its measures, in torch."""
+    logp_RV, q_RV = logits_RV.log_softmax(-1), distribution(logits_RV, rule)
+    tokens_R = draw(q_RV, noise_RV.to(logits_RV.device))
+    gap_RV = q_RV.log() - logp_RV  # -infinity for tokens that q excludes, which count as 0 in the mean
+    of_token = partial(torch.gather, dim=-1, index=tokens_R[:, None])
+    measures = (
+        -of_token(logp_RV)[:, 0],
+        -(logp_RV.exp() * logp_RV).sum(-1),
+        torch.where(q_RV > 0, q_RV * gap_RV, 0.0).sum(-1),
+        of_token(gap_RV)[:, 0],
     )
+    tokens, rows = cast(list[int], tokens_R.tolist()), cast(list[list[float]], torch.stack(measures, -1).tolist())
+    return [Draw(token, *row) for token, row in zip(tokens, rows, strict=True)]
 
 
 def nll_of_logits(logits_RV: Tensor, targets_R: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn.functional import embedding, gelu, layer_norm, linear, rms_norm, s
 
 from collapselab.config.schema import Sampling
 from collapselab.engine.families import Decoder, Layer, Linear, Norm
-from collapselab.engine.interface import Drawn, Precision
+from collapselab.engine.interface import Draw, Precision
 from collapselab.engine.numerics import round_at_random
 from collapselab.engine.plain import ROWS_PER_CHUNK, draw_plainly, nll_of_logits
 
@@ -62,7 +62,7 @@ class StaticEngine:
         self.begin(len(tokens), len(tokens[0]))
         return self.read(tokens, [0] * len(tokens), last_only=True)
 
-    def draw(self, logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> Drawn:
+    def draw(self, logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> list[Draw]:
         return draw_plainly(logits_RV, noise_RV, rule)
 
     @torch.no_grad()

@@ -24,6 +24,7 @@ from collapselab.engine.library import kernels
 from collapselab.engine.rounded import RoundedModel
 from collapselab.inputs.models import LoadedModel
 from collapselab.step.batches import IGNORED, Batch, StepStats, make_optimizer, update
+from collapselab.step.start import Start
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ class Learner(Writer):
         self._rounded = RoundedModel(loaded.model, self._kernels) if is_rounded else None
         self._optimizer = make_optimizer(loaded.model, config.optim)
         self._clip = config.optim.clip
+        self.start = Start(loaded.model.parameters())
         self._weights_in_use = threading.Lock()
 
     @property

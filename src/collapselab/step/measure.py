@@ -22,6 +22,17 @@ class MeasuredLoss(Interface):
     def se_nats(self) -> float | None: ...
 
 
+class UpdateNorms(Interface):
+    """What a record keeps of an update (`batches.StepStats`)."""
+
+    @property
+    def grad_norm(self) -> float: ...
+    @property
+    def update_norm(self) -> float: ...
+    @property
+    def relative_update_norm(self) -> float | None: ...
+
+
 class Stopwatch:
     """Seconds by phase since it was made; phases may be visited more than once."""
 
@@ -46,6 +57,12 @@ def loss_values(prefix: str, losses: Mapping[str, MeasuredLoss]) -> dict[str, Va
             values |= {f"{prefix}_nll_nats": loss.nll_nats, f"{prefix}_nll_se": loss.se_nats}
         values |= {f"{prefix}_nll_nats[{name}]": loss.nll_nats, f"{prefix}_nll_se[{name}]": loss.se_nats}
     return values
+
+
+def update_values(updates: Sequence[UpdateNorms]) -> dict[str, Value]:
+    """The norms of a step's last update; `None` where it made none."""
+    names = ("grad_norm", "update_norm", "relative_update_norm")
+    return {name: getattr(updates[-1], name) if updates else None for name in names}
 
 
 def sample_values(samples: Sequence[Sequence[int]], metrics: Mapping[str, Metric]) -> dict[str, Value]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from collapselab.engine.decoding import Generated
 from collapselab.randomness import Stream, rng
@@ -12,17 +11,22 @@ from collapselab.step.batches import Batch, make_batch
 from collapselab.step.learner import Writer
 from collapselab.step.parts import Parts
 
+MEASURES = ("entropy_nats", "sharpening_nats", "sampler_gap_nats")  # of each draw, recorded as means
 # Noise, real prompts and shuffles of one step and stream differ in their indices.
 PROMPT_INDEX, SHUFFLE_INDEX = 1_000_000, 2_000_000
 
 
 @dataclass(frozen=True)
 class TrainingText:
-    """The sequences of one step: prompts and samples as token ids; `entropy_nats` is known for generated text."""
+    """The sequences of one step: prompts and samples as token ids, and the measures of how they were written.
+
+    `measures` are the means of `entropy_nats`, `sharpening_nats` and `sampler_gap_nats` over the tokens written
+    (`engine.interface.Draw`); `None` for text that no model wrote.
+    """
 
     prompts: list[list[int]]
     samples: list[list[int]]
-    entropy_nats: float | None
+    measures: dict[str, float | None]
 
     @property
     def num_prompt(self) -> int:
@@ -44,19 +48,23 @@ def training_text(parts: Parts, step: int) -> TrainingText:
             windows = [_real_window(parts, num_prompt + length, "data", step, i) for i in range(count)]
             if num_prompt:
                 prompts = [window[:num_prompt] for window in windows]
-            return TrainingText(prompts, [window[num_prompt:] for window in windows], None)
+            return TrainingText(prompts, [window[num_prompt:] for window in windows], dict.fromkeys(MEASURES))
         case "other":
             assert parts.writer is not None
             theirs = make_prompts(parts, parts.writer, count, "sample", step)
             written = write(parts, parts.writer, theirs, "sample", step, length)
             samples = [_translate(ids, parts.writer, parts.learner)[:length] for ids in written.token_ids]
-            return TrainingText(prompts, samples, fmean(written.entropy_nats))
+            return TrainingText(prompts, samples, _measures(written))
         case "own" | "shuffled":
             written = write(parts, parts.learner, prompts, "sample", step, length)
             samples = written.token_ids
             if settings.train.source == "shuffled":
                 samples = [_shuffle(parts, ids, step, i) for i, ids in enumerate(samples)]
-            return TrainingText(prompts, samples, fmean(written.entropy_nats))
+            return TrainingText(prompts, samples, _measures(written))
+
+
+def _measures(written: Generated) -> dict[str, float | None]:
+    return {name: written.mean(name) for name in MEASURES}
 
 
 def probe(parts: Parts, step: int) -> list[list[int]]:

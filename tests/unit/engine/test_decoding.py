@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from collapselab.config.schema import Sampling
 from collapselab.engine.decoding import Generated, generate
-from collapselab.engine.interface import Precision
+from collapselab.engine.interface import Draw, Precision
 from collapselab.engine.sampling import distribution, draw
 from collapselab.inputs.models import LoadedModel
 from collapselab.randomness import rng
@@ -61,8 +61,8 @@ def test_generation_equals_full_recomputation(make: Callable[[], LoadedModel], n
         ids.append(token)
     assert len(made.token_ids[0]) == 40
     nll, entropy = recompute(loaded.model, [0, 5], made.token_ids[0], context)
-    assert made.nll_nats[0] == pytest.approx(nll, abs=1e-5)
-    assert made.entropy_nats[0] == pytest.approx(entropy, abs=1e-5)
+    assert made.mean("nll_nats") == pytest.approx(nll, abs=1e-5)
+    assert made.mean("entropy_nats") == pytest.approx(entropy, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -78,8 +78,8 @@ def test_a_sequence_does_not_depend_on_its_batch(name: str, context: int) -> Non
 @pytest.mark.parametrize("name", ENGINES)
 def test_uniform_model_has_entropy_ln_v(name: str) -> None:
     made = write(uniform_model(), name, max_new_tokens=5)
-    assert made.entropy_nats[0] == pytest.approx(math.log(BYTE_VOCAB), abs=1e-5)
-    assert made.nll_nats[0] == pytest.approx(math.log(BYTE_VOCAB), abs=1e-5)
+    assert made.mean("entropy_nats") == pytest.approx(math.log(BYTE_VOCAB), abs=1e-5)
+    assert made.mean("nll_nats") == pytest.approx(math.log(BYTE_VOCAB), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -116,8 +116,7 @@ def test_speculation_changes_no_token(
     plain = write(loaded, "native", speculate=False, **settings)
     speculative = write(loaded, "native", **settings)
     assert speculative.token_ids == plain.token_ids
-    assert speculative.nll_nats == plain.nll_nats  # bit for bit: a row's sums do not depend on the other rows
-    assert speculative.entropy_nats == plain.entropy_nats
+    assert speculative.draws == plain.draws  # bit for bit: a row's sums do not depend on the other rows
     assert plain.num_passes == 150
     if make is collapsed:
         assert speculative.num_passes < 75
@@ -154,15 +153,55 @@ def test_native_draws_are_the_definition(
     noise_RV = torch.from_numpy(generator.standard_exponential((3, 50), dtype=np.float32))
     rule = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, greedy=greedy)
     made, expected = native.draw(logits_RV, noise_RV, rule), plain.draw(logits_RV, noise_RV, rule)
-    assert made.tokens == expected.tokens
-    assert made.nll_nats == pytest.approx(expected.nll_nats, abs=1e-5)
-    assert made.entropy_nats == pytest.approx(expected.entropy_nats, abs=1e-5)
+    assert [d.token for d in made] == [d.token for d in expected]
+    for ours, plain_one in zip(made, expected, strict=True):
+        assert ours[1:] == pytest.approx(plain_one[1:], abs=2e-5)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_measures_of_a_draw_by_hand(name: str) -> None:
+    """p = (1/2, 1/4, 1/4); at temperature 1/2 q ∝ p² = (2/3, 1/6, 1/6); with the likeliest alone q = (1, 0, 0)."""
+    logits_RV, noise_RV = torch.tensor([[0.5, 0.25, 0.25]]).log(), torch.tensor([[1e3, 1e-3, 1.0]])
+    engine = engine_of(tiny_model(0).model, name, "float32")
+
+    def drawn(rule: Sampling) -> Draw:
+        (draw,) = engine.draw(logits_RV, noise_RV, rule)
+        return draw
+
+    entropy = 1.5 * math.log(2)
+    pure = drawn(Sampling(temperature=1.0, top_k=None))
+    assert pure == (1, pytest.approx(math.log(4)), pytest.approx(entropy), 0.0, 0.0)
+    divergence = 2 / 3 * math.log(4 / 3) + 1 / 3 * math.log(2 / 3)
+    sharpened = drawn(Sampling(temperature=0.5, top_k=None))
+    assert sharpened == (1, *map(pytest.approx, (math.log(4), entropy, divergence, math.log(2 / 3))))
+    for rule in (Sampling(top_k=1), Sampling(greedy=True), Sampling(min_p=0.9), Sampling(top_p=0.1)):
+        assert drawn(rule) == (0, *map(pytest.approx, (math.log(2), entropy, math.log(2), math.log(2)))), rule
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_pure_sampling_has_no_pull(name: str) -> None:
+    made = write(tiny_model(3), name, rule=Sampling(temperature=1.0, top_k=None))
+    pulls = [(draw.sharpening_nats, draw.sampler_gap_nats) for draw in made.draws[0]]
+    assert max(abs(value) for pull in pulls for value in pull) <= (0 if name == "native" else 1e-6)
+
+
+def test_top_k_keeps_what_ties_and_no_more(native: None) -> None:
+    """Bisection against sorting, at every k, with values that tie, are huge, equal or one step apart."""
+    step = np.spacing(np.float32(80))
+    rows = [[0, 0, 0, 0], [1e30, -1e30, 5, 5], [-80, -80 + step, -80, -80 + 2 * step], [3, 1, 2, 2], [7, 7, 7, 8]]
+    native_one, plain_one = (engine_of(tiny_model(0).model, name, "float32") for name in ("native", "plain"))
+    for row in rows:
+        logits_RV = torch.tensor([row], dtype=torch.float32)
+        for k in range(1, 5):
+            noise_RV = torch.tensor([[1.0, 0.9, 0.8, 0.7]])
+            made, expected = (e.draw(logits_RV, noise_RV, Sampling(top_k=k))[0] for e in (native_one, plain_one))
+            assert made == (expected.token, *(pytest.approx(m, abs=1e-5) for m in expected[1:])), (row, k)
 
 
 def test_a_draw_from_nan_is_a_token_and_its_loss_is_nan(native: None) -> None:
     made = engine_of(tiny_model(0).model, "native", "float32").draw(
         torch.full((1, 50), torch.nan), torch.ones(1, 50), Sampling(top_k=5)
     )
-    assert 0 <= made.tokens[0] < 50
-    assert math.isnan(made.nll_nats[0])
-    assert math.isnan(made.entropy_nats[0])
+    assert 0 <= made[0].token < 50
+    assert math.isnan(made[0].nll_nats)
+    assert math.isnan(made[0].entropy_nats)

@@ -1,64 +1,72 @@
 // The draw of the next token without sorting; equals engine.sampling.distribution and draw.
 #include "common.h"
 
-// One row: argmax of exp((logit - largest) / temperature) / noise among the tokens that the rule keeps. Only the winner
-// is checked against the rule: with top-k, fewer than k logits may be larger. A winner that is not kept excludes
-// all tokens up to its logit, and the race is repeated. Few races are needed, since the kept tokens have most of the mass.
-static int32_t draw_row(const float *logits, const float *noise, int64_t V, float temperature, int64_t top_k, float min_p,
-                        float high, float *restrict race) {
-  float inverse = 1.0f / temperature, floor = -INFINITY;
-#pragma omp simd
-  for (int64_t v = 0; v < V; v++) {
-    float e = noise[v] < 1e-30f ? 1e-30f : noise[v], p = exp_f32((logits[v] - high) * inverse);
-    race[v] = p < min_p ? 0 : p / e;
-  }
+// What is kept of the row by top-k: the logits above the value returned. Bisected: some 10 counts find a gap between the
+// k-th and the next logit, unless they tie, which keeps both.
+static float below_top_k(const float *logits, int64_t V, int64_t top_k, float low, float high) {
+  if (top_k >= V || !isfinite(low) || !isfinite(high)) return -INFINITY;
+  float floor = nextafterf(low, -INFINITY);
   for (;;) {
-    float best = -1;
-#pragma omp simd reduction(max : best)
-    for (int64_t v = 0; v < V; v++) {
-      float x = logits[v] > floor ? race[v] : -1;
-      best = x > best ? x : best;
-    }
-    int64_t winner = 0, larger = 0;
-    while (winner < V - 1 && !(race[winner] == best && logits[winner] > floor)) winner++;
-    if (top_k >= V) return (int32_t)winner;
-    float logit = logits[winner];
+    float middle = floor + (high - floor) / 2;
+    if (middle <= floor || middle >= high) return floor;
+    int64_t larger = 0;
 #pragma omp simd reduction(+ : larger)
-    for (int64_t v = 0; v < V; v++) larger += logits[v] > logit;
-    if (larger < top_k) return (int32_t)winner;
-    floor = logit;
+    for (int64_t v = 0; v < V; v++) larger += logits[v] > middle;
+    if (larger >= top_k) floor = middle;
+    if (larger < top_k) high = middle;
+    if (larger == top_k) return floor;
   }
 }
 
-// tokens[r], nll[r] = -log p(token) and entropy[r] of p, in nats at temperature 1 and untruncated; p has logits [R, V].
-// temperature 0 takes the likeliest token. `race`: room for V values per thread.
+typedef struct {
+  float nll, entropy, sharpening, gap;  // -log p(token); of p; KL(q || p); log q(token) - log p(token). In nats
+} Measures;
+
+// One row: the token is the argmax of q / noise. p is the softmax of the logits; q keeps those above `floor` of at least
+// `min_p` of the best, at a temperature. Where q is p, both have the same sums, so that their difference is 0.
+static int32_t draw_row(const float *logits, const float *noise, int64_t V, float temperature, float floor, float min_p,
+                        float high, float *restrict race, Measures *measures) {
+  int is_greedy = temperature == 0;
+  float inverse = is_greedy ? 1.0f : 1.0f / temperature, best = -1;
+  double sum_p = 0, weighted_p = 0, sum_q = 0, weighted_q = 0;
+  for (int64_t v0 = 0; v0 < V; v0 += 1024) {  // sums of float32 within a block, of float64 between blocks
+    float s = 0, x = 0, t = 0, y = 0;
+    int64_t stop = min_i64(v0 + 1024, V);
+#pragma omp simd reduction(+ : s, x, t, y) reduction(max : best)
+    for (int64_t v = v0; v < stop; v++) {
+      float l = logits[v] - high, p = exp_f32(l), q = exp_f32(l * inverse);
+      float e = noise[v] < 1e-30f ? 1e-30f : noise[v];
+      q = logits[v] > floor ? q : 0.0f;
+      q = q >= min_p ? q : 0.0f;
+      s += p, x += p * l, t += q, y += q * l;
+      float r = is_greedy ? p : q / e;
+      race[v] = r;
+      best = r > best ? r : best;
+    }
+    sum_p += s, weighted_p += x, sum_q += t, weighted_q += y;
+  }
+  int32_t token = 0;
+  while (token < V - 1 && !(race[token] == best)) token++;
+  double shift = log(sum_p) - log(sum_q), l = logits[token] - high;  // -log p(token) is log sum_p - l
+  measures->nll = (float)(log(sum_p) - l);
+  measures->entropy = (float)(log(sum_p) - weighted_p / sum_p);
+  measures->sharpening = is_greedy ? measures->nll : (float)((inverse - 1) * weighted_q / sum_q + shift);
+  measures->gap = is_greedy ? measures->nll : (float)((inverse - 1) * l + shift);
+  return token;
+}
+
+// One token per row of logits [R, V], and the measures of its draw. temperature 0 takes the likeliest token.
+// `race`: room for V values per thread.
 void draw_tokens(const float *logits, const float *noise, int32_t rows, int64_t V, float temperature, int64_t top_k,
-                 float min_p, int32_t *tokens, float *nll, float *entropy, float *race, int32_t threads) {
+                 float min_p, int32_t *tokens, Measures *measures, float *race, int32_t threads) {
 #pragma omp parallel for num_threads(threads < rows ? threads : rows) schedule(static)
   for (int r = 0; r < rows; r++) {
     const float *row = logits + r * V;
-    float high = -INFINITY;
-#pragma omp simd reduction(max : high)
-    for (int64_t v = 0; v < V; v++) high = row[v] > high ? row[v] : high;
-    float *mine = race + omp_get_thread_num() * V;
-    if (temperature == 0) {
-      tokens[r] = 0;
-      while (tokens[r] < V - 1 && !(row[tokens[r]] == high)) tokens[r]++;
-    } else
-      tokens[r] = draw_row(row, noise + r * V, V, temperature, top_k, min_p, high, mine);
-    double sum = 0, weighted = 0;
-    for (int64_t v0 = 0; v0 < V; v0 += 1024) {  // sums of float32 within a block, of float64 between blocks
-      float s = 0, x = 0;
-      int64_t stop = min_i64(v0 + 1024, V);
-#pragma omp simd reduction(+ : s, x)
-      for (int64_t v = v0; v < stop; v++) {
-        float p = exp_f32(row[v] - high);
-        s += p;
-        x += p * (row[v] - high);
-      }
-      sum += s, weighted += x;
-    }
-    nll[r] = (float)(log(sum) + high - row[tokens[r]]);
-    entropy[r] = (float)(log(sum) - weighted / sum);
+    float high = -INFINITY, low = INFINITY;
+#pragma omp simd reduction(max : high) reduction(min : low)
+    for (int64_t v = 0; v < V; v++) high = row[v] > high ? row[v] : high, low = row[v] < low ? row[v] : low;
+    float floor = below_top_k(row, V, temperature == 0 ? V : top_k, low, high);
+    tokens[r] = draw_row(row, noise + r * V, V, temperature, floor, min_p, high, race + omp_get_thread_num() * V,
+                         measures + r);
   }
 }
