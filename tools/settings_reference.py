@@ -24,7 +24,7 @@ Written by `python tools/settings_reference.py`; a test checks that it is curren
 
 A run has a complete configuration: a preset or a TOML file, with settings changed on the command line by their dotted
 names (`collapselab run demo --optim.lr 1e-4 --seed 1`). Write an absent value as `none`. Unknown names are refused.
-`--dry-run` prints the resolved configuration. The run's id is a hash of all settings except
+`--dry-run` prints all settings as a TOML file that `run` accepts. The run's id is a hash of all settings except
 {exceptions}, which change none of its numbers. The defaults are those of the
 preset `paper`, except for its model (`gpt2`) and its texts (`wikitext-2,ptb`).
 """

@@ -22,7 +22,7 @@ MISTAKES = {
     "numerics of another word": (RUN + "--numerics slow", "exact or fast"),
     "a part of numerics besides": (RUN + "--numerics fast --numerics.write float16", "numerics.write"),
     "a section for a setting": (RUN + "--generate 5", "--generate"),
-    "an empty name": (RUN + "--.", "setting"),
+    "an empty name": (RUN + "--.", "unknown option '--.'"),
     "a text twice": (RUN + "--data austen,austen", "once"),
     "only a comma": (RUN + "--data ,", "data"),
     "a folder for a text": (RUN + "--data folder", "folder"),

@@ -261,7 +261,7 @@ def test_dry_run_lists_the_runs_and_a_time_and_writes_nothing(
         (["absent.toml"], "cannot read the settings file"),
         (["sizes", "--workers", "0"], "--workers must be at least 1"),
         (["sizes", "--retries", "-1"], "--retries must be at least 0"),
-        (["sizes", "--optim.lrr", "1"], "unknown setting 'optim.lrr'"),
+        (["sizes", "--optim.lrr", "1"], "unknown option '--optim.lrr'"),
         (["sizes", "--model", "gpt2"], "--model is set for each run by the sweep"),
     ],
 )

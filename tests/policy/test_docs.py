@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks import command as benchmark
 from collapselab import cli
+from collapselab.cli.settings import given
 from collapselab.collapse import words
 from collapselab.collapse.numbers import NUMBERS, SUMMARY
 from collapselab.config import presets
@@ -167,10 +168,10 @@ def check(command: Sequence[str]) -> None:
         return
     ready = cast("partial[None]", cli.parse(command))
     if command[0] == "run":
-        options, changes = ready.args
+        options, changes = ready.keywords["options"], given(ready.keywords["settings"])
         override(presets.load(options.preset), changes)
     elif command[0] == "sweep":
-        options, changes = ready.args
+        options, changes = ready.keywords["options"], given(ready.keywords["settings"])
         is_placeholder = options.sweep.endswith(".toml") and not Path(options.sweep).exists()
         rebase(sweep_presets.load("sizes" if is_placeholder else options.sweep), changes)
 
@@ -210,7 +211,7 @@ def test_commands_and_options_are_collected_and_checked(capsys: pytest.CaptureFi
     )
     decode_and_update = [["benchmarks", task, "--json"] for task in ("decode", "update")]
     assert commands(page) == [["run", "demo", "--optim.lr", "1e-4"], ["report", "runs"], *decode_and_update]
-    with pytest.raises(ValueError, match=r"unknown setting 'optim\.rate'"):
+    with pytest.raises(ValueError, match=r"unknown option '--optim\.rate'"):
         check(["run", "demo", "--optim.rate", "1"])
     for wrong in (
         ["benchmarks", "--nunerics", "fast"],

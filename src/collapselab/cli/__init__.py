@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from functools import partial, wraps
+from importlib.metadata import version
 from typing import Any
 
 import tyro
@@ -15,15 +17,17 @@ from rich.text import Text
 
 from collapselab.cli import inspect, reporting, reproducing, running, sweeping
 from collapselab.cli.faults import explained, show_traceback
+from collapselab.cli.settings import with_settings
 from collapselab.cli.streams import OutputError, safe_streams
 from collapselab.cli.text import note, plain, stderr_console, warn
+from collapselab.cli.words import check_words, without_box
 from collapselab.config.names import as_flags
 from collapselab.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, CollapselabError, InputError, nearest
 from collapselab.rundir.environment import ensure_home
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "run": running.run_command,
-    "sweep": sweeping.sweep_command,
+    "run": with_settings("run", running.Options, running.run_command),
+    "sweep": with_settings("sweep", sweeping.Options, sweeping.sweep_command),
     "eval": inspect.evaluate,
     "diagnose": inspect.diagnose,
     "report": reporting.report,
@@ -32,24 +36,25 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "data": inspect.data,
     "presets": inspect.presets,
 }
+DESCRIPTION = "What happens to a language model that is trained on its own output."
 MOVED = {"bench": "benchmarks are run in the repository: python -m benchmarks"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits: 0 done, 2 the user's input, 75 interrupted and resumable, 1 anything else."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(guarded(partial(_carry_out, given), " ".join(["collapselab", *given[:1]])))
+    sys.exit(guarded(partial(_execute, given), " ".join(["collapselab", *given[:1]])))
 
 
 def guarded(command: Callable[[], None], name: str) -> int:
-    """The exit code of a command: no stream ends it, what it says by the way is shown, and errors are explained.
+    """The exit code of a command: no stream ends it, its notices are shown, and errors are explained.
 
     Args:
         command: parses its arguments and does its work.
         name: what the user called, for the message of an error that nobody foresaw.
     """
     ensure_home()
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice would stand in the middle of the display
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice would break the display
     with safe_streams(), _notices():
         return _exit_code(command, name)
 
@@ -68,7 +73,7 @@ def _exit_code(command: Callable[[], None], name: str) -> int:
         _tell(error)
         return error.exit_code
     except KeyboardInterrupt:
-        _tell(CollapselabError("stopped", "repeat the command; collapselab run goes on with --resume"))
+        _tell(CollapselabError("stopped", "repeat the command; collapselab run continues with --resume"))
         return EXIT_INTERRUPTED
     except Exception as error:
         show_traceback(error)
@@ -84,42 +89,72 @@ def _ended(command: Callable[[], None]) -> int:
     return EXIT_DONE
 
 
-def _carry_out(arguments: list[str]) -> None:
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())  # noqa: T201
+def _execute(arguments: list[str]) -> None:
+    if arguments == ["--version"]:
+        print(f"collapselab {version('collapselab')}")  # noqa: T201
+    elif not arguments or arguments[0] in ("-h", "--help") or arguments[0].startswith("--tyro-"):
+        _of_all_commands(arguments or ["--help"])
     else:
         parse(arguments)()
+
+
+def _of_all_commands(arguments: list[str]) -> None:
+    """Help of all commands, or the completion of a shell."""
+    shells = ("bash", "zsh", "tcsh")
+    if arguments[0].startswith("--tyro-") and (len(arguments) < 2 or arguments[1] not in shells):
+        raise InputError(
+            f"completion is written for one of {', '.join(shells)}, received {' '.join(arguments[1:])!r}",
+            "collapselab --tyro-write-completion bash FILE",
+        )
+    commands = {name: _in_short(command) for name, command in COMMANDS.items()}
+    tyro.extras.subcommand_cli_from_dict(commands, prog="collapselab", description=DESCRIPTION, args=arguments)
+
+
+def _in_short(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the first line of its help."""
+
+    @wraps(command)
+    def short(*values: Any, **named_values: Any) -> None:
+        command(*values, **named_values)
+
+    short.__doc__ = (command.__doc__ or "").strip().partition("\n")[0]
+    return short
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], None]:
     """The command that these arguments ask for, ready to be called.
 
     Raises:
-        InputError: an unknown command.
-        SystemExit: an unknown flag, a wrong value, a missing one (code 2), or --help (code 0); it has been printed.
+        InputError: an unknown command or option, a missing value, or one that is no choice.
+        SystemExit: --help, which has been printed.
     """
     name, rest = arguments[0], list(arguments[1:])
     if name not in COMMANDS:
-        raise InputError(f"unknown command {name!r}", MOVED.get(name) or nearest(name, COMMANDS))
-    config, prog = (tyro.conf.FlagCreatePairsOff,), f"collapselab {name}"
-    if name in ("run", "sweep"):
-        # The settings of a run are many and are checked in one place: the configuration.
-        flags, settings = running.split_settings(rest)
-        if {"-h", "--help"} & set(flags):
-            print(running.settings_help())  # noqa: T201
-        options = running.Options if name == "run" else sweeping.Options
-        return partial(COMMANDS[name], tyro.cli(options, prog=prog, args=flags, config=config), settings)
-    command = COMMANDS[name]
+        raise InputError(f"unknown command {name!r}", MOVED.get(name) or _meant_command(name))
+    command, prog = COMMANDS[name], f"collapselab {name}"
+    check_words(rest, command, prog)
 
     @wraps(command)
     def ready(*values: Any, **named_values: Any) -> Callable[[], None]:
         return partial(command, *values, **named_values)
 
-    return tyro.cli(ready, prog=prog, args=rest, config=config)
+    refused = io.StringIO()
+    try:
+        with redirect_stderr(refused):
+            return tyro.cli(ready, prog=prog, args=rest, config=(tyro.conf.FlagCreatePairsOff,))
+    except SystemExit as ended:
+        if ended.code in (None, EXIT_DONE):
+            raise
+        raise InputError(without_box(refused.getvalue()), f"{prog} --help") from None
+
+
+def _meant_command(name: str) -> str:
+    known = {"train": "run", "start": "run", "plot": "report", "evaluate": "eval", "audit": "diagnose"}
+    return f"did you mean {known[name]!r}?" if name in known else nearest(name, COMMANDS)
 
 
 class _Notices(logging.Handler):
-    """Shows what the package says by the way: whose licence a text has, which figure is left out."""
+    """Shows the package's notices: the licence of a text, a figure that is left out."""
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
@@ -137,22 +172,6 @@ def _notices() -> Generator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(former)
-
-
-def _overview() -> str:
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {(command.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: collapselab COMMAND [...]",
-            "",
-            "What happens to a language model that is trained on its own output, how soon, and what prevents it.",
-            "",
-            *lines,
-            "",
-            "collapselab COMMAND --help explains one command; collapselab run demo shows a collapse.",
-        ]
-    )
 
 
 def _tell(error: CollapselabError) -> None:

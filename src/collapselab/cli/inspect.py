@@ -36,13 +36,13 @@ def evaluate(
         device: where the model runs
         context: positions of a model whose configuration does not name them (Bloom, Mamba)
         begin_token: before each window with +eot; default: the model's own, else its end-of-text token
-        data_dir: where texts lie or are downloaded to (also COLLAPSELAB_DATA)
+        data_dir: where texts are or are downloaded to (also COLLAPSELAB_DATA)
         json: print JSON
     """
     from collapselab.config.protocols import parse_protocol
     from collapselab.config.schema import split_at_commas
 
-    parse_protocol(protocol.replace("[context]", "[1024]"))  # a wrong name is told before a model is read
+    parse_protocol(protocol.replace("[context]", "[1024]"))  # a wrong name is reported before a model is read
     from collapselab.inputs.texts import load_text
 
     with doing(f"reading the texts {data}"):

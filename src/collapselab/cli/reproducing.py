@@ -49,7 +49,7 @@ def reproduce(
 ) -> None:
     """Reproduces the paper: all sweeps of a tier, then verdicts, figures, tables and the page.
 
-    Repeated, it goes on where it was: finished runs are kept, the others resume from their last checkpoint.
+    If repeated, it continues: finished runs are kept, the others resume from their last checkpoint.
 
     Args:
         tier: the shipped models (builtin), SmolLM2-135M (smollm2), or the paper's models (gpt2)
@@ -60,7 +60,7 @@ def reproduce(
         workers: runs side by side; by default what cores and memory allow
         retries: how often a failed run is tried again
         dry_run: list the runs and the time they may take, and stop
-        data_dir: where texts lie or are downloaded to (also COLLAPSELAB_DATA)
+        data_dir: where texts are or are downloaded to (also COLLAPSELAB_DATA)
     """
     check_numbers(workers, retries)
     if seeds is not None and seeds > MAX_SEEDS:

@@ -3,85 +3,45 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from collapselab.cli.faults import only_warned
 from collapselab.cli.text import plain, print_json, stderr_console, stdout_console
 from collapselab.cli.verdict import print_verdict
 from collapselab.config import presets
-from collapselab.config.overrides import override, settings
+from collapselab.config.overrides import as_toml, override
 from collapselab.config.schema import RunConfig
-from collapselab.errors import InputError
 
 
 @dataclass(frozen=True)
 class Options:
     """Runs one experiment: PRESET or FILE.toml, then any setting as --NAME VALUE."""
 
-    preset: Positional[str]
-    """paper, authors-code, demo, or a TOML file of settings"""
+    preset: Annotated[Positional[str], arg(metavar="PRESET")]
+    """paper, paper-block100, authors-code, demo; a TOML file; or a run to repeat (its directory or config.json)"""
     out: Path | None = None
     """the run directory; by default runs/<run id>"""
     resume: bool = False
-    """go on with an interrupted run"""
+    """continue an interrupted run"""
     fresh: bool = False
-    """remove a former run in that directory first"""
+    """first remove an earlier run in that directory"""
     dry_run: bool = False
-    """print the resolved configuration and stop"""
+    """print all settings as a TOML file, and stop"""
     data_dir: Path | None = None
-    """where texts lie or are downloaded to (also COLLAPSELAB_DATA)"""
+    """where texts are or are downloaded to (also COLLAPSELAB_DATA)"""
     json: bool = False
     """print summary.json instead of the verdict"""
-
-
-def split_settings(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """(flags of the command, settings by dotted name): `--optim.lr 2e-5` and `--model=gpt2` are settings.
-
-    Raises:
-        InputError: a setting without a value.
-    """
-    known = {name for name, _ in settings()} | {"numerics"}
-    flags: list[str] = []
-    found: dict[str, str] = {}
-    rest = list(arguments)
-    while rest:
-        word = rest.pop(0)
-        name, equals, value = word.removeprefix("--").partition("=")
-        name = name.replace("-", "_")
-        if not word.startswith("--") or ("." not in name and name not in known):
-            flags.append(word)
-            continue
-        if not equals:
-            if not rest or rest[0].startswith("--"):
-                raise InputError(f"the setting --{name} needs a value", f"for example --{name} VALUE")
-            value = rest.pop(0)
-        found[name] = value
-    return flags, found
-
-
-def settings_help() -> str:
-    """Every setting with its default and meaning."""
-    rows = [(f"--{name}", _shown(field.get_default()), field.description or "") for name, field in settings()]
-    rows.append(("--numerics", "none", "exact or fast: all three of numerics"))
-    width = max(len(name) for name, _, _ in rows)
-    lines = [f"  {name:<{width}}  {text} (default: {default})" for name, default, text in rows]
-    return "\n".join(["settings of a run (the preset or file may set other defaults):", *lines, ""])
-
-
-def _shown(value: object) -> str:
-    return ",".join(map(str, cast(tuple[object, ...], value))) if isinstance(value, tuple) else str(value)
 
 
 def run_command(options: Options, changes: dict[str, str]) -> None:
     """Runs one experiment; `collapselab run demo` shows a collapse within minutes."""
     config = override(presets.load(options.preset), changes)
     if options.dry_run:
-        print_json({"run_id": config.run_id, "config": config.model_dump(mode="json")})
+        print(as_toml(config), end="")  # noqa: T201
         return
     path, summary = _run(config, options, changes)
     # The run is complete: nothing that follows may make it look failed.

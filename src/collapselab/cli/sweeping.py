@@ -6,8 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from collapselab.cli.faults import only_warned
 from collapselab.cli.overview import Overview, duration, told
@@ -26,9 +27,9 @@ from collapselab.sweep.schedule import Task, carry_out, place
 
 @dataclass(frozen=True)
 class Options:
-    """Carries out many runs: SWEEP or FILE.toml, then any base setting as --NAME VALUE (collapselab run --help)."""
+    """Executes many runs: SWEEP or FILE.toml, then any base setting as --NAME VALUE."""
 
-    sweep: Positional[str]
+    sweep: Annotated[Positional[str], arg(metavar="SWEEP")]
     """learning-rates, sizes, or a TOML file with [sweep.grid], [sweep.zip] or [[sweep.list]]"""
     out: Path | None = None
     """the folder of the run directories; by default runs/<name of the sweep>"""
@@ -39,13 +40,13 @@ class Options:
     dry_run: bool = False
     """list the runs and the time they may take, and stop"""
     data_dir: Path | None = None
-    """where texts lie or are downloaded to (also COLLAPSELAB_DATA)"""
+    """where texts are or are downloaded to (also COLLAPSELAB_DATA)"""
     json: bool = False
     """print JSON instead of a table"""
 
 
 def sweep_command(options: Options, changes: dict[str, str]) -> None:
-    """Carries out many runs: every combination of the settings in a file, resumed where they were cut."""
+    """Executes many runs: every combination of the settings in a file, resumed where they stopped."""
     check_numbers(options.workers, options.retries)
     tasks = place(expand(rebase(load(options.sweep), changes)), options.out or Path("runs") / Path(options.sweep).stem)
     shared = shares(tasks, options.workers)

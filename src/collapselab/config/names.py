@@ -8,7 +8,8 @@ import shlex
 from collections.abc import Mapping
 
 from collapselab.config.overrides import settings
-from collapselab.errors import InputError, nearest
+from collapselab.config.spelling import meant
+from collapselab.errors import InputError
 
 OPTIONS = ("out", "resume", "fresh", "data_dir")  # of a run; they have one spelling
 _CHANGE = re.compile(r'`(?:\*\*\{"([\w.]+)": ([^}`]+)\}|(\w+)=([^`]+))`')
@@ -24,17 +25,21 @@ def full_names(changes: Mapping[str, object]) -> dict[str, object]:
 
 
 def _full_name(name: str) -> str:
-    known = [*dict(settings()), "numerics"]
+    known = known_settings()
     found = [full for full in known if name in (full, _leaf(full))]
     if name in found:
         return name
     if not found:
-        meant = [full for full, field in settings() if field.description == name.replace("_", " ")]  # learning_rate
-        hint = f"did you mean {_leaf(meant[0])!r}?" if meant else nearest(name, map(_leaf, known))
-        raise InputError(f"unknown setting {name!r}", hint)
+        close = meant(name, known)
+        raise InputError(f"unknown setting {name!r}", f"did you mean {_leaf(close[0])!r}?" if close else None)
     if len(found) > 1:
         raise InputError(f"{name!r} is the name of several settings", _one_of(found))
     return found[0]
+
+
+def known_settings() -> list[str]:
+    """Every setting by dotted name, and `numerics` as one word."""
+    return [*dict(settings()), "numerics"]
 
 
 def _leaf(name: str) -> str:

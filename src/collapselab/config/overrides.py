@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from collapselab.config.schema import RunConfig, Settings, split_at_commas
-from collapselab.errors import InputError, nearest
+from collapselab.config.spelling import meant
+from collapselab.errors import InputError
 from collapselab.files import read_regular
 from collapselab.records import flatten, loads
 
@@ -43,7 +45,7 @@ def override(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
         if name == "numerics":
             continue
         if name not in known:
-            raise InputError(f"unknown setting {name!r}", nearest(name, known))
+            raise InputError(f"unknown setting {name!r}", _did_you_mean(name))
         section, _, key = name.rpartition(".")
         target = values[section] if section else values
         target[key] = _from_text(value, known[name]) if isinstance(value, str) else value
@@ -90,6 +92,35 @@ def load_json(path: Path) -> dict[str, object]:
     return cast(dict[str, object], inner)
 
 
+def as_toml(config: RunConfig) -> str:
+    """All settings as a TOML file, from which `presets.load` makes the same configuration."""
+    lines = [f"# run id {config.run_id}"]
+    for name, value in config.model_dump().items():
+        if not isinstance(value, dict):
+            lines.append(f"{name} = {_toml(value)}")
+    for section, values in config.model_dump().items():
+        if isinstance(values, dict):
+            inner = cast(dict[str, object], values)
+            lines += ["", f"[{section}]", *(f"{name} = {_toml(value)}" for name, value in inner.items())]
+    return "\n".join([*lines, ""])
+
+
+def _toml(value: object) -> str:
+    if value is None:
+        return '"none"'  # TOML has no null; `override` reads it back
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(_toml, cast(tuple[object, ...], value)))}]"
+    if isinstance(value, str):
+        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+        return '"' + "".join(c if c.isprintable() else rf"\U{ord(c):08X}" for c in quoted) + '"'
+    return json.dumps(value)
+
+
+def _did_you_mean(name: str) -> str:
+    found = meant(name, dict(settings()))
+    return f"did you mean {' or '.join(map(repr, found))}?" if found else "collapselab run --help lists every setting"
+
+
 def _from_text(value: str, field: FieldInfo) -> object:
     optional = type(None) in get_args(field.annotation)
     if optional and value.lower() in ("none", "null"):
@@ -103,7 +134,7 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"unknown setting {name!r}", nearest(name, known)
+        return f"unknown setting {name!r}", _did_you_mean(name)
     rule = first["msg"].removeprefix("Value error, ")
     message, _, hint = rule.partition("\nhint: ")
     field = known.get(name)

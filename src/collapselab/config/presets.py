@@ -72,17 +72,23 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
 
 
 def load(name: str) -> RunConfig:
-    """The configuration of a preset, of a TOML file (which may name a preset to begin from), or of a config.json.
+    """The configuration of a preset, of a TOML file (which may name a preset to begin from), or of a run.
+
+    A run is its directory, or its config.json.
 
     Raises:
         InputError: neither a preset nor a readable file.
     """
     if name in PRESETS:
         return PRESETS[name]()
+    if name not in PRESETS and not name.endswith(".toml") and (Path(name) / "config.json").is_file():
+        name = str(Path(name) / "config.json")
     if name.endswith(".json"):
         return validate(load_json(Path(name)))
     if not name.endswith(".toml"):
-        raise InputError(f"unknown preset {name!r}", nearest(name, PRESETS) + "; or give a .toml file")
+        raise InputError(
+            f"unknown preset {name!r}", nearest(name, PRESETS) + "; or give a .toml file or a run directory"
+        )
     changes = load_toml(Path(name))
     base = str(changes.pop("preset", "paper"))
     if base not in PRESETS:

@@ -101,7 +101,7 @@ def test_a_file_without_a_preset_begins_from_the_paper(tmp_path: Path) -> None:
         ("absent.toml", None, "cannot read the settings file", "give a TOML file"),
         ("bad.toml", "seed = = 3", "cannot read the settings file", "give a TOML file"),
         ("bad.toml", 'preset = "dem"', "unknown preset 'dem'", "did you mean 'demo'?"),
-        ("bad.toml", "[optim]\nrate = 1", "unknown setting 'optim.rate'", "did you mean"),
+        ("bad.toml", "[optim]\nlrr = 1", "unknown setting 'optim.lrr'", "did you mean 'optim.lr'?"),
     ],
 )
 def test_what_cannot_be_loaded_is_refused(
