@@ -96,7 +96,9 @@ def texts_agree(material: Material) -> Finding:
     direction = int(np.sign(agreement.value or 0))
     found = _finding(agreement, interval, 0.0, MIN_AGREEMENT, 1, direction, rises, note)
     p_for = p_exact if found.p_for is None else max(found.p_for, p_exact)
-    return Finding(found.effect, p_for, found.p_against, direction, len(rises), found.num_seeds, note)
+    # Where all seeds agree or all disagree there is no t-test.
+    p_against = (p_exact if direction < 0 else 1.0) if found.p_against is None else found.p_against
+    return Finding(found.effect, p_for, p_against, direction, len(rises), found.num_seeds, note)
 
 
 def within_arms(first: Floats, second: Floats, arms: Labels, seeds: Labels) -> tuple[Estimate, float]:
@@ -153,6 +155,7 @@ def _share_left(own: Frame, where: str) -> Finding:
     arm = condition(own, ("data", "eval.", "stop.", *JUDGING))
     mean, used, words = _mean_of_arms(own.assign(value=value, share=share), arm)
     note = f"{int((used['share'] < ALMOST_ZERO_SHARE).sum())} of {len(used)} runs are below a tenth, {where}{words}"
+    note += f"; plain mean {used['share'].mean():.2g}"
     effect = mean.interval(lambda logarithm: ALMOST_ZERO_SHARE * math.exp(logarithm))
     direction = 1 if (mean.value or 0) < 0 else -1
     return _finding(mean, effect, 0.0, 0.0, -1, direction, used, note)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from collapselab.analysis.intervals import Floats, SignificanceTest
 from collapselab.analysis.survival import Events, Labels, Values
 
-MAX_ARRANGEMENTS = 1_000_000
+MAX_ARRANGEMENTS = 100_000
 NO_ORDER = "no onset while runs with different values were at risk in one stratum"
 
 

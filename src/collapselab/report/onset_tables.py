@@ -33,7 +33,7 @@ def onset_by_arm(runs: Runs) -> pd.DataFrame | None:
 
 
 def hypotheses(runs: Runs) -> pd.DataFrame | None:
-    """A row a hypothesis: claim, verdict, effect with interval, p-value adjusted by Holm's method, and the test."""
+    """A row a hypothesis: claim, verdict, effect with interval, p-values for and against it by Holm's method, and the test."""
     if len(run_table(runs)) < 2:
         return None
     from collapselab.analysis.hypotheses import judge
@@ -48,10 +48,12 @@ def hypotheses(runs: Runs) -> pd.DataFrame | None:
             "95 % low": found.low,
             "95 % high": found.high,
             "p (Holm)": found.p_adjusted,
+            "p against (Holm)": found.p_against,
             "runs": found.num_runs,
             "seeds": found.num_seeds,
             "test": found.test,
             "note": found.note,
+            "footnote": found.footnote or None,
         }
         for found in judge(runs)
     )

@@ -14,8 +14,8 @@ from lifelines.statistics import logrank_test
 from numpy.typing import NDArray
 from test_survival import PLACEBO, PLACEBO_EVENTS, TREATED, TREATED_EVENTS
 
-from collapselab.analysis.hazards import cox, hazard_ratio, log_rank_trend
-from collapselab.analysis.intervals import Interval
+from collapselab.analysis.hazards import hazard_ratio
+from collapselab.analysis.trend import log_rank_trend
 
 DURATIONS, EVENTS = TREATED + PLACEBO, TREATED_EVENTS + PLACEBO_EVENTS
 IS_PLACEBO = [0.0] * 21 + [1.0] * 21
@@ -107,6 +107,12 @@ def test_no_order_no_test(case: tuple[list[float], list[bool], list[float]]) -> 
     assert test.reason == ratio.reason is not None
 
 
+def test_two_arms_of_five_and_five_have_the_exact_p_value_of_all_their_arrangements() -> None:
+    one = [*range(10, 15), *[99] * 5]
+    test = log_rank_trend(one * 2, ([True] * 5 + [False] * 5) * 2, ([1] * 5 + [0] * 5) * 2, [0] * 10 + [1] * 10)
+    assert test.p_value == pytest.approx(2 / 252**2)
+
+
 # --- hazard ratio
 
 
@@ -157,20 +163,17 @@ def test_with_many_runs_the_penalty_is_nothing() -> None:
     draw = np.random.default_rng(0)
     x = draw.normal(size=400)
     durations = draw.exponential(size=400) * np.exp(-0.7 * x)
-    firth, plain = (
-        hazard_ratio(durations, [True] * 400, x).interval,
-        cox(durations, [True] * 400, {"x": x})["x"].interval,
-    )
-    for one, other in ((firth.estimate, plain.estimate), (firth.low, plain.low), (firth.high, plain.high)):
+    firth = hazard_ratio(durations, [True] * 400, x).interval
+    plain = CoxPHFitter().fit(pd.DataFrame({"t": durations, "x": x}), "t").summary.loc["x"]
+    cox = (plain["exp(coef)"], plain["exp(coef) lower 95%"], plain["exp(coef) upper 95%"])
+    for one, other in zip((firth.estimate, firth.low, firth.high), cox, strict=True):
         assert one == pytest.approx(other, rel=0.01)  # of order 1/n apart
 
 
-def test_separated_runs_have_a_finite_ratio_where_cox_has_none() -> None:
+def test_separated_runs_have_a_finite_ratio() -> None:
     x = np.repeat([0.0, 1.0, 2.0], 5)
     durations = [300, 310, 290, 280, 320, 150, 160, 155, 140, 145, 70, 75, 80, 72, 74]
-    ratio, plain = hazard_ratio(durations, [True] * 15, x), cox(durations, [True] * 15, {"x": x})["x"]
-    assert plain.interval == Interval(None, None, None, 0.95, 15)
-    assert plain.reason is not None
+    ratio = hazard_ratio(durations, [True] * 15, x)
     assert ratio.interval.low is not None
     assert ratio.interval.high is not None
     assert 1 < ratio.interval.low < (ratio.interval.estimate or 0) < ratio.interval.high < math.inf
@@ -196,38 +199,6 @@ def test_clusters_widen_the_interval_and_one_has_none() -> None:
     assert (clustered.p_value or 0) > (plain.p_value or 1)
     alone = hazard_ratio(*twice, clusters=[1] * 24)
     assert (alone.interval.low, alone.interval.high, alone.p_value) == (None, None, None)
-
-
-# --- Cox
-
-
-def test_the_cox_regression_of_the_textbook() -> None:
-    effect = cox(DURATIONS, EVENTS, {"placebo": IS_PLACEBO})["placebo"]
-    assert math.log(effect.interval.estimate or 0) == pytest.approx(1.572, abs=5e-4)
-    assert effect.interval.n == 42
-
-
-def test_several_covariates_and_strata_are_those_of_lifelines() -> None:
-    durations, events, x, strata, _ = random_runs(5, 80)
-    y = np.random.default_rng(9).normal(size=80)
-    frame = pd.DataFrame({"t": durations, "e": events, "x": x, "y": y, "s": strata})
-    expected = CoxPHFitter(alpha=0.1).fit(frame, "t", "e", strata=["s"]).summary
-    effects = cox(durations, events, {"x": x, "y": y}, strata, level=0.9)
-    assert list(effects) == ["x", "y"]
-    for name, effect in effects.items():
-        row = expected.loc[name]
-        found = (effect.interval.estimate, effect.interval.low, effect.interval.high, effect.p_value)
-        values = (row["exp(coef)"], row["exp(coef) lower 90%"], row["exp(coef) upper 90%"], row["p"])
-        assert found == pytest.approx(values, rel=1e-4)  # two starting points of one iteration
-
-
-@pytest.mark.parametrize("other", ["repeated", "constant", "no events"])
-def test_what_cox_cannot_say_has_a_reason(other: str) -> None:
-    durations, events, x, _, _ = random_runs(6)
-    covariates = {"x": x, "y": np.ones(30) if other == "constant" else 2 * x}
-    effects = cox(durations, np.zeros(30, bool) if other == "no events" else events, covariates)
-    assert [effect.interval.estimate for effect in effects.values()] == [None, None]
-    assert all(effect.reason for effect in effects.values())
 
 
 # --- how often chance alone convinces
