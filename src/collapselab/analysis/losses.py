@@ -155,7 +155,7 @@ def _share_left(own: Frame, where: str) -> Finding:
     arm = condition(own, ("data", "eval.", "stop.", *JUDGING))
     mean, used, words = _mean_of_arms(own.assign(value=value, share=share), arm)
     note = f"{int((used['share'] < ALMOST_ZERO_SHARE).sum())} of {len(used)} runs are below a tenth, {where}{words}"
-    note += f"; plain mean {used['share'].mean():.2g}"
+    note += f"; plain mean {with_ends(arm_mean(used['share'].to_numpy(), used['arm'], used['seed'])[0].interval())}"
     effect = mean.interval(lambda logarithm: ALMOST_ZERO_SHARE * math.exp(logarithm))
     direction = 1 if (mean.value or 0) < 0 else -1
     return _finding(mean, effect, 0.0, 0.0, -1, direction, used, note)

@@ -67,7 +67,8 @@ def size_shortens_path(material: Material) -> Finding:
     The path is the sum of `relative_update_norm` over the steps before the turn.
     """
     own = own_text(material.trajectories)
-    own = own.assign(turn=path_lengths(own, material.steps))
+    path = path_lengths(own, material.steps)
+    own = own.assign(turn=path, duration=path)
     return _size_finding(own[own["turn"] > 0], " with `relative_update_norm` at every step")
 
 

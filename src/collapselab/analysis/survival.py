@@ -70,7 +70,7 @@ def onset_times(runs: Runs) -> pd.DataFrame:
 
 
 def _turn(step_J: NDArray[Any], degenerate_J: Bools, time: float, is_event: bool, window: int, patience: int) -> float:
-    """The judged step that best splits those around onset: healthy before, degenerate from it on; the earliest such.
+    """The judged step that best splits those around onset: healthy before, degenerate from it on; the latest such.
 
     Looked at are the window that ends at onset and the steps that settle it. Without onset, the time less the judged
     steps by which a sudden onset lags. A step that was not judged, or not kept, has no turn but itself.
@@ -84,7 +84,7 @@ def _turn(step_J: NDArray[Any], degenerate_J: Bools, time: float, is_event: bool
     before = np.concatenate([[0], np.cumsum(seen)])  # degenerate ones before each step
     healthy_after = np.cumsum(~seen[::-1])[::-1]
     exceptions = before[: at - first + 1] + healthy_after[: at - first + 1]
-    return float(step_J[first + int(np.argmin(exceptions))])
+    return float(step_J[at - int(np.argmin(exceptions[::-1]))])
 
 
 def _judged_steps(runs: Runs) -> Frame:

@@ -33,7 +33,7 @@ def onset_by_arm(runs: Runs) -> pd.DataFrame | None:
 
 
 def hypotheses(runs: Runs) -> pd.DataFrame | None:
-    """A row a hypothesis: claim, verdict, effect with interval, p-values for and against it by Holm's method, and the test."""
+    """A row a hypothesis: claim, verdict, effect with interval, Holm's p-values for and against, and the test."""
     if len(run_table(runs)) < 2:
         return None
     from collapselab.analysis.hypotheses import judge

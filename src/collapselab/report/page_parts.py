@@ -98,7 +98,7 @@ def _hypothesis(one: Hypothesis) -> dict[str, str]:
         "p_adjusted": _figures(one.p_adjusted, 2),
         "test": one.test,
         "counts": f"{one.num_runs}, {one.num_seeds}",
-        "note": one.note,
+        "note": "; ".join(filter(None, (one.note, one.footnote))),
     }
 
 

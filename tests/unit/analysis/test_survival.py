@@ -127,8 +127,8 @@ def test_a_sudden_collapse_turns_at_its_first_degenerate_sample() -> None:
 def test_single_exceptions_do_not_move_the_turn() -> None:
     assert turn_of("...x......" + "x" * 8, 13) == 10
     assert turn_of("." * 10 + "xxx.xxxx", 14) == 10
-    # One healthy after step 4, or one degenerate before step 6: the earlier of both.
-    assert turn_of("....x.xxxxxx", 8) == 4
+    # One healthy after step 4, or one degenerate before step 6: the later of both.
+    assert turn_of("....x.xxxxxx", 8) == 6
 
 
 def test_without_onset_the_turn_lags_like_a_sudden_onset() -> None:
