@@ -49,7 +49,7 @@ def gather(runs: Runs) -> Material:
     onsets: Frame = onset_times(runs)
     columns = {name: onsets[name].to_numpy() for name in ("duration", "is_event", "turn")}
     rows: Frame = runs.runs.assign(**columns)
-    rows = rows.assign(trajectory=trajectory(rows) + "|" + rows["seed"].astype(str))
+    rows = rows.assign(trajectory=trajectory(rows))
     return Material(rows, runs.steps, distinct(rows))
 
 

@@ -92,7 +92,7 @@ def drawn_once(table: Frame) -> Frame:
         stopped=table["ending"] == ENDINGS["collapsed"],
     )
     ordered = ordered.sort_values(["own_samples", "stopped", "last_step"], ascending=False, kind="stable")
-    return table[table.index.isin(ordered.drop_duplicates(["trajectory", "seed"]).index)]
+    return table[table.index.isin(ordered.drop_duplicates("trajectory").index)]
 
 
 def shown_run(table: Frame, sampled: Set[str]) -> str | None:

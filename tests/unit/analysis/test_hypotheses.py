@@ -220,11 +220,13 @@ def test_the_loss_left_is_judged_at_total_collapse_and_past_it() -> None:
 
 
 def test_a_run_that_went_on_has_its_share_from_the_step_of_total_collapse() -> None:
-    runs = frames(past_collapse([made(MODELS[0], RATES[0], seed, 100 * spread(seed)) for seed in range(3)]))
+    stopped = [made(MODELS[0], RATES[0], seed, 100 * spread(seed), final_share=0.3) for seed in range(3)]
+    runs = frames([*stopped, *past_collapse(stopped)])
     collapse = runs.steps["run"].map(runs.runs.set_index("run")["total_collapse_step"])
     losses = np.where(runs.steps["step"] == collapse, 2.5 * 0.3, 99.0)
     (h3, h3b) = judge(replace(runs, steps=runs.steps.assign(train_nll_nats=losses)))[2:4]
     assert (h3.effect, h3b.effect) == (pytest.approx(0.3), pytest.approx(0.02, rel=0.1))
+    assert (h3.num_runs, h3b.num_runs) == (3, 3), "a trajectory that was seen twice counts once"
 
 
 def test_shares_have_an_interval_above_0() -> None:

@@ -98,6 +98,10 @@ def test_controls_are_compared_with_probed_runs_where_there_are_any() -> None:
     h6 = verdicts([*world, *probed])["H6"]
     assert "judged by" not in h6.note
     assert h6.num_runs == streamed.num_runs == 30
+    some = [run for run in probed if run.settings["seed"] < 3]
+    h6 = verdicts([*world, *some])["H6"]
+    assert "judged by" not in h6.note
+    assert h6.num_runs == 20 + 6, "own-text runs judged by their samples are left out"
 
 
 def test_a_wide_sweep_is_judged_quickly() -> None:
