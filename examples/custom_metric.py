@@ -1,4 +1,4 @@
-"""The loop as an iterator of records, with a metric of one's own.
+"""The loop as an iterator of records, with a metric of your own.
 
 python examples/custom_metric.py
 """

@@ -6,14 +6,13 @@ python examples/quick_start.py [FOLDER]
 import sys
 from pathlib import Path
 
-from collapselab import load_runs, override, presets, run
+from collapselab import load_runs, run
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/quick-start")
 
 # Any preset, with some settings changed; `collapselab run --help` lists them all.
-config = override(presets.demo(), {"model": "builtin:nano", "stop.max_steps": 10, "eval.full_every": 0})
-result = run(config, out=folder, fresh=True)
-print("outcome:", result.summary["outcome"], "at step", result.summary["last_step"])
+result = run("demo", folder, model="builtin:nano", max_steps=10, full_every=0, fresh=True)
+print("ended by:", result.summary["ended_by"], "at step", result.summary["last_step"])
 
 # Tidy pandas frames of runs, steps and samples; the same call reads a folder of many runs.
 frames = load_runs(folder)

@@ -50,7 +50,7 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_config(tiny_folder: Path, text_file: Path) -> RunConfig:
-    """A run that takes milliseconds a step."""
+    """A run that takes milliseconds per step."""
     return override(
         RunConfig(),
         {

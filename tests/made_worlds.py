@@ -78,7 +78,7 @@ def frame(run: Made, name: str) -> tuple[dict[str, Any], pd.DataFrame]:
     collapses = math.isfinite(run.onset)
     row |= {
         "run": name,
-        "outcome": "collapsed" if collapses else "budget",
+        "ended_by": "collapse" if collapses else "budget",
         "onset_step": run.onset if collapses else None,
         "total_collapse_step": run.onset + 4 if collapses else None,
         "last_step": run.last_step,

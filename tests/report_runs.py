@@ -40,12 +40,12 @@ def write_run(
     config = override(demo(), settings or {})
     path.mkdir(parents=True)
     files: dict[str, Any] = {"config.json": {"run_id": config.run_id, "config": config.model_dump(mode="json")}}
-    files["status.json"] = {"status": "collapsed" if is_finished else "running", "step": num_steps - 1}
+    files["status.json"] = {"status": "finished" if is_finished else "running", "step": num_steps - 1}
     files["env.json"] = environment or {"python": "3.11.7", "packages": {"torch": "2.13.0"}, "cpu": "a processor"}
     if is_finished:
         files["summary.json"] = make_summary(onset, num_steps, config.data) | {"run_id": config.run_id}
     for name, content in files.items():
-        (path / name).write_text(json.dumps({"schema": 1, **content}))  # ASCII: lone surrogates stay escapes
+        (path / name).write_text(json.dumps({"schema": 2, **content}))  # ASCII: lone surrogates stay escapes
     lines = [json.dumps(make_step(step, onset, config.data)) for step in range(num_steps)]
     (path / "steps.jsonl").write_text("".join(line + "\n" for line in lines))
     samples = [texts[step] if texts else make_text(step, onset) for step in range(num_steps)]
@@ -61,8 +61,8 @@ def make_summary(onset: int | None, num_steps: int, texts: Sequence[str]) -> dic
     first, last = (make_step(step, onset, texts)["train_nll_nats"] for step in (0, num_steps - 1))
     total = None if onset is None else min(onset + 4, num_steps - 1)
     return {
-        "outcome": "budget" if onset is None else "collapsed",
-        "state": "healthy" if onset is None else "total-collapse",
+        "ended_by": "budget" if onset is None else "collapse",
+        "fate": "healthy" if onset is None else "total-collapse",
         "onset_step": onset,
         "total_collapse_step": total,
         "kind_at_end": None if onset is None else "loop",

@@ -36,8 +36,8 @@ def write_run(path: Path, config: RunConfig, onset: float, *, finished: bool = T
     """A run whose samples fill with loops around the step `onset`, judged and stopped by the package's own rules."""
     rundir = RunDir(path)
     path.mkdir(parents=True)
-    write_json(rundir.config, {"schema": 1, "run_id": config.run_id, "config": config.model_dump(mode="json")})
-    write_json(rundir.user, {"schema": 1, "asked_for": {}})
+    write_json(rundir.config, {"schema": 2, "run_id": config.run_id, "config": config.model_dump(mode="json")})
+    write_json(rundir.user, {"schema": 2, "asked_for": {}})
     records = make_records(config, onset)
     if not finished:
         records = records[: max(1, len(records) // 2)]
@@ -45,7 +45,7 @@ def write_run(path: Path, config: RunConfig, onset: float, *, finished: bool = T
     for record in records:
         writer.append(record if with_samples else Record(record.step, record.values))
     writer.close()
-    rundir.write_status(records[-1].values["stop"] if finished else "interrupted", records[-1].step)
+    rundir.write_status("finished" if finished else "interrupted", records[-1].step)
     if finished:
         protocols = {"val": config.eval.protocol, "full": config.eval.full_protocol}
         write_json(rundir.summary, summarise(records, config, VOCABULARY, NUM_PARAMETERS[config.model], protocols))
@@ -67,10 +67,10 @@ def make_records(config: RunConfig, onset: float) -> list[Record]:
         )  # fmt: skip
         values |= {"degenerate": verdict.degenerate, "reasons": list(verdict.reasons), "kind": verdict.kind}
         state = advance(state, recorded(Record(step, values, (sample,)), config.collapse), config.collapse)
-        stop = stop_reason(state, config.stop)
-        values |= {"degenerate_share": state.degenerate_share, "stop": stop}
+        ended_by = stop_reason(state, config.stop)
+        values |= {"degenerate_share": state.degenerate_share, "ended_by": ended_by}
         records.append(Record(step, values, (sample,)))
-        if stop is not None:
+        if ended_by is not None:
             break
     return records
 

@@ -2,9 +2,9 @@
 
     python tools/false_positives.py --data-dir DIR [--show]
 
-DIR holds `wikitext-2/{valid,test}.txt`, `ptb/{valid,test}.txt` and `gpt2-bpe/{vocab.json,merges.txt}`; none of them is
-in this repository, only the figures are. The shipped texts and tokenizer are measured as well. `--show` prints the
-flagged windows, to see what they are.
+DIR holds `wikitext-2/{valid,test}.txt`, `ptb/{valid,test}.txt` and `gpt2-bpe/{vocab.json,merges.txt}`; this repository
+contains none of them, only the resulting numbers. The shipped texts and tokenizer are also measured. `--show` prints
+the flagged windows.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from pathlib import Path
 
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
 
-from collapselab.collapse.audit import Audit, Decode, Diagnosis, Encode, audit, clopper_pearson, diagnose_ids
+from collapselab.collapse.audit import Audit, Decode, Diagnosis, Encode, audit, diagnose_ids
 from collapselab.config.schema import Collapse
 from collapselab.metrics.repetition import find_loop
+from collapselab.metrics.shares import clopper_pearson
 
 ROOT = Path(__file__).parents[1]
 BUILTIN = ROOT / "src" / "collapselab" / "builtin"
 OUT = ROOT / "results" / "false-positives"
 WINDOWS = (100, 200, 512, 1024)
 RULES = ("seq_rep_4", "loop", "match_entropy", "top_token_share", "whitespace")
-# Token counts of the standard files; others would be another text or another tokenizer.
+# Token counts of the standard files; other counts mean a different text or tokenizer.
 EXPECTED_GPT2_TOKENS = {"wikitext-2 valid": 258_659, "ptb valid": 92_830}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a text under a tokenizer, in windows of one length."""
+    """One row of the table: a text under a tokenizer, in windows of one length."""
 
     text: str
     tokenizer: str
@@ -76,7 +77,7 @@ def tokenizers(data_dir: Path) -> dict[str, tuple[Encode, Decode]]:
 
 
 def windows(ids: list[int], length: int) -> Iterator[tuple[str, list[int]]]:
-    """Disjoint windows, so that an interval may treat them as separate trials; what is left at the end is dropped."""
+    """Disjoint windows, so that an interval may treat them as separate trials; the remainder is dropped."""
     for start in range(0, len(ids) - length + 1, length):
         yield str(start), ids[start : start + length]
 

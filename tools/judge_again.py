@@ -1,9 +1,9 @@
-"""Judges runs again from their records, by the rules of this version, and says what moves.
+"""Judges runs again from their records, by the rules of this version, and says what changes.
 
 python tools/judge_again.py FOLDER [--vocabulary N] [--write]
 
 FOLDER holds runs, or unpacked records of results/. `--write` puts the new words and steps into each summary.json;
-`--vocabulary` is the number of tokens of the model, for runs whose summary.json does not say it.
+`--vocabulary` is the model's number of tokens, for runs whose summary.json lacks it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from collapselab.rundir.layout import RunDir, read_json, write_json
 
 
 def again(rundir: RunDir, vocab_size: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The summary as it is, and as the rules of this version make it."""
+    """The existing summary, and the summary by the rules of this version."""
     old = read_json(rundir.summary)
     size = old.get("vocab_size") or vocab_size
     if size is None:
-        sys.exit(f"{rundir.summary}: does not say the model's number of tokens; give it with --vocabulary N")
+        sys.exit(f"{rundir.summary}: lacks the model's number of tokens; give it with --vocabulary N")
     return old, judged_again(rundir, {**old, "vocab_size": size}, size)
 
 
@@ -35,7 +35,7 @@ def moves(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def main(folder: Path, vocab_size: int | None, *, write: bool) -> None:
-    """A line per run of which something moves, and how often each name does."""
+    """Prints a line for each run in which something changes, and how often each name does."""
     counts: Counter[str] = Counter()
     paths = sorted(path.parent for path in folder.rglob("summary.json"))
     for path in paths:
@@ -46,8 +46,8 @@ def main(folder: Path, vocab_size: int | None, *, write: bool) -> None:
             sys.stdout.write(f"{path.relative_to(folder)}: {'; '.join(found)}\n")
         if write:
             write_json(RunDir(path).summary, new)
-    told = ", ".join(f"{name} in {count}" for name, count in counts.items()) or "nothing moves"
-    sys.stdout.write(f"{len(paths)} runs: {told}\n")
+    changes = ", ".join(f"{name} in {count}" for name, count in counts.items()) or "nothing changes"
+    sys.stdout.write(f"{len(paths)} runs: {changes}\n")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
     python tools/layout_cost.py builtin:nano austen
 
 A wrapped text says more than the same text unwrapped: at every blank, whether the line ends there. By the chain rule
-its loss is that of the words plus that of this choice: -log p(line end) where a line was wrapped, and
--log(1 - p(line end)) where a blank stands instead. Without these the loss can be held against one on unwrapped text.
-(The second term has the end of a paragraph in it too, which an unwrapped text must also tell: 1 % of it.)
+its loss is the loss on the words plus the loss on this choice: -log p(line end) where a line was wrapped, and
+-log(1 - p(line end)) at every blank. Without these terms the loss can be compared with one on unwrapped text.
+(The second term includes the ends of paragraphs, which an unwrapped text must also encode: 1 % of it.)
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main(name: str, text_id: str) -> None:
         targets_T = window_T[1:]
         total -= logp_TV.gather(1, targets_T[:, None]).sum().item()
         is_end_T = window_T == line_end
-        # A line end beside another one ends a paragraph.
+        # A line end next to another one ends a paragraph.
         is_wrap_T = is_end_T[1:] & ~is_end_T[:-1]
         is_wrap_T[:-1] &= ~is_end_T[2:]
         logp_end_T = logp_TV[:, line_end]

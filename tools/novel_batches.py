@@ -44,12 +44,12 @@ def passages(text: str, draw: random.Random) -> list[str]:
 
 
 class Batches:
-    """The batch of each step, the same whenever it is asked for; an epoch is all passages in random order."""
+    """The batch of each step, always the same for a step; an epoch is all passages in random order."""
 
     def __init__(self, books: dict[str, str], tokenizer: Tokenizer, shape: tuple[int, int], seed: int) -> None:
         self._books, self._tokenizer, self._seed = books, tokenizer, seed
         self._batch_size, self._length = shape
-        # Passages add an end-of-text token each, more than what is cut off at the ends of an epoch.
+        # Each passage adds an end-of-text token, which is more than what is cut off at the end of an epoch.
         self.tokens_per_epoch = sum(len(e.ids) for e in tokenizer.encode_batch(list(books.values())))
         self.steps_per_epoch = self.tokens_per_epoch // math.prod(shape)
         self._epoch = functools.lru_cache(maxsize=1)(self._blocks)

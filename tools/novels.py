@@ -1,4 +1,4 @@
-"""The novels the builtin models are trained on, the parts of them that are held out, and their unwrapped form."""
+"""The novels the builtin models are trained on, their held-out parts, and their unwrapped form."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def split_held_out(books: dict[str, str]) -> tuple[dict[str, str], dict[str, str
 
 
 def split_unwrapped(books: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """As `split_held_out`, of unwrapped text; the two paragraphs that are cut by the split are in neither part."""
+    """As `split_held_out`, for unwrapped text; the two paragraphs cut by the split are in neither part."""
     training, held_out = split_held_out(books)
     training |= {book: training[book].rpartition("\n\n")[0] for book in HELD_OUT_CHARS}
     held_out = {name: text.partition("\n\n")[2] for name, text in held_out.items()}
@@ -63,7 +63,7 @@ def split_unwrapped(books: dict[str, str]) -> tuple[dict[str, str], dict[str, st
 def unwrap(text: str) -> str:
     """The text with one line per paragraph and one empty line between paragraphs.
 
-    A line end inside a paragraph becomes a blank, or nothing after a hyphen or beside a dash, which these books print
+    A line end inside a paragraph becomes a blank, or nothing after a hyphen or next to a dash, which these books print
     without blanks. Line ends that do not come from wrapping stay: those of verse, and those after short lines (letter
     heads, signatures, title pages). Indentation goes, and each run of blanks becomes one.
     """

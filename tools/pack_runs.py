@@ -22,14 +22,14 @@ EVENTS = ("onset_step", "total_collapse_step", "last_step")
 
 
 def pack(folder: Path, out: Path) -> int:
-    """Writes one archive of all run directories below a folder, in the order of their names; returns their number.
+    """Writes all run directories below a folder to one archive, in the order of their names; returns their number.
 
     Raises:
         InputError: there is none; an archive that is there already stays.
     """
     paths = sorted(p.parent for p in folder.rglob("config.json") if RunDir(p.parent).holds_a_run())
     if not paths:
-        raise InputError(f"{folder}: no run directory lies here", "give a folder made by `collapselab reproduce`")
+        raise InputError(f"{folder} contains no run directory", "give a folder made by `collapselab reproduce`")
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f"{out.name}.tmp")
     with tarfile.open(temporary, "w:xz", preset=9) as archive:

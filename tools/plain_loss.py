@@ -1,4 +1,4 @@
-"""Loss by `disjoint[n]` as a plain loop of `transformers` measures it, to hold `collapselab eval` against.
+"""Loss by `disjoint[n]` in a plain `transformers` loop, to compare with `collapselab eval`.
 
 python tools/plain_loss.py MODEL TEXT N
 """

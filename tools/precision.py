@@ -1,4 +1,4 @@
-"""Writes results/precision: what bfloat16 evaluation changes, on pretrained weights and on weights far into a run.
+"""Writes results/precision: what bfloat16 evaluation changes, on pretrained weights and on weights late in a run.
 
 python tools/precision.py MODEL=TEXT,TEXT …   (a model: a name, or a run's checkpoint folder)
 """
@@ -32,7 +32,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "precision"
 
 
 def measure(model_name: str, texts: list[str]) -> list[dict[str, object]]:
-    """The losses of one model on each text, by every way of computing them."""
+    """The losses of one model on each text, computed in every way."""
     loaded = load_model(model_name)
     protocol, end_of_text_id = parse_protocol(PROTOCOL), loaded.tokenizer.end_of_text_id
     encoded = {name: encode_text(loaded.tokenizer, load_text(name).text) for name in texts}
@@ -53,7 +53,7 @@ def measure(model_name: str, texts: list[str]) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    """Measures the models of the command line."""
+    """Measures the models named on the command line."""
     table = pd.DataFrame([row for pair in sys.argv[1:] for row in measure(*_parts(pair))])
     RESULTS.mkdir(parents=True, exist_ok=True)
     table.to_csv(RESULTS / "table.csv", index=False, float_format="%.6g")

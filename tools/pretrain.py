@@ -1,11 +1,11 @@
-"""Trains models on unwrapped novels, to take the place of the shipped ones.
+"""Trains models on unwrapped novels, to replace the shipped ones.
 
     python tools/pretrain.py prepare --out results/pretraining          # held-out texts and tokenizer
     python tools/pretrain.py train nano --seed 0 --out results/pretraining
     python tools/pretrain.py card nano --seed 0 --out results/pretraining    # the card's losses, computed again
 
-`train` continues from its checkpoint in `--work` (by default runs/pretraining) if there is one; a training that was
-interrupted ends with the same weights as one that was not. The novels come from Debian's `r-cran-janeaustenr` and
+`train` continues from its checkpoint in `--work` (by default runs/pretraining) if there is one; an interrupted
+training ends with the same weights as an uninterrupted one. The novels come from Debian's `r-cran-janeaustenr` and
 `r-cran-tokenizers` (`apt-get install r-cran-janeaustenr r-cran-tokenizers`); `--texts DIR` takes them from a folder
 with `austen/*.txt` and `moby-dick/moby-dick.txt` instead.
 """
@@ -47,12 +47,12 @@ from collapselab.step.evaluate import evaluate, plan
 CONTEXT, VOCAB_SIZE = 256, 2048
 SHAPES = {"pico": (44, 2, 2), "nano": (96, 3, 2), "micro": (192, 4, 3), "mini": (256, 7, 4)}  # width, layers, heads
 SAMPLE_TOKENS, NUM_SAMPLES = 200, 3
-REPORT_EVERY, CHECKPOINT_EVERY_S = 100, 120.0  # steps between two lines of the log; least time between checkpoints
+REPORT_EVERY, CHECKPOINT_EVERY_S = 100, 120.0  # steps between log lines; minimum time between checkpoints
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How every size is trained; the learning rate alone depends on the width, as its inverse square root."""
+    """How every size is trained; only the learning rate depends on the width, as its inverse square root."""
 
     num_steps: int = 6400
     batch_size: int = 16
@@ -68,7 +68,7 @@ class Recipe:
         return self.batch_size * CONTEXT
 
     def learning_rate(self, step: int, width: int) -> float:
-        """Linear warm-up, a constant, and over the last `decay_share` of the steps a line down to 0."""
+        """Linear warm-up, a constant, and a linear decay to 0 over the last `decay_share` of the steps."""
         peak = self.learning_rate_at_width_100 * math.sqrt(100 / width)
         left = (self.num_steps - step) / (self.decay_share * self.num_steps)
         return peak * min(1.0, (step + 1) / self.warmup_steps, left)
@@ -121,7 +121,7 @@ def build_optimizer(model: GPT2LMHeadModel, recipe: Recipe) -> torch.optim.AdamW
 
 
 def update(model: GPT2LMHeadModel, optimizer: torch.optim.AdamW, recipe: Recipe, batch_BT: Tensor) -> float:
-    """Loss in nats per token of one batch, before the step that is taken on it."""
+    """Loss in nats per token of one batch, before the step on it."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits_BTV = model(batch_BT, use_cache=False).logits
     loss = cross_entropy(logits_BTV[:, :-1].flatten(0, 1).float(), batch_BT[:, 1:].flatten())
@@ -135,7 +135,7 @@ def update(model: GPT2LMHeadModel, optimizer: torch.optim.AdamW, recipe: Recipe,
 def train(
     name: str, seed: int, recipe: Recipe, books: dict[str, str], tokenizer: Tokenizer, checkpoint: Path
 ) -> tuple[GPT2LMHeadModel, dict[str, Any]]:
-    """(the trained model, what its training was), continued from the checkpoint if there is one."""
+    """(the trained model, a record of its training), continued from the checkpoint if there is one."""
     batches = Batches(books, tokenizer, (recipe.batch_size, CONTEXT), seed)
     model = build_model(name, recipe, tokenizer.get_vocab_size(), seed)
     model.set_attn_implementation("pretraining")
@@ -145,13 +145,15 @@ def train(
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         if saved["settings"] != settings:
-            raise InputError(f"{checkpoint} is of another training: {saved['settings']}", "give another --work")
+            raise InputError(
+                f"{checkpoint} belongs to a different training: {saved['settings']}", "give another --work"
+            )
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         begin, cpu_s, losses = saved["step"], saved["cpu_s"], saved["train_nll_nats"]
     cpu_before_s, saved_at = time.process_time() - cpu_s, time.monotonic()
     for step in range(begin, recipe.num_steps):
-        torch.manual_seed((seed << 32) + step)  # of the dropout: nothing of the generator's state needs saving
+        torch.manual_seed((seed << 32) + step)  # for the dropout: the generator's state need not be saved
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate(step, SHAPES[name][0])
         recent.append(update(model, optimizer, recipe, batches.at(step)))
@@ -171,7 +173,7 @@ def train(
 
 
 def replace_with(path: Path, write: Any) -> None:
-    """Writes a file beside its place and moves it there, so that a crash leaves the old or the new one whole."""
+    """Writes a temporary file and renames it, so that a crash leaves either the old or the new file intact."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.tmp")
     write(beside)
@@ -192,7 +194,7 @@ def save_model(folder: Path, model: GPT2LMHeadModel, tokenizer: Tokenizer) -> No
 
 
 def measure(folder: Path, held_out: dict[str, str]) -> dict[str, Any]:
-    """What a card says of the weights as saved: loss on each held-out text, and the first samples drawn."""
+    """The card's facts about the saved weights: loss on each held-out text, and the first samples drawn."""
     loaded = load_model(str(folder))
     engine, protocol, losses = PlainEngine(loaded.model), Protocol("disjoint", CONTEXT), {}
     for text_id, text in held_out.items():
@@ -219,7 +221,7 @@ def measure(folder: Path, held_out: dict[str, str]) -> dict[str, Any]:
 
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:
-    """Writes card.json and shows what it says of the weights."""
+    """Writes card.json and prints its losses and samples."""
     text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
     (folder / "card.json").write_text(text, encoding="utf-8")
     print(card["held_out"], *card["samples"], sep="\n\n")
@@ -234,7 +236,7 @@ def prepare(out: Path, books: dict[str, str], held_out: dict[str, str]) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc keep what is freed: handing each large tensor back to the system costs a third of the time."""
+    """Makes glibc keep freed memory: returning each large tensor to the system costs a third of the time."""
     trim_threshold, mmap_max = -1, -4
     libc = ctypes.CDLL(None)
     libc.mallopt(mmap_max, 0)

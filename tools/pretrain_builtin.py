@@ -3,11 +3,11 @@
     python tools/pretrain_builtin.py texts     --texts DIR     # writes the held-out texts
     python tools/pretrain_builtin.py tokenizer --texts DIR     # trains the tokenizer on the training part
     python tools/pretrain_builtin.py train micro --texts DIR   # weights and card
-    python tools/pretrain_builtin.py train mini --stage 2 --texts DIR   # goes on from the weights of stage 1
-    python tools/pretrain_builtin.py card micro --texts DIR    # the card's losses anew, from the shipped weights
+    python tools/pretrain_builtin.py train mini --stage 2 --texts DIR   # continues from the weights of stage 1
+    python tools/pretrain_builtin.py card micro --texts DIR    # recomputes the card's losses from the shipped weights
 
 `--texts debian` takes the novels from Debian's `r-cran-janeaustenr` and `r-cran-tokenizers`
-(`apt-get install r-cran-janeaustenr r-cran-tokenizers`), so that anybody can repeat the training.
+(`apt-get install r-cran-janeaustenr r-cran-tokenizers`), so that anyone can repeat the training.
 Otherwise DIR holds `austen/*.txt` and `moby-dick/moby-dick.txt`.
 """
 
@@ -63,8 +63,8 @@ class Recipe:
 RECIPES: dict[str, list[Recipe]] = {
     "nano": [Recipe(n_embd=96, n_layer=3, n_head=2, dropout=0.0, learning_rate=3e-3, epochs=8)],
     "micro": [Recipe(n_embd=192, n_layer=4, n_head=3, dropout=0.1, learning_rate=2e-3, epochs=16)],
-    # After the first stage its loss on the training text was still that on the held-out text (3.24 nats): the second
-    # one has less dropout.
+    # After the first stage the loss on the training text was no lower than on the held-out text (3.24 nats): the second
+    # stage has less dropout.
     "mini": [
         Recipe(n_embd=256, n_layer=7, n_head=4, dropout=0.2, learning_rate=1.5e-3, epochs=12),
         Recipe(n_embd=256, n_layer=7, n_head=4, dropout=0.1, learning_rate=1e-3, epochs=4, seed=1),
@@ -73,7 +73,7 @@ RECIPES: dict[str, list[Recipe]] = {
 
 
 def passages(text: str, mean_chars: int, rng: random.Random) -> list[str]:
-    """The text cut at paragraph ends into pieces of about `mean_chars` characters, cut anew at each call."""
+    """The text cut at paragraph ends into pieces of about `mean_chars` characters, cut differently at each call."""
     pieces: list[str] = []
     current, limit = "", mean_chars * rng.uniform(0.2, 1.8)
     for paragraph in re.split(r"(?<=\n\n)(?=\S)", text):
@@ -108,7 +108,7 @@ def train_tokenizer(books: dict[str, str], vocab_size: int) -> Tokenizer:
 
 
 def build_model(recipe: Recipe, vocab_size: int) -> GPT2LMHeadModel:
-    """A fresh model of GPT-2's architecture."""
+    """A model of GPT-2's architecture with random weights."""
     return GPT2LMHeadModel(
         GPT2Config(
             vocab_size=vocab_size,
@@ -185,7 +185,7 @@ def train(
 
 
 def sample(model: GPT2LMHeadModel) -> str:
-    """120 tokens at temperature .8 from the bare end-of-text token."""
+    """120 tokens at temperature 0.8, with the end-of-text token as the only prompt."""
     rule = Sampling(temperature=0.8, top_k=None)
     engine, noise = PlainEngine(model.eval()), [rng(1, "sample", 0)]
     made = generate(engine, [[0]], rule, noise, vocab_size=model.config.vocab_size, max_new_tokens=120, context=CONTEXT)
@@ -193,7 +193,7 @@ def sample(model: GPT2LMHeadModel) -> str:
 
 
 def measured(model: GPT2LMHeadModel, held_out: dict[str, str]) -> dict[str, object]:
-    """What a card says of the weights themselves."""
+    """The card's facts about the weights themselves."""
     return {
         "held_out": {name: held_out_loss(model, text) for name, text in held_out.items()},
         "protocol": PROTOCOL.name,
@@ -203,7 +203,7 @@ def measured(model: GPT2LMHeadModel, held_out: dict[str, str]) -> dict[str, obje
 
 
 def save(name: str, model: GPT2LMHeadModel, card: dict[str, object]) -> None:
-    """Writes fp16 weights, configuration and card; figures of the card are those of the saved weights."""
+    """Writes fp16 weights, configuration and card; the card's numbers are those of the saved weights."""
     folder = BUILTIN / name
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.to(torch.float16).contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
@@ -216,7 +216,7 @@ def save(name: str, model: GPT2LMHeadModel, card: dict[str, object]) -> None:
 
 
 def write_card(path: Path, card: dict[str, object]) -> None:
-    """Writes a card, in a form that people read too."""
+    """Writes a card in a form that people can read too."""
     path.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -251,7 +251,7 @@ def main() -> None:
     start = time.time()
     model = train(recipe, start_state, books, held_out, tokenizer)
     elapsed_s = time.time() - start
-    half = model.half().float()  # figures of the weights as shipped
+    half = model.half().float()  # numbers of the weights as shipped
     tokens = len(epoch_ids(books, tokenizer, recipe.passage_chars, random.Random(0)))
     card = {
         "parameters": sum(p.numel() for p in model.parameters()),

@@ -1,4 +1,4 @@
-"""Prints the figures that results/builtin and results/smollm2 state beside their tables.
+"""Prints the numbers in the texts of results/builtin and results/smollm2 that are in no table.
 
 python tools/reproduction_facts.py FOLDER     (of runs, or the unpacked records.tar.xz)
 """
@@ -20,7 +20,7 @@ Frame = Any  # pandas has no complete types
 
 
 def main(folder: str) -> None:
-    """Steps and times; onset times rate; how far losses go; sizes of updates; what the controls do."""
+    """Steps and times; onset times rate; first and last losses; update sizes; results of the controls."""
     loaded = load_runs(folder)
     runs: Frame = loaded.runs
     steps: Frame = loaded.steps
@@ -28,7 +28,7 @@ def main(folder: str) -> None:
     text = str(own["data"].iloc[0]).split(",")[0]
     tell("steps", runs["num_steps"].sum())
     phases = [name for name in steps.columns if name.startswith("seconds_")]
-    tell("core-minutes in timed phases, one thread a run", steps[phases].sum().sum() / 60)
+    tell("core-minutes in timed phases, one thread per run", steps[phases].sum().sum() / 60)
     tell("onset by arm", own.groupby(["model", "lr"])["onset_step"].apply(sorted))
     tell_law(loaded, own["run"])
     tell("kinds at onset", own["kind_at_onset"].value_counts())
@@ -72,7 +72,7 @@ def tell_law(loaded: Runs, names: Frame) -> None:
 
 
 def tell(what: str, value: object) -> None:
-    """A heading and a value, or a table below it."""
+    """Prints a heading and a value, or a table below it."""
     body = str(value)
     sys.stdout.write(f"{what}:{chr(10) if chr(10) in body else ' '}{body}\n")
 

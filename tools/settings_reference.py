@@ -12,20 +12,21 @@ from typing import Any, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
+from collapselab.config.identity import NOT_IDENTITY
 from collapselab.config.overrides import settings
-from collapselab.config.schema import NOT_IDENTITY, RunConfig, Settings
+from collapselab.config.schema import RunConfig, Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
 INTRODUCTION = """# Settings
 
-Written by `python tools/settings_reference.py`; a test holds it current.
+Written by `python tools/settings_reference.py`; a test checks that it is current.
 
-A run has a complete configuration: a preset, or a TOML file, with settings changed on the command line by their dotted
-names (`collapselab run demo --optim.lr 1e-4 --seed 1`). An absent value is written `none`. An unknown name is refused.
-`--dry-run` prints the resolved configuration. The run's id is a hash of all settings but
+A run has a complete configuration: a preset or a TOML file, with settings changed on the command line by their dotted
+names (`collapselab run demo --optim.lr 1e-4 --seed 1`). Write an absent value as `none`. Unknown names are refused.
+`--dry-run` prints the resolved configuration. The run's id is a hash of all settings except
 {exceptions}, which change none of its numbers. The defaults are those of the
-preset `paper`, but for its model (`gpt2`) and its texts (`wikitext-2,ptb`).
+preset `paper`, except for its model (`gpt2`) and its texts (`wikitext-2,ptb`).
 """
 
 
@@ -72,7 +73,7 @@ def _type(annotation: Any) -> str:
         )
     if get_origin(annotation) is tuple:
         parts = get_args(annotation)
-        return "texts, with commas" if parts[-1] is Ellipsis else f"{len(parts)} numbers, with a comma"
+        return "texts, separated by commas" if parts[-1] is Ellipsis else f"{len(parts)} numbers, separated by a comma"
     return {int: "whole number", float: "number", bool: "true, false", str: "text", type(None): "none"}[annotation]
 
 

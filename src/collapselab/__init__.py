@@ -1,10 +1,10 @@
 """What happens to a language model that is trained on its own output, how soon, and what prevents it.
 
-from collapselab import load_runs, run
-from collapselab.config import presets
+import collapselab
 
-run(presets.demo(), out="runs/demo")
-frames = load_runs("runs/demo")
+result = collapselab.run("demo", lr=1e-4)
+collapselab.figure(result.path)
+frames = collapselab.load_runs(result.path)
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collapselab.api import figure, run
     from collapselab.config import presets
     from collapselab.config.overrides import override
     from collapselab.config.schema import RunConfig
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collapselab.inputs.texts import load_text
     from collapselab.loop import online_loop
     from collapselab.rundir.frames import Runs, load_runs
-    from collapselab.runner import run
     from collapselab.step.parts import build
 
 __version__ = version("collapselab")
@@ -32,6 +32,7 @@ __all__ = [
     "Runs",
     "__version__",
     "build",
+    "figure",
     "load_model",
     "load_runs",
     "load_text",
@@ -46,12 +47,13 @@ _HOME = {
     "RunConfig": "config.schema",
     "Runs": "rundir.frames",
     "build": "step.parts",
+    "figure": "api",
     "load_model": "inputs.models",
     "load_runs": "rundir.frames",
     "load_text": "inputs.texts",
     "online_loop": "loop",
     "override": "config.overrides",
-    "run": "runner",
+    "run": "api",
 }
 
 

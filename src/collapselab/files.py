@@ -9,6 +9,11 @@ import shutil
 import time
 from pathlib import Path
 
+from filelock import lock_descriptor
+
+# Windows has none of the first two, and needs the third.
+_OPEN = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+
 
 def open_regular(path: Path, flags: int) -> int:
     """A descriptor of a file that is, or becomes, a regular one.
@@ -18,7 +23,7 @@ def open_regular(path: Path, flags: int) -> int:
     """
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    return os.open(path, flags | _OPEN, 0o666)
 
 
 def read_regular(path: Path) -> bytes:
@@ -29,6 +34,19 @@ def read_regular(path: Path) -> bytes:
     """
     with open(open_regular(path, os.O_RDONLY), "rb") as handle:
         return handle.read()
+
+
+def hold(handle: int) -> None:
+    """Takes the exclusive lock on an open file, which ends with the descriptor, and so with the process.
+
+    Open for writing: NFS, where flock is a lock of bytes, refuses others.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        OSError: the file system has no locks.
+    """
+    if not lock_descriptor(handle, blocking=False):
+        raise BlockingIOError(errno.EAGAIN, "another process holds it")
 
 
 def write_all(handle: int, data: bytes) -> None:
@@ -67,6 +85,8 @@ def replace_file(path: Path, content: str | bytes, *, durable: bool = True) -> N
 
 def sync(path: Path) -> None:
     """Waits until a file, or the names in a folder, are on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folder, and keeps its names in a journal
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

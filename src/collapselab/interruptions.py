@@ -11,7 +11,8 @@ from types import FrameType
 
 def _ending_signals() -> list[signal.Signals]:
     """What asks a process to end; not SIGHUP (the terminal was closed) where it is ignored, as under nohup."""
-    is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    is_ignored = hangup is None or signal.getsignal(hangup) is signal.SIG_IGN
     return [signal.SIGTERM] if is_ignored else [signal.SIGTERM, signal.SIGHUP]
 
 

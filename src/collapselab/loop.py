@@ -9,6 +9,7 @@ from torch import Tensor
 
 from collapselab.collapse.course import CollapseState, advance, advance_losses
 from collapselab.collapse.judging import observe, replay, verdict_values, with_losses
+from collapselab.collapse.words import EndedBy
 from collapselab.config.schema import Stop
 from collapselab.records import Record, Sample, Value
 from collapselab.safeguards import Safeguard, objective_of
@@ -27,13 +28,13 @@ def online_loop(
     """Records of the online loop, one for each step.
 
     Record t describes the weights θ_t after t updates: its losses, its samples, and the gradient taken at θ_t. When it
-    arrives, the update has been made and the model has θ_{t+1}; only after the last record, which says why the run
-    stopped, it still has θ_t.
+    is yielded, the update has been made and the model has θ_{t+1}. Only after the last record, which says why the run
+    stopped, does the model still have θ_t.
 
     Args:
-        parts: of the run; the learner's weights are those after `len(history)` updates.
-        history: the records so far of a run that goes on.
-        metrics: further metrics of a sample's token ids, by the name they get in the records.
+        parts: the parts of the run; the learner's weights are those after `len(history)` updates.
+        history: the records so far, if the run is resumed.
+        metrics: further metrics of a sample's token ids, by their name in the records.
         safeguards: what acts on text, objective and weights, in this order.
 
     Reference: Herel & Mikolov 2024, Figure 1.
@@ -41,9 +42,9 @@ def online_loop(
     config, learner = parts.config, parts.learner
     is_own_text = config.train.source == "own"
     state = replay(history, config.collapse, learner.vocab_size)
-    if history and history[-1].values["stop"] is not None:
+    if history and history[-1].values["ended_by"] is not None:
         return
-    learner.weights_changed()  # since they were built, perhaps
+    learner.weights_changed()  # perhaps, since the engines were built
     for step in itertools.count(len(history)):
         clock = Stopwatch()
         values: dict[str, Value] = {"step": step}
@@ -71,18 +72,18 @@ def online_loop(
         values |= sample_values(text.samples, metrics or {})
         seen = observe(state, values, samples, config.collapse, learner.tokenizer, is_own_text=is_own_text)
         former, state = state, advance(state, seen, config.collapse)
-        stop = stop_reason(state, config.stop)
-        values |= verdict_values(seen.verdict) | {"degenerate_share": state.degenerate_share, "stop": stop}
+        ended_by = stop_reason(state, config.stop)
+        values |= verdict_values(seen.verdict) | {"degenerate_share": state.degenerate_share, "ended_by": ended_by}
         clock.lap("measure")
 
         onset_is_news = state.onset_step is not None and former.onset_step is None
-        if stop is not None and step % config.eval.every:
+        if ended_by is not None and step % config.eval.every:
             values |= loss_values("val", parts.losses(step))
-        if parts.full_plans and (step % config.eval.full_every == 0 or onset_is_news or stop is not None):
+        if parts.full_plans and (step % config.eval.full_every == 0 or onset_is_news or ended_by is not None):
             values |= loss_values("full", parts.full_losses())
         clock.lap("evaluate")
 
-        stats = None if stop is not None else _update(parts, batch, objective, step, safeguards)
+        stats = None if ended_by is not None else _update(parts, batch, objective, step, safeguards)
         values |= {
             "grad_norm": None if stats is None else stats.grad_norm,
             "update_norm": None if stats is None else stats.update_norm,
@@ -90,26 +91,26 @@ def online_loop(
         }
         # The last evaluation and the update's norms are known only now; a norm that is not finite ends the next step.
         state = advance_losses(state, with_losses(seen, values))
-        values["loss_state"] = state.loss_state
-        for safeguard in safeguards if stop is None else ():
+        values["loss_fate"] = state.loss_fate
+        for safeguard in safeguards if ended_by is None else ():
             safeguard.after_step(step, learner, state)
         clock.lap("update")
         yield Record(step, values | clock.seconds, tuple(samples))
-        if stop is not None:
+        if ended_by is not None:
             return
 
 
-def stop_reason(state: CollapseState, rules: Stop) -> str | None:
-    """Why a run ends at this step: `collapsed`, `diverged` or `budget`; `None` goes on."""
+def stop_reason(state: CollapseState, rules: Stop) -> EndedBy | None:
+    """Why a run ends at this step; `None` if it continues."""
     if rules.on_divergence and state.diverged_step is not None:
-        return "diverged"
+        return "divergence"
     if rules.on_collapse and state.is_totally_collapsed:
-        return "collapsed"
+        return "collapse"
     return "budget" if state.step == rules.max_steps else None
 
 
 def _update(parts: Parts, batch: Batch, objective: Tensor, step: int, safeguards: Sequence[Safeguard]) -> StepStats:
-    """`steps_per_sequence` updates on one batch, the first on the objective at hand; the figures are the last one's."""
+    """`steps_per_sequence` updates on one batch, the first on the given objective; returns the last one's norms."""
     config, learner = parts.config, parts.learner
     if config.optim.reset_each_step:
         learner.forget()

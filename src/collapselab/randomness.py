@@ -6,8 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-Stream = Literal["sample", "window", "probe", "data", "init", "evaluation"]
-STREAMS: tuple[Stream, ...] = ("sample", "window", "probe", "data", "init", "evaluation")
+Stream = Literal["sample", "window", "probe", "data", "evaluation"]
+# Part of every draw: a number is never given away again (4 was of a stream that nothing drew from).
+STREAMS: dict[Stream, int] = {"sample": 0, "window": 1, "probe": 2, "data": 3, "evaluation": 5}
 
 
 def rng(seed: int, stream: Stream, step: int, index: int = 0) -> np.random.Generator:
@@ -19,5 +20,5 @@ def rng(seed: int, stream: Stream, step: int, index: int = 0) -> np.random.Gener
 
     Reference: Salmon et al. 2011 (Philox).
     """
-    entropy = (seed, STREAMS.index(stream), step, index)
+    entropy = (seed, STREAMS[stream], step, index)
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy)))

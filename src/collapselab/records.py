@@ -1,4 +1,4 @@
-"""What the loop yields and the run directory keeps: one record a step, and JSON in which infinity survives."""
+"""What the loop yields and the run directory keeps: one record per step, and JSON in which infinity survives."""
 
 from __future__ import annotations
 
@@ -8,10 +8,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
+Role = Literal["train", "probe"]
 Value = float | int | bool | str | list[str] | None
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+@dataclass(frozen=True)
+class Number:
+    """What a recorded number is: its unit, its meaning and, where it is drawn, the label of its curve and its panel.
+
+    `live`: its short name in the lines of a run that is going on; `None`: it is not shown there.
+    """
+
+    unit: str
+    meaning: str
+    label: str | None = None
+    panel: Literal["loss", "repetition", "entropy", "window"] | None = None
+    live: str | None = None
 
 
 @dataclass(frozen=True)
@@ -23,7 +38,7 @@ class Sample:
 
     token_ids: tuple[int, ...]
     text: str
-    role: Literal["train", "probe"] = "train"
+    role: Role = "train"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -25,22 +25,38 @@ from collapselab.rundir.checkpoint import BackgroundWriter, load_checkpoint
 from collapselab.rundir.claim import check_claim, claim, damaged_copy, remove_checkpoints
 from collapselab.rundir.environment import keep_engine, record_environment
 from collapselab.rundir.judged_again import up_to_date
-from collapselab.rundir.layout import NewerSchema, RunDir, Vanished, disk_errors, read_json, write_json
+from collapselab.rundir.layout import RunDir, UnknownSchema, Vanished, disk_errors, read_json, write_json
 from collapselab.rundir.record_writer import RecordWriter, check_extents
 from collapselab.safeguards import Safeguard
 from collapselab.step.measure import Metric
-from collapselab.step.parts import Parts, build
+from collapselab.step.parts import Parts, build, take
+from collapselab.visible import html_table
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# The experiment of each `loop.kind`.
+LOOPS = {"online": online_loop}
 Listener = Callable[[Record], None]
 _notices = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResult:
     """A finished run: its directory and what summary.json says."""
 
     path: Path
     summary: Mapping[str, object]
+
+    def _in_short(self) -> dict[str, object]:
+        names = ("ended_by", "last_step", "onset_step", "total_collapse_step")
+        return {name: self.summary[name] for name in names if self.summary.get(name) is not None}
+
+    def __repr__(self) -> str:
+        return f"RunResult({str(self.path)!r}: {', '.join(f'{name} {value}' for name, value in self._in_short().items())})"
+
+    def _repr_html_(self) -> str:
+        return html_table([("run", self.path), *self._in_short().items()])
 
 
 def run(
@@ -50,20 +66,25 @@ def run(
     resume: bool = False,
     fresh: bool = False,
     data_dir: Path | None = None,
+    model: PreTrainedModel | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     metrics: Mapping[str, Metric] | None = None,
     safeguards: Sequence[Safeguard] = (),
     asked_for: Mapping[str, object] | None = None,
     on_start: Callable[[Parts, list[Record]], None] | None = None,
     on_record: Listener | None = None,
 ) -> RunResult:
-    """Carries out one run and leaves its directory behind.
+    """Executes one run and writes its directory.
 
     Args:
         config: the run.
         out: its directory; by default `runs/<run id>`.
-        resume: go on where an interrupted run stopped, bit for bit; a new run where there is none.
-        fresh: remove a former run in that directory first.
-        data_dir: where texts lie or are downloaded to.
+        resume: continue an interrupted run where it stopped, bit for bit; start a new run if there is none.
+        fresh: first remove an earlier run in that directory.
+        data_dir: where texts are, or are downloaded to.
+        model: an object to train a copy of, in place of `config.model`. Its name in the records has a hash of its
+            weights, so a run is resumed only with the object it began with.
+        tokenizer: of that object.
         metrics: further metrics on the ids of each sample, by name; they appear in steps.jsonl.
         safeguards: what acts on text, objective and weights (`safeguards.Safeguard`), in this order.
         asked_for: what the user asked for, kept as user.json.
@@ -73,10 +94,15 @@ def run(
     Raises:
         InputError: the configuration cannot work, or the directory holds another run or is in use.
         Interrupted: Ctrl-C, SIGTERM, SIGHUP or the wall time; a checkpoint was written.
-        RunFailed: the disk is full, say, or the directory was removed.
+        RunFailed: for example, the disk is full or the directory was removed.
     """
+    loaded = None if model is None else take(model, tokenizer, config)
+    if loaded is not None:
+        config = config.model_copy(update={"model": loaded.name})
     rundir = RunDir(Path(out) if out is not None else Path("runs") / config.run_id)
-    check_claim(rundir, config, resume=resume, fresh=fresh)  # before anything is made in what may be refused
+    check_claim(
+        rundir, config, resume=resume, fresh=fresh
+    )  # before anything is written to a directory that may be refused
     with rundir.lock():
         check_claim(rundir, config, resume=resume, fresh=fresh)
         finished, damage = (None, None) if fresh else _finished(rundir, config)
@@ -86,7 +112,7 @@ def run(
             if resume:
                 _keep_threads(rundir, config)
             # Before anything is written: a mistake leaves no directory behind.
-            parts = build(keep_engine(rundir.env, config) if resume else config, data_dir)
+            parts = build(keep_engine(rundir.env, config) if resume else config, data_dir, model=loaded)
         claim(rundir, config, parts.text_sha256, asked_for or {}, fresh=fresh)
         is_named = config.engine != "auto"
         record_environment(rundir.env, parts.learner.engine_names, torch.get_num_threads(), is_named=is_named)
@@ -103,26 +129,26 @@ def run(
 
 
 def _keep_threads(rundir: RunDir, config: RunConfig) -> None:
-    """Goes on with as many threads as before: another number would change the last bits of sums."""
+    """Keeps the number of threads: another number would change the last bits of sums."""
     if config.threads is not None or not rundir.steps.exists():
         return
     try:
         torch.set_num_threads(int(read_json(rundir.env)["threads"]))
     except (InputError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error, NewerSchema):
+        if isinstance(error, UnknownSchema):
             raise
-        _warn(rundir, f"{rundir.env} does not say with how many threads the run began: the last bits may differ")
+        _warn(rundir, f"{rundir.env} does not say how many threads the run began with: the last bits may differ")
 
 
 def _finished(rundir: RunDir, config: RunConfig) -> tuple[RunResult | None, str | None]:
-    """A finished run, if it is one whose records are still those of its summary; else what is damaged, if anything."""
+    """The result of a finished run whose records still match its summary; otherwise what is damaged, if anything."""
     if not rundir.summary.exists():
         return None, None
     try:
         summary = read_json(rundir.summary)
         _check_summary(rundir, config, summary)
         summary = up_to_date(rundir, summary)
-    except NewerSchema:
+    except UnknownSchema:
         raise
     except InputError as error:
         return None, error.message
@@ -143,10 +169,10 @@ def _check_summary(rundir: RunDir, config: RunConfig, summary: Mapping[str, Any]
 
 
 def _keep_damaged(rundir: RunDir, damage: Sequence[str], step: int) -> None:
-    """Tells what is damaged, and keeps the records as they were found before they are cut back."""
+    """Warns of the damage, and keeps a copy of the records before they are cut back."""
     if not damage:
         return
-    _warn(rundir, f"damage found: {'; '.join(damage)}; the run goes on from step {step}")
+    _warn(rundir, f"damage found: {'; '.join(damage)}; the run resumes from step {step}")
     with disk_errors(rundir.path):
         for path in (rundir.steps, rundir.samples):
             if path.is_file():
@@ -176,15 +202,15 @@ def _carry_out(
         if on_start is not None:
             on_start(parts, history)
         with interruptions() as interrupted, checkpoints:
-            for record in online_loop(parts, history, metrics, safeguards):
+            for record in LOOPS[config.loop.kind](parts, history, metrics, safeguards):
                 writer.check_place()
-                checkpoints.wait()  # the update has waited already: this tells of a failure
+                checkpoints.wait()  # the update has waited already: this only raises an error of the writer
                 writer.append(record)
                 rundir.write_status("running", record.step)
                 if on_record is not None:
                     on_record(record)
                 timed_out = config.stop.max_seconds is not None and time.monotonic() - begun > config.stop.max_seconds
-                ends = record.values["stop"] is not None
+                ends = record.values["ended_by"] is not None
                 stopping = not ends and (interrupted.is_set() or timed_out)
                 is_due = stopping or time.monotonic() - saved >= config.checkpoint_every_s
                 if config.keep_checkpoints if ends else is_due:
@@ -202,7 +228,7 @@ def _carry_out(
 
 
 def _finish(rundir: RunDir, parts: Parts, extents: Mapping[str, object]) -> RunResult:
-    """Writes summary.json, which makes the run a finished one."""
+    """Writes summary.json, which marks the run as finished."""
     records = rundir.read_records()
     model = parts.learner.loaded
     summary = summarise(records, parts.config, model.vocab_size, model.num_parameters, parts.protocols)
@@ -213,12 +239,12 @@ def _finish(rundir: RunDir, parts: Parts, extents: Mapping[str, object]) -> RunR
 
 
 def _settle(rundir: RunDir, config: RunConfig, summary: Mapping[str, Any]) -> None:
-    """What is left to do once summary.json is written; nothing of it can fail the run."""
-    outcome, step = summary["outcome"], summary["last_step"]
+    """The work left once summary.json is written; none of it can make the run fail."""
+    ended_by, step = summary["ended_by"], summary["last_step"]
     try:
-        if rundir.read_status().get("status") != outcome:
-            _log(rundir, f"end at step {step}: {outcome}")
-            rundir.write_status(outcome, step)
+        if rundir.read_status().get("status") != "finished":
+            _log(rundir, f"end at step {step}: {ended_by}")
+            rundir.write_status("finished", step)
         if not config.keep_checkpoints:
             remove_checkpoints(rundir.checkpoints)
     except (RunFailed, OSError) as error:
@@ -229,7 +255,9 @@ def _interruption(rundir: RunDir, step: int, timed_out: bool) -> Interrupted:
     rundir.write_status("interrupted", step)
     reason = "wall time reached" if timed_out else "interrupted"
     _log(rundir, f"{reason} after step {step}")
-    return Interrupted(f"{reason} after step {step}; everything is kept in {rundir.path}", "--resume goes on from here")
+    return Interrupted(
+        f"{reason} after step {step}; everything is kept in {rundir.path}", "`resume=True` continues from here"
+    )
 
 
 def _note_failure(rundir: RunDir, error: BaseException) -> None:
@@ -241,7 +269,7 @@ def _note_failure(rundir: RunDir, error: BaseException) -> None:
 
 
 def _warn(rundir: RunDir, message: str) -> None:
-    """Tells the user, and whoever reads log.txt later."""
+    """Warns the user, and notes it in log.txt."""
     _notices.warning("%s", message)
     _log(rundir, message)
 

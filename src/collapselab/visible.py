@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+from collections.abc import Iterable
 
 # Control, direction and zero-width characters, lone surrogates, and what is no character: they would reorder, hide or
 # break the text around, and an SVG cannot hold them.
@@ -18,3 +20,9 @@ def visible(text: str) -> str:
     Line ends and tabs stay.
     """
     return _INVISIBLE.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
+
+
+def html_table(rows: Iterable[Iterable[object]]) -> str:
+    """Rows of values as an HTML table, for a notebook; nothing in them is obeyed."""
+    cells = ("".join(f"<td>{html.escape(visible(str(value)))}</td>" for value in row) for row in rows)
+    return "<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"

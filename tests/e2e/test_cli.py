@@ -203,7 +203,7 @@ def test_an_unknown_flag_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def started(arguments: list[str], out: Path) -> subprocess.Popen[str]:
-    """A run in a process of its own, once it has recorded a step."""
+    """A run in its own process, once it has recorded a step."""
     command = [sys.executable, "-m", "collapselab", "run", "demo", *arguments, "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(

@@ -13,6 +13,7 @@ from typing import cast
 
 import pytest
 
+from benchmarks import command as benchmark
 from collapselab.cli import main
 from collapselab.cli.streams import Stream
 from collapselab.rundir.layout import read_json
@@ -52,7 +53,7 @@ def ended(command: list[str], monkeypatch: pytest.MonkeyPatch, **streams: io.Tex
     for name, stream in streams.items():
         monkeypatch.setattr(sys, name, stream)
     with pytest.raises(SystemExit) as caught:
-        main(command)
+        benchmark.main(command[1:]) if command[0] == "benchmarks" else main(command)
     for stream in filter(None, streams.values()):
         if not isinstance(getattr(stream, "buffer", None), io.BytesIO):
             stream.close()
@@ -79,11 +80,12 @@ def test_no_stream_ends_a_run(
     monkeypatch.setattr("collapselab.cli.running._draw", no_picture)
     streams = {"stdout": STREAMS[stdout](), "stderr": STREAMS[stderr]()}
     assert ended([*quick, "--out", str(out)], monkeypatch, **streams) == 0
-    assert read_json(out / "status.json")["status"] == "budget"
+    assert read_json(out / "status.json")["status"] == "finished"
 
 
 @pytest.mark.parametrize(
-    "command", [["models"], ["--help"], ["run", "--help"], ["run", "demo", "--dry-run"], ["eval", "-h"]]
+    "command",
+    [["models"], ["--help"], ["run", "--help"], ["run", "demo", "--dry-run"], ["eval", "-h"], ["benchmarks", "-h"]],
 )
 @pytest.mark.parametrize(("stream", "code"), [(full, 1), (broken, 1), (encoded("ascii"), 0), (lambda: None, 0)])
 def test_a_command_whose_output_is_lost_says_so(

@@ -1,7 +1,8 @@
-"""The examples run as they stand."""
+"""The examples run as they are."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ def output_of(name: str, *arguments: str) -> str:
 
 def test_quick_start(tmp_path: Path) -> None:
     lines = output_of("quick_start.py", str(tmp_path / "run")).splitlines()
-    assert lines[0].startswith("outcome: ")
+    assert lines[0].startswith("ended by: ")
     assert lines[1].split() == ["step", "train_nll_nats", "val_nll_nats", "seq_rep_4", "degenerate"]
     assert (tmp_path / "run" / "summary.json").exists()
 
@@ -29,5 +30,37 @@ def test_custom_metric() -> None:
     assert all(0 < float(row[2]) < 1 for row in rows)
 
 
+SHOWING = """
+import ast, sys
+def show(value):
+    for name in ("_repr_mimebundle_", "_repr_html_"):
+        if hasattr(value, name):
+            return print(name, type(value).__name__, len(str(getattr(value, name)())))
+def cell(source, names):
+    tree = ast.parse(source)
+    last = ast.Expression(tree.body.pop().value) if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "cell", "exec"), names)
+    if last is not None:
+        show(eval(compile(last, "cell", "eval"), names))
+"""
+
+
+def test_the_notebook(tmp_path: Path) -> None:
+    """Its cells in order, and the value of each shown as a notebook shows it."""
+    cells = json.loads((EXAMPLES / "first_run.ipynb").read_text(encoding="utf-8"))["cells"]
+    assert all(not cell.get("outputs") for cell in cells), "kept without outputs"
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert 4 <= len(sources) <= 8
+    program = SHOWING + "names = {}\n" + "".join(f"cell({source!r}, names)\n" for source in sources)
+    command = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    shown = [line.split()[:2] for line in done.stdout.splitlines() if line.startswith("_repr_")]
+    frame, result, figure = ["_repr_html_", "DataFrame"], ["_repr_html_", "RunResult"], ["_repr_mimebundle_", "Figure"]
+    assert shown == [result, figure, frame, result]
+    assert done.stderr == "", "nobody watches: no progress"
+
+
 def test_every_example_is_run_here() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {"quick_start.py", "custom_metric.py"}
+    names = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
+    assert names == {"quick_start.py", "custom_metric.py", "first_run.ipynb"}

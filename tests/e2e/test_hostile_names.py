@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from benchmarks import command as benchmark
 from collapselab.cli import main
 from collapselab.cli.live import Progress
 from collapselab.cli.text import named
@@ -27,7 +28,7 @@ STYLES = re.compile(r"\x1b\[[\d;?]*[A-Za-z]|\r")  # what Rich itself sends to a 
 
 def said(command: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     with pytest.raises(SystemExit) as ended:
-        main(command)
+        benchmark.main(command[1:]) if command[0] == "benchmarks" else main(command)
     captured = capsys.readouterr()
     text = captured.out + captured.err
     assert not ACTING.search(text), repr(ACTING.search(text))
@@ -92,8 +93,8 @@ def test_every_command_shows_a_hostile_name_as_it_is(hostile: str, capsys: pytes
         (["diagnose", text, "--tokenizer", folder], 2),
         (["report", folder], 2),
         (["reproduce", "--out", text], 2),
-        (["bench", "--model", folder, "--n", "1"], 2),
-        (["bench", hostile], 2),
+        (["benchmarks", "--model", folder, "--n", "1"], 2),
+        (["benchmarks", hostile], 2),
         ([hostile], 2),
     ]
     for command, code in finished + refused:
@@ -123,7 +124,7 @@ def test_the_live_panel_shows_a_hostile_name_as_it_is() -> None:
         "step": 0,
         "train_nll_nats": 2.5,
         f"val_nll_nats[{name}]": 3.0,
-        "stop": None,
+        "ended_by": None,
         "reasons": [],
     }
     with Progress(RunConfig(model=f"some/m[/x]{HOSTILE}", data=(name,)), console) as progress:

@@ -36,7 +36,7 @@ def config() -> RunConfig:
 
 
 def child(out: Path) -> int:
-    """A process that carries out the run; forked, so that torch need not be imported again."""
+    """A process that executes the run; forked, so that torch need not be imported again."""
     pid = os.fork()
     if pid == 0:
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import command as benchmark
 from collapselab.cli import main
 
 RUN = "run demo --model builtin:nano --generate.max_new_tokens 100 "
@@ -48,9 +49,11 @@ MISTAKES = {
     "a page where nobody may write": ("report runs -o locked/page.html", "cannot be written to"),
     "seeds without end": ("reproduce --seeds 99999999999 --dry-run", "at most 1000"),
     "reproduction over a file": ("reproduce --out file.txt", "file.txt is not a folder"),
-    "negative threads": ("bench --threads -1", "--threads"),
-    "growth over a file": ("bench growth --out file.txt", "file.txt is not a folder"),
-    "no variant": ("bench --variants ,", "variant"),
+    "a command of former times": ("bench decode", "python -m benchmarks"),
+    "negative threads": ("benchmarks --threads -1", "--threads"),
+    "growth over a file": ("benchmarks growth --out file.txt", "file.txt is not a folder"),
+    "no variant": ("benchmarks --variants ,", "variant"),
+    "no task": ("benchmarks decod", "decod"),
 }
 
 
@@ -68,10 +71,12 @@ def test_a_mistake_is_one_message_and_exit_code_2(
     (tmp_path / "locked").chmod(0o500)
     (tmp_path / "file.txt").write_text("word " * 500, encoding="utf-8")
     command, said = MISTAKES[name]
+    is_benchmark, command = command.startswith("benchmarks "), command.removeprefix("benchmarks ")
     if "locked" in command and os.access(tmp_path / "locked", os.W_OK):
         monkeypatch.setattr("collapselab.cli.places.os.access", is_open)  # root may
+    run = benchmark.main if is_benchmark else main
     with pytest.raises(SystemExit) as ended:
-        main(command.split(" "))
+        run(command.split(" "))
     captured = capsys.readouterr()
     assert (ended.value.code, captured.out) == (2, "")
     assert said in " ".join(captured.err.replace("│", " ").split()), captured.err

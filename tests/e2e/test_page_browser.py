@@ -21,7 +21,7 @@ from report_runs import HOSTILE, write_run
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page of three runs: two that collapse at steps 6 and 9, and one that goes on."""
+    """A page of three runs: two that collapse at steps 6 and 9, and one that is still running."""
     folder = tmp_path_factory.mktemp("runs")
     write_run(folder / "a", onset=6, settings={"seed": 1})
     write_run(folder / "b", onset=9, num_steps=16, settings={"seed": 2})
@@ -144,11 +144,11 @@ def test_repeated_n_grams_are_marked(page: Any) -> None:
 
 
 def test_a_curve_is_switched_off_and_on(page: Any) -> None:
-    curve = page.locator(".small-chart .curve-text-0").first
-    assert page.locator(".small-chart path.curve-text-0").count() == 1
+    curve = page.locator("[data-chart=loss] .curve-1").first
+    assert page.locator("[data-chart=loss] path.curve-1").count() == 1
     box = page.get_by_role("checkbox", name="validation loss, austen")
     box.uncheck()
-    assert page.locator(".small-chart path.curve-text-0").count() == 0
+    assert page.locator("[data-chart=loss] path.curve-1").count() == 0
     box.check()
     assert curve.is_visible()
 

@@ -136,12 +136,12 @@ def test_a_sweep_of_8_runs_killed_in_the_middle_does_nothing_twice_and_loses_not
 ) -> None:
     file, out = sweep_file(tmp_path / "sweep.toml", text_file, EIGHT), tmp_path / "out"
     process = started(file, out)
-    wait_for(lambda: sum(status(path) == "budget" for path in runs_in(out)) >= 3, process)
+    wait_for(lambda: sum(status(path) == "finished" for path in runs_in(out)) >= 3, process)
     wait_for(lambda: any(status(p) == "running" and 2 < count(p) < NUM_STEPS - 3 for p in runs_in(out)), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     wait_for(lambda: group_is_gone(process.pid))
-    finished = [path for path in runs_in(out) if status(path) == "budget"]
+    finished = [path for path in runs_in(out) if status(path) == "finished"]
     cut_off = [path for path in runs_in(out) if count(path) > 0 and path not in finished]
     assert 3 <= len(finished) < 8 and cut_off, "the sweep was killed in its middle"
     summaries = {path: (path / "summary.json").stat().st_mtime_ns for path in finished}
@@ -193,7 +193,7 @@ def test_a_sweep_with_a_killed_worker_interrupted_and_orphaned_goes_on(
     at_restart = count(two)
     process = started(file, out)
     wait_for(lambda: count(two) > at_restart + 2, process)
-    process.kill()  # the sweep alone, with no chance to tell its workers
+    process.kill()  # only the sweep, which has no chance to notify its workers
     process.communicate()
     wait_for(lambda: group_is_gone(process.pid))
     assert [status(one), status(two)] == ["interrupted"] * 2, "they wrote a checkpoint by themselves"

@@ -52,7 +52,7 @@ def test_a_long_name_of_the_folder_for_temporary_files(folder: Path) -> None:
     temporary.mkdir()
     done = run(folder, "-m", "collapselab", "sweep", "s.toml", "--out", "out", TMPDIR=str(temporary))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("budget") == 2
+    assert done.stdout.count("steps used up") == 2
 
 
 def test_a_script_without_a_main_guard_gets_one_message(folder: Path) -> None:
@@ -60,5 +60,5 @@ def test_a_script_without_a_main_guard_gets_one_message(folder: Path) -> None:
     done = run(folder, "unguarded.py")
     assert done.returncode == 1
     assert done.stderr.count("Traceback") == 1
-    assert done.stderr.count("the script begins the sweep wherever it is imported") == 1
+    assert done.stderr.count("the script starts the sweep whenever it is imported") == 1
     assert '`if __name__ == "__main__":`' in done.stderr

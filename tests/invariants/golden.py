@@ -1,6 +1,6 @@
-"""The golden trajectories: five records of two runs, kept as JSON beside this file.
+"""The golden trajectories: five records of two runs, kept as JSON next to this file.
 
-python tests/invariants/golden.py        # writes them anew, after a change that is meant to alter numbers
+python tests/invariants/golden.py        # rewrites them, after a change that is meant to alter numbers
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A loss or norm that is not finite ends a run, and nothing else of the losses does; NaN weights never look healthy."""
+"""A loss or norm ends a run if it is not finite, and never otherwise; NaN weights never look healthy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from collapselab import loop
 from collapselab.collapse.judging import are_finite, replay
-from collapselab.collapse.summary import state_values
+from collapselab.collapse.summary import course_values
 from collapselab.config import presets
 from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
@@ -45,18 +45,18 @@ def poisoned(config: RunConfig, monkeypatch: pytest.MonkeyPatch, at: int, **chan
 
 def test_a_run_that_goes_wild_diverges(tiny_config: RunConfig) -> None:
     records = records_of(tiny_config, **WILD)
-    assert [r.values["stop"] for r in records] == [None] * (len(records) - 1) + ["diverged"]
-    diverged = [r.step for r in records if r.values["loss_state"] == "diverged"]
+    assert [r.values["ended_by"] for r in records] == [None] * (len(records) - 1) + ["divergence"]
+    diverged = [r.step for r in records if r.values["loss_fate"] == "diverged"]
     assert diverged == [r.step for r in records][-len(diverged) :], "once diverged, always diverged"
     assert 1 <= len(diverged) <= 2, "known by a norm one step before it ends the run, or by a loss at its last step"
-    assert state_values(records, tiny_config.collapse, VOCABULARY)["state"] == "diverged"
+    assert course_values(records, tiny_config.collapse, VOCABULARY)["fate"] == "diverged"
 
 
 def test_a_norm_that_is_not_finite_ends_the_next_step(tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     records = poisoned(tiny_config, monkeypatch, 2, **{"stop.max_steps": 30})
-    assert [r.values["stop"] for r in records] == [None, None, None, "diverged"]
-    assert [r.values["loss_state"] for r in records[1:]] == [records[1].values["loss_state"], "diverged", "diverged"]
-    assert state_values(records, tiny_config.collapse, VOCABULARY)["diverged_step"] == 2
+    assert [r.values["ended_by"] for r in records] == [None, None, None, "divergence"]
+    assert [r.values["loss_fate"] for r in records[1:]] == [records[1].values["loss_fate"], "diverged", "diverged"]
+    assert course_values(records, tiny_config.collapse, VOCABULARY)["diverged_step"] == 2
 
 
 def test_an_infinite_norm_with_finite_weights_is_divergence_too(
@@ -65,24 +65,24 @@ def test_an_infinite_norm_with_finite_weights_is_divergence_too(
     real = loop._update
     monkeypatch.setattr(loop, "_update", lambda *arguments: replace(real(*arguments), grad_norm=math.inf))
     records = records_of(tiny_config)
-    assert [r.values["stop"] for r in records] == [None, "diverged"]
+    assert [r.values["ended_by"] for r in records] == [None, "divergence"]
     assert math.isfinite(records[-1].number("train_nll_nats") or math.nan)
     going_on = records_of(tiny_config, **{"stop.on_divergence": False, "eval.every": 1})
     assert [r.values["degenerate"] is None for r in going_on] == [False, True, True, True]
-    assert [r.values["loss_state"] for r in going_on] == ["diverged"] * 4
+    assert [r.values["loss_fate"] for r in going_on] == ["diverged"] * 4
 
 
 @pytest.mark.parametrize("greedy", [False, True], ids=["samples that pass", "samples that loop"])
 def test_nan_weights_are_never_judged(tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch, greedy: bool) -> None:
-    """Where the run goes on, what they write is neither healthy nor collapsed; a greedy tiny model loops throughout."""
+    """If the run continues, their text is neither healthy nor collapsed; a greedy tiny model loops throughout."""
     changes = {"stop.on_divergence": False, "stop.max_steps": 20, "sampling.greedy": greedy}
     records = poisoned(tiny_config, monkeypatch, 1, **changes)
     assert records[-1].step == 20
     assert [r.step for r in records if r.values["degenerate"] is not None] == [0, 1]
-    assert {r.values["loss_state"] for r in records[1:]} == {"diverged"}
+    assert {r.values["loss_fate"] for r in records[1:]} == {"diverged"}
     assert not any(are_finite(r.values) for r in records[1:])
-    found = state_values(records, tiny_config.collapse, VOCABULARY)
-    assert (found["state"], found["onset_step"], found["total_collapse_step"]) == ("diverged", None, None)
+    found = course_values(records, tiny_config.collapse, VOCABULARY)
+    assert (found["fate"], found["onset_step"], found["total_collapse_step"]) == ("diverged", None, None)
 
 
 def test_a_second_text_and_the_whole_text_count() -> None:
@@ -96,7 +96,7 @@ def test_a_lost_run_goes_on_and_says_so() -> None:
     changes = {"model": "builtin:nano", "data": ("austen",), "optim.lr": 1e-3, "generate.max_new_tokens": 100}
     changes |= {"eval.protocol": "windows[50,2]", "eval.full_every": 0, "stop.max_steps": 9}
     records = records_of(presets.demo(), **changes)
-    states = [r.values["loss_state"] for r in records]
+    states = [r.values["loss_fate"] for r in records]
     order = [None, "degraded", "severe", "lost"]
     assert list(dict.fromkeys(states)) == order
     losses = [r.number("val_nll_nats") or 0.0 for r in records]
@@ -113,6 +113,6 @@ def test_every_record_says_what_its_replay_says(tiny_config: RunConfig, changes:
     vocab_size = build(tiny_config).learner.vocab_size
     for i, record in enumerate(records):
         state = replay(records[: i + 1], tiny_config.collapse, vocab_size)
-        assert (state.loss_state, state.degenerate_share) == (
-            record.values["loss_state"], record.values["degenerate_share"],
+        assert (state.loss_fate, state.degenerate_share) == (
+            record.values["loss_fate"], record.values["degenerate_share"],
         )  # fmt: skip

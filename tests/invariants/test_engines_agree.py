@@ -57,7 +57,7 @@ def test_after_each_step_the_engines_are_as_if_made_anew(
 
 @pytest.mark.parametrize("engine", ["static", "native"])
 def test_restored_weights_are_seen(tiny_config: RunConfig, native: None, engine: str) -> None:
-    """As after a resume: the weights of a setup that was used already are replaced in place."""
+    """As after a resume: the weights of parts that were already used are replaced in place."""
 
     def first_loss(setup: Parts) -> float | None:
         return next(online_loop(setup)).number("val_nll_nats")

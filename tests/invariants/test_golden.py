@@ -50,10 +50,10 @@ def test_the_golden_trajectory(name: str, tmp_path: Path, request: pytest.Fixtur
 
 
 def test_a_difference_is_found() -> None:
-    old: list[dict[str, object]] = [{"loss": 1.0, "samples": [[1, 2]], "stop": None}]
-    assert differences(old, [{"loss": 1.0 + 1e-7, "samples": [[1, 2]], "stop": None}]) == []
-    assert differences(old, [{"loss": 1.00001, "samples": [[1, 2]], "stop": None}]) != []
-    assert differences(old, [{"loss": 1.0, "samples": [[1, 3]], "stop": None}]) != []
-    assert differences(old, [{"loss": 1.0, "samples": [[1, 2]], "stop": "budget"}]) != []
-    assert differences(old, [{"loss": 1.0, "samples": [[1, 2]]}]) == ["step 0: stop is gone"]
+    old: list[dict[str, object]] = [{"loss": 1.0, "samples": [[1, 2]], "ended_by": None}]
+    assert differences(old, [{"loss": 1.0 + 1e-7, "samples": [[1, 2]], "ended_by": None}]) == []
+    assert differences(old, [{"loss": 1.00001, "samples": [[1, 2]], "ended_by": None}]) != []
+    assert differences(old, [{"loss": 1.0, "samples": [[1, 3]], "ended_by": None}]) != []
+    assert differences(old, [{"loss": 1.0, "samples": [[1, 2]], "ended_by": "budget"}]) != []
+    assert differences(old, [{"loss": 1.0, "samples": [[1, 2]]}]) == ["step 0: ended_by is gone"]
     assert differences(old, []) == ["1 records before, 0 now"]

@@ -86,7 +86,7 @@ def test_an_update_waits_for_the_checkpoint_that_reads_the_weights(
     stepping = threading.Thread(target=lambda: records.append(next(loop)))
     with setup.learner.reading():
         stepping.start()
-        stepping.join(timeout=1.0)  # some 50 ms are enough for a whole step
+        stepping.join(timeout=1.0)  # about 50 ms are enough for a whole step
         assert stepping.is_alive(), "the step ended though the weights were in use"
         assert all(torch.equal(p, before[name]) for name, p in setup.learner.loaded.model.named_parameters())
     stepping.join(timeout=60)

@@ -1,4 +1,4 @@
-"""Five steps of the loop against the experiment written plainly, without any part of the package but the draw."""
+"""Five steps of the loop against the experiment in plain code, with no part of the package except the draw."""
 
 from __future__ import annotations
 

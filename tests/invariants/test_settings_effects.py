@@ -159,7 +159,7 @@ def test_adamw_without_memory_moves_every_weight_by_the_learning_rate(
         now = [p.detach().clone() for p in setup.learner.loaded.model.parameters()]
         changes_of = torch.cat([(a - b).flatten().abs() for a, b in zip(now, weights, strict=True)])
         weights = now
-        if record.values["stop"] is None:
+        if record.values["ended_by"] is None:
             step_lengths = changes_of[changes_of > 1e-9]
             # float32 weights of size 1 are rounded to 6e-8, 6e-5 of the step.
             torch.testing.assert_close(step_lengths, torch.full_like(step_lengths, LR), rtol=5e-3, atol=1e-7)

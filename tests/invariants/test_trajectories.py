@@ -33,7 +33,7 @@ def test_same_seed_same_records(tiny_config: RunConfig) -> None:
     assert [timeless(r) for r in first] == [timeless(r) for r in second]
     assert samples_of(first) == samples_of(second)
     assert len(first) == 4
-    assert first[-1].values["stop"] == "budget"
+    assert first[-1].values["ended_by"] == "budget"
 
 
 def test_other_seed_other_samples(tiny_config: RunConfig) -> None:
@@ -88,7 +88,7 @@ def test_several_texts_share_one_run(tiny_config: RunConfig) -> None:
 def test_a_model_that_only_repeats_is_found_and_stopped(tiny_config: RunConfig) -> None:
     """Greedy text of a random model is a loop, so every sample is degenerate: onset at 3, total collapse at 7."""
     records = records_of(tiny_config, sampling__greedy=True, stop__max_steps=50, optim__lr=1e-4)
-    assert records[-1].values["stop"] == "collapsed"
+    assert records[-1].values["ended_by"] == "collapse"
     assert records[-1].step == 7
     assert records[-1].values["grad_norm"] is None, "no update after the last record"
     assert [r.values["degenerate_share"] for r in records] == [k / 8 for k in range(1, 9)]
@@ -96,7 +96,7 @@ def test_a_model_that_only_repeats_is_found_and_stopped(tiny_config: RunConfig) 
 
 def test_divergence_is_a_recorded_outcome(tiny_config: RunConfig) -> None:
     records = records_of(tiny_config, optim__lr=1e6, optim__name="sgd", optim__clip=None, stop__max_steps=50)
-    assert records[-1].values["stop"] == "diverged"
+    assert records[-1].values["ended_by"] == "divergence"
 
 
 @pytest.mark.parametrize(

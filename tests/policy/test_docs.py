@@ -13,11 +13,13 @@ from typing import cast
 
 import pytest
 
+from benchmarks import command as benchmark
 from collapselab import cli
+from collapselab.collapse import words
+from collapselab.collapse.numbers import NUMBERS, SUMMARY
 from collapselab.config import presets
 from collapselab.config.overrides import override, settings
 from collapselab.errors import InputError
-from collapselab.metrics import SAMPLE_METRICS
 from collapselab.sweep import presets as sweep_presets
 from collapselab.sweep.grid import rebase
 
@@ -45,10 +47,41 @@ def test_the_settings_reference_is_current() -> None:
     assert [name for name, _ in settings() if f"| `{name}` |" not in written] == []
 
 
-def test_every_metric_is_in_the_description_of_the_run_directory() -> None:
-    page = (ROOT / "docs" / "run-directory.md").read_text(encoding="utf-8")
-    series = {"seq_rep_2", "seq_rep_3"}  # written "`seq_rep_1` … `seq_rep_4`"
-    assert [name for name in SAMPLE_METRICS if f"`{name}`" not in page and name not in series] == []
+def table_rows(page: str) -> list[str]:
+    """The rows of a page's tables, as plain words: links and code marks are a matter of looks."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return [
+        re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", line).replace("`", "") for line in text.splitlines() if line[:1] == "|"
+    ]
+
+
+RECORDED = {
+    "numbers of a step": [f"| {name} | {number.unit} | {number.meaning} |" for name, number in NUMBERS.items()],
+    "names of a summary": [f"| {name} | {meaning} |" for name, meaning in SUMMARY.items()],
+    "ended_by": [f"| {word} | {shown.meaning} |" for word, shown in words.ENDED_BY.items()],
+    "fates": [f"| {word} | {shown.meaning} |" for word, shown in words.FATES.items()],
+    "statuses": [f"| {word} | {meaning} |" for word, meaning in words.STATUSES.items()],
+}
+
+
+@pytest.mark.parametrize("table", RECORDED)
+def test_the_run_directory_is_described_in_the_words_of_the_code(table: str) -> None:
+    """A failure prints the lines that docs/run-directory.md lacks, as they can be put there."""
+    rows = [row.replace("`", "") for row in RECORDED[table]]
+    found = table_rows("run-directory.md")
+    assert [row for row in rows if row not in found] == [], "lines missing in docs/run-directory.md"
+
+
+def test_the_run_directory_describes_nothing_else() -> None:
+    known = {row.replace("`", "") for rows in RECORDED.values() for row in rows}
+    begin = next(i for i, row in enumerate(table_rows("run-directory.md")) if row.startswith("| step |"))
+    rest = table_rows("run-directory.md")[begin:]
+    assert [row for row in rest if row not in known and not row.startswith(("| word", "|---", "| name"))] == []
+
+
+def test_kinds_are_described_in_the_words_of_the_code() -> None:
+    rows = table_rows("collapse.md")
+    assert [row for kind, meaning in words.KINDS.items() if (row := f"| {kind} | {meaning} |") not in rows] == []
 
 
 def headings(page: Path) -> set[str]:
@@ -81,11 +114,15 @@ def test_a_dead_link_is_found(tmp_path: Path) -> None:
 
 
 def commands(text: str) -> list[list[str]]:
-    """The `collapselab …` commands of fenced blocks, indented blocks and inline code, continued lines joined."""
+    """The commands of fenced blocks, indented blocks and inline code, continued lines joined.
+
+    Those of `collapselab …` without its name, those of `python -m benchmarks …` with "benchmarks" before them.
+    """
     text = text.replace("\\\n", " ")
     blocks = re.findall(r"```[a-z]*\n(.*?)```", text, re.DOTALL)
     lines = "\n".join(blocks).splitlines() + re.findall(r"^ {4}(.*)$", text, re.MULTILINE)
     shown = [line.strip().removeprefix("$ ") for line in lines] + inline_code(text)
+    shown = [re.sub(r"^python -m benchmarks(?= |$)", "collapselab benchmarks", line) for line in shown]
     return [command for line in shown if line.startswith("collapselab ") for command in alternatives(line)]
 
 
@@ -99,7 +136,9 @@ def inline_code(text: str) -> list[str]:
     return re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
 
 
-SOURCES = sorted(ROOT.glob("src/collapselab/**/*.py"))  # docstrings and messages tell commands too
+SOURCES = sorted(
+    [*ROOT.glob("src/collapselab/**/*.py"), *ROOT.glob("benchmarks/*.py")]
+)  # docstrings and messages tell commands too
 TEXTS = [path.read_text(encoding="utf-8") for path in PAGES] + [
     "\n".join(f"`{code}`" for code in inline_code(path.read_text(encoding="utf-8"))) for path in SOURCES
 ]
@@ -109,7 +148,7 @@ BEGINNINGS = (
     ("run", "demo"),
     ("sweep", "learning-rates"),
     ("reproduce",),
-    ("bench",),
+    ("benchmarks",),
     ("report", "runs"),
     ("eval", "--model", "gpt2", "--data", "ptb"),
     ("diagnose", "FILE"),
@@ -118,6 +157,9 @@ BEGINNINGS = (
 
 def check(command: Sequence[str]) -> None:
     """Parses a command as the command line does, and checks its settings, without carrying it out."""
+    if command[0] == "benchmarks":
+        benchmark.parse(command[1:])
+        return
     ready = cast("partial[None]", cli.parse(command))
     if command[0] == "run":
         options, changes = ready.args
@@ -130,13 +172,13 @@ def check(command: Sequence[str]) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_documented_commands_are_understood(command: tuple[str, ...]) -> None:
-    """Every option of every command is parsed; commands that only look at something are carried out."""
+    """Every option of every command is parsed; commands that only show something are executed."""
     if command[0] in ("models", "data", "presets") or set(QUICK) & set(command):
         with pytest.raises(SystemExit) as ended:
             cli.main(command)
         assert ended.value.code == 0
     elif len(command) == 1:  # only a mention
-        assert command[0] in cli.COMMANDS
+        assert command[0] in (*cli.COMMANDS, *cli.MOVED, "benchmarks")
     else:
         check(command)
 
@@ -159,13 +201,17 @@ def test_documented_options_exist(option: str) -> None:
 def test_commands_and_options_are_collected_and_checked(capsys: pytest.CaptureFixture[str]) -> None:
     page = (
         "```sh\n$ collapselab run demo \\\n  --optim.lr 1e-4  # faster\npip install x\n```\n"
-        "    collapselab report runs\n\nSay `collapselab bench decode|update [--json]`, collapselab run\n"
+        "    collapselab report runs\n\nSay `python -m benchmarks decode|update [--json]`, collapselab run\n"
     )
-    decode_and_update = [["bench", "decode", "--json"], ["bench", "update", "--json"]]
+    decode_and_update = [["benchmarks", task, "--json"] for task in ("decode", "update")]
     assert commands(page) == [["run", "demo", "--optim.lr", "1e-4"], ["report", "runs"], *decode_and_update]
     with pytest.raises(ValueError, match=r"unknown setting 'optim\.rate'"):
         check(["run", "demo", "--optim.rate", "1"])
-    for wrong in (["bench", "--nunerics", "fast"], ["run", "demo", "--numerics", "slow"], ["sweep", "sizes", "--out"]):
+    for wrong in (
+        ["benchmarks", "--nunerics", "fast"],
+        ["run", "demo", "--numerics", "slow"],
+        ["sweep", "sizes", "--out"],
+    ):
         assert not is_understood(wrong), capsys.readouterr()
     assert len(COMMANDS) > 25
     assert "--numerics exact" in OPTIONS

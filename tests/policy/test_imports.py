@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "collapselab"
 
 # From the bottom up; a module imports from its own layer and those below. A package stands for its modules.
 _LAYERS = """
-errors visible files records randomness interruptions
+errors visible files records randomness interruptions machine
 config inputs metrics
 testing
 collapse engine rundir
@@ -22,15 +22,16 @@ step analysis
 safeguards
 loop
 runner report
-sweep benchmarks
-cli __main__
+sweep
+cli
+api __main__
 """
 LAYERS = [line.split() for line in _LAYERS.strip().splitlines()]
 # Imports upward, inside a function: none is allowed but these (importer, imported).
 LAZY_UPWARD: set[tuple[str, str]] = set()
 
 _TORCH_FREE = """
-errors visible files records randomness interruptions config inputs metrics collapse rundir.layout rundir.claim
+errors visible files records randomness interruptions machine config inputs metrics collapse rundir.layout rundir.claim
 rundir.line_files rundir.record_writer rundir.run_files rundir.judged_again
 rundir.environment rundir.progress rundir.frames analysis report sweep.grid sweep.presets sweep.tiers sweep.estimate
 sweep.resources sweep.schedule cli
@@ -49,7 +50,7 @@ TORCH_FREE = [module for module in TORCH_FREE if not module.startswith("cli.")]
 
 
 def layer(module: str) -> int:
-    """The layer of a module, by the longest listed name it lies under."""
+    """The layer of a module, by the longest listed name that contains it."""
     found = [i for i, names in enumerate(LAYERS) for name in names if module == name or module.startswith(f"{name}.")]
     assert found, f"{module} has no layer: add it to LAYERS"
     return found[0]
@@ -93,6 +94,13 @@ def test_imports_point_downward(module: str, path: Path) -> None:
     assert upward(module, path.read_text(encoding="utf-8")) == [], f"{module} imports from a layer above its own"
 
 
+@pytest.mark.parametrize(("module", "path"), list(modules()))
+def test_the_package_does_not_need_the_repository(module: str, path: Path) -> None:
+    """What is beside `src` is not shipped."""
+    imported = {name.partition(".")[0] for name, _ in imports(ast.parse(path.read_text(encoding="utf-8")))}
+    assert imported.isdisjoint({"benchmarks", "tools", "tests", "examples"}), module
+
+
 def test_an_upward_import_is_found() -> None:
     assert upward("metrics.repetition", "from collapselab.loop import loop") == ["loop"]
     assert upward("config", "def f():\n    from collapselab import runner") == ["runner"]
@@ -132,3 +140,13 @@ def test_torch_free_modules_import_without_torch(module: str, heavy_by_module: d
     # Modules are imported in order: the first one named here is the culprit.
     name = full_name(module)
     assert heavy_by_module[name] == [], f"{name}, or a module listed before it, imports {heavy_by_module[name]}"
+
+
+def test_no_module_needs_fcntl() -> None:
+    """Imports run with `fcntl` taken away, as on Windows; file locks are filelock's."""
+    names = [full_name(module) for module, _ in modules() if module.startswith(("rundir", "config", "runner", "cli"))]
+    program = (
+        f"import sys, importlib; sys.modules['fcntl'] = None\nfor name in {names!r}: importlib.import_module(name)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr

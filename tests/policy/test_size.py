@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MODULES = sorted([*ROOT.glob("src/**/*.py"), *ROOT.glob("tools/*.py")])
+MODULES = sorted([*ROOT.glob("src/**/*.py"), *ROOT.glob("benchmarks/*.py"), *ROOT.glob("tools/*.py")])
 MAX_MODULE_LINES, MAX_FUNCTION_LINES = 300, 80
 
 
@@ -22,6 +22,21 @@ def test_modules_and_functions_are_short(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     assert len(source.splitlines()) <= MAX_MODULE_LINES
     assert long_functions(source) == []
+
+
+TESTS = sorted(ROOT.glob("tests/**/*.py"))
+LONG_TESTS = {  # to be cut
+    "tests/e2e/test_page_browser.py",
+    "tests/unit/report/test_page.py",
+    "tests/unit/report/test_report_figures.py",
+    "tests/unit/report/test_tables.py",
+}
+
+
+def test_test_files_are_short() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in TESTS}
+    long = {name for name, length in lengths.items() if length > MAX_MODULE_LINES}
+    assert long <= LONG_TESTS, "cut it into files of one subject each"
 
 
 def test_a_long_function_is_found() -> None:

@@ -84,7 +84,7 @@ def damaged_files(run: Path, state: str) -> Iterator[str]:
 
 
 class Damages:
-    """One run, whole, and damaged copies of it."""
+    """One intact run, and damaged copies of it."""
 
     def __init__(self, state: str, model: str, place: Path) -> None:
         from collapselab.config.overrides import override

@@ -103,7 +103,7 @@ def contents(out: Path) -> dict[str, object]:
 
 
 def in_child(action: Callable[[], object], log: Path) -> int:
-    """The exit code of a forked process that carries out the action; negative: the signal that ended it."""
+    """The exit code of a forked process that executes the action; negative: the signal that ended it."""
     from collapselab.errors import CollapselabError
 
     pid = os.fork()

@@ -1,4 +1,4 @@
-"""Tries every fault and writes the table of results/reliability/README.md (an hour on two cores that are shared).
+"""Tries every fault and writes the table in results/reliability/README.md (an hour on two shared cores).
 
 python tests/slow/table.py [--every N]
 """
@@ -21,20 +21,21 @@ from faults import FAULTS, SCENARIOS, carry_out, compile_shim
 PAGE = Path(__file__).parents[2] / "results" / "reliability" / "README.md"
 TEXT = """# Reliability: faults tried, held, failed
 
-Five records of `builtin:nano` with a checkpoint after each, one thread. A point is **held** if `--resume` after the
-fault gives the run that was never disturbed, bit for bit: records without times, samples, summary, newest weights and
-optimiser state; the run itself may end with an error of this package, never with a traceback.
+The runs make five records of `builtin:nano` with a checkpoint after each, on one thread. A point is **held** if
+`--resume` after the fault gives the same run as without it, bit for bit: records (except times), samples, summary,
+newest weights and optimiser state. The run itself may end with an error of this package, never with a traceback.
 
-Faults are made by a small library that is preloaded (`tests/slow/shim.c`) and counts the file operations below the run
-directory: SIGKILL before an operation, a write torn in half and then SIGKILL, ENOSPC or EIO from one operation, ENOSPC
-from one operation on. A power cut is modelled: after SIGKILL only the bytes that were synced are left, under all names
-("names kept") or under those of each folder when it was last synced ("names lost"). Of `--fresh` over a finished run
-the first 100 operations are tried, of the end of a run with `keep_checkpoints = false` the last 50.
+A small preloaded library (`tests/slow/shim.c`) counts the file operations below the run directory and makes the
+faults: SIGKILL before an operation, a write torn in half and then SIGKILL, ENOSPC or EIO from one operation, or
+ENOSPC from one operation and all later ones. A power cut is modelled: after SIGKILL only the synced bytes are left,
+under all names ("names kept") or under the names each folder had when it was last synced ("names lost"). The first
+100 operations are tried for `--fresh` over a finished run, and the last 50 for the end of a run with
+`keep_checkpoints = false`.
 
-Damaged files: each file of a killed run, and each one but the checkpoints of a finished run, is removed, emptied, cut
-in half, overwritten, flipped at four places, replaced by other JSON, by a file of another run, by a FIFO or by a
-folder, loses or repeats lines. Held is a run that is made again or is refused with a message; not one that hangs,
-shows a traceback, or gives other numbers.
+Damaged files: each file of a killed run, and each one except the checkpoints of a finished run, is removed, emptied,
+cut in half, overwritten, flipped at four places, replaced by other JSON, by a file of another run, by a FIFO or by a
+folder, or has lines removed or repeated. A run is held if it is made again or refused with a message; it fails if it
+hangs, shows a traceback, or gives different numbers.
 
 {how}
 
@@ -42,9 +43,8 @@ shows a traceback, or gives other numbers.
 |---|---|---|---|---|
 {rows}
 
-Of these {tried}, {failed} failed. Everything, for an hour or two: `python tests/slow/table.py`; with pytest:
-`python -m pytest -m slow tests/slow`.
-A selection runs in the fast suite.
+Of these {tried}, {failed} failed. To try everything (one to two hours), run `python tests/slow/table.py`, or with
+pytest `python -m pytest -m slow tests/slow`. A selection runs in the fast suite.
 """
 
 

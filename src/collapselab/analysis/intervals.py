@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from collapselab.metrics.shares import clopper_pearson
+
 # scipy.stats takes half a second to import, so each function that needs it imports it.
 LEVEL = 0.95
 NUM_RESAMPLES = 2000
@@ -162,15 +164,8 @@ def share_interval(num_hits: int, n: int, level: float = LEVEL) -> Interval:
 
     Reference: Clopper & Pearson 1934.
     """
-    assert 0 <= num_hits <= n, (num_hits, n)
-    if n == 0:
-        return Interval(None, None, None, level, n)
-    from scipy.special import betaincinv
-
-    tail = (1 - level) / 2
-    low = float(betaincinv(num_hits, n - num_hits + 1, tail)) if num_hits else 0.0
-    high = float(betaincinv(num_hits + 1, n - num_hits, 1 - tail)) if num_hits < n else 1.0
-    return Interval(num_hits / n, low, high, level, n)
+    ends = clopper_pearson(num_hits, n, level)
+    return Interval(None, None, None, level, n) if ends is None else Interval(num_hits / n, *ends, level, n)
 
 
 def share_test(num_hits: int, n: int, expected: float, *, is_more: bool) -> float | None:

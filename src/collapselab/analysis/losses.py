@@ -79,7 +79,7 @@ def texts_agree(material: Material) -> Finding:
     the model is no agreement.
     """
     own = own_text(material.runs)
-    own = own[own["outcome"].notna() & (divergence(own) == np.inf)]
+    own = own[own["ended_by"].notna() & (divergence(own) == np.inf)]
     texts = list(dict.fromkeys(text for data in own["data"] for text in split_at_commas(data)))[:2]
     if len(texts) < 2:
         return missing("needs finished own-text runs with validation loss on two texts")

@@ -49,7 +49,7 @@ def onset_times(runs: Runs) -> pd.DataFrame:
     patience = row.set_index("run")["collapse.patience"].reindex(streaks.index.get_level_values("run"))
     settled = streaks[streaks["size"].to_numpy() >= patience.to_numpy()]
     from_records = row["run"].map(settled.groupby("run")["min"].min()).astype("Float64")
-    onset = row["onset_step"].astype("Float64").where(row["outcome"].notna(), from_records)
+    onset = row["onset_step"].astype("Float64").where(row["ended_by"].notna(), from_records)
     duration = onset.fillna(row["run"].map(last_low).astype("Float64"))
     times = duration.to_numpy(dtype=np.float64, na_value=np.nan)
     is_event = onset.notna().to_numpy(dtype=bool)

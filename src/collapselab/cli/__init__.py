@@ -13,10 +13,11 @@ from typing import Any
 import tyro
 from rich.text import Text
 
-from collapselab.cli import benching, inspect, reporting, reproducing, running, sweeping
+from collapselab.cli import inspect, reporting, reproducing, running, sweeping
 from collapselab.cli.faults import explained, show_traceback
 from collapselab.cli.streams import OutputError, safe_streams
 from collapselab.cli.text import note, plain, stderr_console, warn
+from collapselab.config.names import as_flags
 from collapselab.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, CollapselabError, InputError, nearest
 from collapselab.rundir.environment import ensure_home
 
@@ -27,26 +28,35 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "diagnose": inspect.diagnose,
     "report": reporting.report,
     "reproduce": reproducing.reproduce,
-    "bench": benching.bench,
     "models": inspect.models,
     "data": inspect.data,
     "presets": inspect.presets,
 }
+MOVED = {"bench": "benchmarks are run in the repository: python -m benchmarks"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits: 0 done, 2 the user's input, 75 interrupted and resumable, 1 anything else."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(guarded(partial(_carry_out, given), " ".join(["collapselab", *given[:1]])))
+
+
+def guarded(command: Callable[[], None], name: str) -> int:
+    """The exit code of a command: no stream ends it, what it says by the way is shown, and errors are explained.
+
+    Args:
+        command: parses its arguments and does its work.
+        name: what the user called, for the message of an error that nobody foresaw.
+    """
     ensure_home()
-    with safe_streams(), _notices():
-        code = _dispatch(given)
-    sys.exit(code)
-
-
-def _dispatch(arguments: list[str]) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice would stand in the middle of the display
+    with safe_streams(), _notices():
+        return _exit_code(command, name)
+
+
+def _exit_code(command: Callable[[], None], name: str) -> int:
     try:
-        code = _carry_out(arguments)
+        code = _ended(command)
         sys.stdout.flush()
         return code
     except OutputError as error:
@@ -62,20 +72,23 @@ def _dispatch(arguments: list[str]) -> int:
         return EXIT_INTERRUPTED
     except Exception as error:
         show_traceback(error)
-        _tell(explained(error, arguments[0]))
+        _tell(explained(error, name))
         return EXIT_FAILED
 
 
-def _carry_out(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())  # noqa: T201
-        return EXIT_DONE
+def _ended(command: Callable[[], None]) -> int:
     try:
-        command = parse(arguments)
+        command()
     except SystemExit as ended:  # help was shown, or the arguments were refused
         return ended.code if isinstance(ended.code, int) else EXIT_DONE
-    command()
     return EXIT_DONE
+
+
+def _carry_out(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())  # noqa: T201
+    else:
+        parse(arguments)()
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], None]:
@@ -87,7 +100,7 @@ def parse(arguments: Sequence[str]) -> Callable[[], None]:
     """
     name, rest = arguments[0], list(arguments[1:])
     if name not in COMMANDS:
-        raise InputError(f"unknown command {name!r}", nearest(name, COMMANDS))
+        raise InputError(f"unknown command {name!r}", MOVED.get(name) or nearest(name, COMMANDS))
     config, prog = (tyro.conf.FlagCreatePairsOff,), f"collapselab {name}"
     if name in ("run", "sweep"):
         # The settings of a run are many and are checked in one place: the configuration.
@@ -146,4 +159,4 @@ def _tell(error: CollapselabError) -> None:
     console = stderr_console()
     console.print(Text.assemble(("error:", "bold red"), " ", plain(error.message)), soft_wrap=True)
     if error.hint:
-        console.print(Text.assemble(("hint:", "bold"), " ", plain(error.hint)), soft_wrap=True)
+        console.print(Text.assemble(("hint:", "bold"), " ", plain(as_flags(error.hint))), soft_wrap=True)

@@ -18,14 +18,14 @@ DEBUG = "COLLAPSELAB_DEBUG"
 _PACKAGE = Path(collapselab.__file__).parent
 
 
-def explained(error: Exception, command: str) -> CollapselabError:
+def explained(error: Exception, name: str) -> CollapselabError:
     """An error of a library, or of this package, for a person.
 
-    It names what was being done (`errors.doing`; the command, where nothing was noted) and the reason. It is a fault of
-    ours if it was raised in this package.
+    It names what was being done (`errors.doing`; the command, where nothing was noted) and the reason. It is a fault
+    of ours if it was raised in this package.
     """
     notes: list[str] = getattr(error, "__notes__", [])
-    task = notes[0] if notes else f"collapselab {command}"
+    task = notes[0] if notes else name
     if isinstance(error, MemoryError):
         return CollapselabError(f"{task}: out of memory", "choose a smaller model, or fewer or shorter samples")
     if isinstance(error, OSError):

@@ -70,12 +70,16 @@ def evaluate(
             plan(resolved, encoded, rng(0, "evaluation", 0)),
             loaded.tokenizer.start_id,
         )
-        derived = {n: getattr(loss, n) for n in ("perplexity", "bits_per_byte", "word_perplexity")}
+        derived = {
+            n: getattr(loss, n) for n in ("perplexity", "bits_per_byte", "word_perplexity", "word_perplexity_eol")
+        }
         rows[name] = asdict(loss) | derived | {"text_sha256": text.sha256, "text_tokens": len(encoded.ids)}
     if json:
         print_json({"model": model, "protocol": resolved.name, "precision": used, "texts": rows})
         return
-    shown = table("text", "nats/token", "s.e.", "perplexity", "bits/byte", "word perplexity", "tokens scored")
+    shown = table(
+        "text", "nats/token", "s.e.", "perplexity", "bits/byte", "per word", "with line ends", "tokens scored"
+    )
     for name, row in rows.items():
         shown.add_row(
             plain(name),
@@ -84,6 +88,7 @@ def evaluate(
             _number(row["perplexity"], 2),
             _number(row["bits_per_byte"], 4),
             _number(row["word_perplexity"], 1),
+            _number(row["word_perplexity_eol"], 1),
             f"{row['num_tokens']:,}",
         )
     stdout_console().print(plain(f"{model}, {resolved.name}, {used}"), shown, sep="\n")

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from collapselab.cli.overview import duration
-from collapselab.cli.text import LOSS_WORDS, one_line, plain
+from collapselab.cli.text import one_line, plain
+from collapselab.collapse.numbers import label, live_names
+from collapselab.collapse.words import FATES, Fate
 from collapselab.config.schema import RunConfig
 from collapselab.records import Record
 from collapselab.step.parts import Parts
@@ -64,26 +66,20 @@ class Progress:
             self._live.update(self._panel(), refresh=True)
             return
         now = time.monotonic()
-        if record.step == self._first_step or record.values["stop"] or now - self._last_line >= LINES_EVERY_S:
+        if record.step == self._first_step or record.values["ended_by"] or now - self._last_line >= LINES_EVERY_S:
             self._last_line = now
             self._console.print(plain(self._line(record)), soft_wrap=True)
 
     def _line(self, record: Record) -> str:
-        losses = "  ".join(f"{name} {_number(record.number(f'val_nll_nats[{name}]'))}" for name in self._config.data)
+        numbers = "  ".join(f"{word} {_number(record.number(name))}" for name, word in live_names(self._config.data))
         share = record.number("degenerate_share") or 0.0
-        return (
-            f"step {record.step:>4}  own text {_number(record.number('train_nll_nats'))}  {losses}  "
-            f"rep-4 {_number(record.number('seq_rep_4'))}  degenerate {share:.0%}{_loss_word(record)}"
-            f"  {self._times(record)}"
-        )
+        return f"step {record.step:>4}  {numbers}  degenerate {share:.0%}{_loss_word(record)}  {self._times(record)}"
 
     def _panel(self) -> Panel:
         record, config = self._records[-1], self._config
         table = Table.grid(padding=(0, 2))
-        self._add_row(table, "loss on own text", "train_nll_nats")
-        for name in config.data:
-            self._add_row(table, f"loss on {name}", f"val_nll_nats[{name}]")
-        self._add_row(table, "repeated 4-grams", "seq_rep_4")
+        for name, _ in live_names(config.data):
+            self._add_row(table, name)
         phases = ("generate", "update", "evaluate")
         seconds = " · ".join(f"{phase} {record.number(f'seconds_{phase}') or 0:.2f} s" for phase in phases)
         sample = Text(one_line(record.samples[0].text) if record.samples else "", overflow="ellipsis", no_wrap=True)
@@ -91,10 +87,10 @@ class Progress:
         title = plain(f"{config.model}  lr {config.optim.lr:g}  step {record.step}/{config.stop.max_steps}")
         return Panel(body, title=title, width=min(100, self._console.width))
 
-    def _add_row(self, table: Table, label: str, name: str) -> None:
+    def _add_row(self, table: Table, name: str) -> None:
         values = [record.number(name) for record in self._records]
         latest = next((v for v in reversed(values) if v is not None), None)
-        table.add_row(plain(label), _number(latest), sparkline(values[-SPARK_STEPS:]))
+        table.add_row(plain(label(name)), _number(latest), sparkline(values[-SPARK_STEPS:]))
 
     def _times(self, record: Record) -> str:
         """Time spent, the pace, and what is left; a run ends at the collapse, or at the last step allowed."""
@@ -105,7 +101,7 @@ class Progress:
             return times
         pace_s = (now - self._first_shown) / done
         times += f", {1 / max(pace_s, 1e-9):.2g} steps/s"
-        if record.values["stop"]:
+        if record.values["ended_by"]:
             return times
         expected_s, most_s = time_left(self._config, record.step, pace_s)
         expected = "" if expected_s is None else f"about {duration(expected_s)} to the expected collapse, "
@@ -124,10 +120,10 @@ def sparkline(values: Sequence[float | None]) -> str:
 
 def verdict_so_far(record: Record) -> str:
     """The state of the run after a record, in words: its samples, then its loss on human text."""
-    loss = record.values.get("loss_state")
+    loss = record.values.get("loss_fate")
     if loss == "diverged":
-        return LOSS_WORDS["diverged"]
-    after = f"; {LOSS_WORDS[loss]}" if isinstance(loss, str) else ""
+        return _with_meaning("diverged")
+    after = f"; {_with_meaning(loss)}" if isinstance(loss, str) else ""
     share = record.number("degenerate_share")
     if share is None:
         return "not judged: samples under 100 tokens" + after
@@ -138,8 +134,12 @@ def verdict_so_far(record: Record) -> str:
     return f"{share:.0%} of the last samples are degenerate{why}{after}"
 
 
+def _with_meaning(fate: str) -> str:
+    return f"{fate}: {FATES[cast(Fate, fate)].meaning}"
+
+
 def _loss_word(record: Record) -> str:
-    loss = record.values.get("loss_state")
+    loss = record.values.get("loss_fate")
     return f"  {loss}" if isinstance(loss, str) else ""
 
 

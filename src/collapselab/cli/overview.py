@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from collapselab.cli.text import plain
+from collapselab.collapse.words import ENDED_BY
 from collapselab.rundir.progress import Glance, glance
 from collapselab.sweep.estimate import Estimate, estimate
 from collapselab.sweep.resources import Share
@@ -110,7 +111,8 @@ def told(task: Task, seen: Glance) -> str:
     at = "" if seen.step is None else f" at step {seen.step}"
     if task.state == "done" and seen.summary is not None:
         onset = seen.summary.get("onset_step")
-        return f"{seen.status}{at}" + ("" if onset is None else f", onset at step {onset}")
+        ended_by = ENDED_BY[seen.summary["ended_by"]].label
+        return f"{ended_by}{at}" + ("" if onset is None else f", onset at step {onset}")
     if task.state == "running":
         again = f"attempt {task.num_attempts}, " if task.num_attempts > 1 else ""
         return again + _so_far(seen)
@@ -121,7 +123,7 @@ def told(task: Task, seen: Glance) -> str:
 def _so_far(seen: Glance) -> str:
     if seen.step is None:
         return "begins"
-    after = "" if seen.loss_state is None else f", {seen.loss_state}"
+    after = "" if seen.loss_fate is None else f", {seen.loss_fate}"
     if seen.degenerate_share is None:
         return f"step {seen.step}, not judged{after}"
     if seen.degenerate_share == 0:

@@ -13,12 +13,14 @@ from collapselab.cli.faults import only_warned
 from collapselab.cli.overview import Overview, duration, told
 from collapselab.cli.text import plain, print_json, stderr_console, stdout_console
 from collapselab.cli.text import table as new_table
+from collapselab.collapse.words import ENDED_BY
 from collapselab.errors import InputError, Interrupted, RunFailed
+from collapselab.machine import available_bytes, num_cores
 from collapselab.rundir.progress import Glance, glance
 from collapselab.sweep.estimate import Estimate, estimate
 from collapselab.sweep.grid import expand, rebase
 from collapselab.sweep.presets import load
-from collapselab.sweep.resources import Share, memory_gib, num_cores, share
+from collapselab.sweep.resources import GIB, Share, share
 from collapselab.sweep.schedule import Task, carry_out, place
 
 
@@ -69,7 +71,7 @@ def check_numbers(workers: int | None, retries: int) -> None:
 def shares(tasks: Sequence[Task], num_workers: int | None) -> Share:
     """The workers for the tasks that are not done."""
     configs = [task.run.config for task in tasks if task.state not in ("done", "damaged")] or [tasks[0].run.config]
-    return share(configs, num_workers, num_cores=num_cores(), memory_gib=memory_gib())
+    return share(configs, num_workers, num_cores=num_cores(), memory_gib=available_bytes() / GIB)
 
 
 def carry_out_shown(
@@ -155,7 +157,7 @@ def _print_results(tasks: Sequence[Task], options: Options) -> None:
     if options.json:
         print_json({"runs": [_row(task) for task in tasks]})
         return
-    table = new_table("run", "outcome", "onset", "total collapse", "last step", "loss at first", "at last", "on")
+    table = new_table("run", "ended by", "onset", "total collapse", "last step", "loss at first", "at last", "on")
     for task in tasks:
         seen = glance(task.path)
         if task.state != "done" or seen.summary is None:
@@ -164,7 +166,7 @@ def _print_results(tasks: Sequence[Task], options: Options) -> None:
         summary, loss = seen.summary, seen.summary["losses"][0]
         steps = [summary.get(name) for name in ("onset_step", "total_collapse_step", "last_step")]
         losses = [loss["first"], loss["last"]]
-        cells = [summary["outcome"], *map(_step, steps), *map(_loss, losses), loss["text"]]
+        cells = [ENDED_BY[summary["ended_by"]].label, *map(_step, steps), *map(_loss, losses), loss["text"]]
         table.add_row(plain(task.run.name), *map(plain, cells))
     stdout_console().print(table)
 
@@ -172,7 +174,7 @@ def _print_results(tasks: Sequence[Task], options: Options) -> None:
 def _row(task: Task) -> dict[str, object]:
     """A run as a program reads it; unknown values are null."""
     summary = glance(task.path).summary or {}
-    names = ("outcome", "state", "onset_step", "total_collapse_step", "last_step")
+    names = ("ended_by", "fate", "onset_step", "total_collapse_step", "last_step")
     return {
         "name": task.run.name,
         "path": str(task.path),

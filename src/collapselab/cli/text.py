@@ -14,12 +14,6 @@ from collapselab.records import dumps
 from collapselab.visible import visible
 
 WIDTH_WITHOUT_TERMINAL = 140
-LOSS_WORDS = {
-    "degraded": "degraded: perplexity on human text is up by a tenth",
-    "severe": "severe: perplexity on human text has doubled",
-    "lost": "lost: worse than a uniform guess on human text",
-    "diverged": "diverged: a loss or norm is not finite",
-}
 
 
 def stdout_console() -> Console:

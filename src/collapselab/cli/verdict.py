@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from collapselab.cli.text import one_line, plain
+from collapselab.collapse.words import FATES
 from collapselab.records import Record
 from collapselab.rundir.layout import RunDir
 
@@ -33,7 +34,7 @@ def outcome_sentence(summary: Mapping[str, Any]) -> str:
     """The outcome of a run in a sentence, or two."""
     onset, total, last = summary["onset_step"], summary["total_collapse_step"], summary["last_step"]
     if summary["diverged_step"] is not None:
-        diverged = f"Diverged at step {summary['diverged_step']}: a loss or norm is not finite."
+        diverged = f"Diverged at step {summary['diverged_step']}: {FATES['diverged'].meaning}."
         return diverged if onset is None else f"{outcome_sentence({**summary, 'diverged_step': None})} {diverged}"
     if total is not None:
         return f"Collapsed: onset at step {onset}, total collapse at step {total}, kind {summary['kind_at_end']}."

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scipy.special import betaincinv  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
-
 from collapselab.collapse.rules import MIN_TOKENS, SampleVerdict, count_visible, judge_sample
 from collapselab.config.schema import Collapse
 from collapselab.errors import InputError
 from collapselab.inputs.text_files import TEXT_FIELDS, read_passages
 from collapselab.metrics import repetition_metrics
 from collapselab.metrics.repetition import ngrams
+from collapselab.metrics.shares import clopper_pearson
 from collapselab.records import Value
 
 Encode = Callable[[str], list[int]]
@@ -112,23 +111,6 @@ def audit(samples: tuple[Diagnosis, ...]) -> Audit:
         interval=clopper_pearson(num_degenerate, len(judged)),
         kinds=dict(kinds.most_common()),
     )
-
-
-def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float] | None:
-    """The exact interval of a binomial share; `None` for no trials.
-
-    Competing definitions: Wilson's is narrower, but may cover less than its confidence at shares near 0.
-
-    Reference: Clopper and Pearson 1934.
-    """
-    assert 0 <= successes <= trials, (successes, trials)
-    if trials == 0:
-        return None
-    tail = (1 - confidence) / 2
-    # scipy.special and not scipy.stats, whose import alone takes most of a second.
-    low = float(betaincinv(successes, trials - successes + 1, tail)) if successes > 0 else 0.0
-    high = float(betaincinv(successes + 1, trials - successes, 1 - tail)) if successes < trials else 1.0
-    return low, high
 
 
 def _diagnose_stream(ids: list[int], decode: Decode | None, thresholds: Collapse, window: int) -> Iterator[Diagnosis]:

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, replace
 
 from collapselab.collapse.rules import SAMPLE_KINDS, StepVerdict, most_common
+from collapselab.collapse.words import Fate
 from collapselab.config.schema import Collapse
 from collapselab.metrics.diversity import self_bleu
 
@@ -66,9 +67,9 @@ class CollapseState:
         return self.total_collapse_step is not None and self.onset_step is not None
 
     @property
-    def loss_state(self) -> str | None:
+    def loss_fate(self) -> Fate | None:
         """The worst that losses and norms have come to: `diverged`, `lost`, `severe`, `degraded` or `None`."""
-        steps = {
+        steps: dict[Fate, int | None] = {
             "diverged": self.diverged_step,
             "lost": self.lost_step,
             "severe": self.severe_step,
@@ -152,7 +153,7 @@ def advance_losses(state: CollapseState, observation: Observation) -> CollapseSt
 class Outcome:
     """What became of a run, for summary.json; a step that never came is `None`, censored at `last_step`."""
 
-    outcome: str
+    fate: Fate
     last_step: int | None
     degenerate_share: float | None
     onset_step: int | None
@@ -169,13 +170,12 @@ class Outcome:
 def outcome(state: CollapseState) -> Outcome:
     """The outcome of a state.
 
-    One of `total-collapse`, `diverged`, `recovered`, `collapsed` (onset only), `lost`, `severe`, `degraded` and
-    `healthy`; the first that holds, in this order. Nothing is judged after divergence, so total collapse came before
+    Its fate is the last of `words.FATES` that holds. Nothing is judged after divergence, so total collapse came before
     it. `recovered` stands in the place of total collapse, and holds while less than half of the window is degenerate
     again. `lost`, `severe` and `degraded` speak of the loss on human text alone.
     """
     return Outcome(
-        outcome=_headline(state),
+        fate=_fate(state),
         last_step=state.step,
         degenerate_share=state.degenerate_share,
         onset_step=state.onset_step,
@@ -190,7 +190,7 @@ def outcome(state: CollapseState) -> Outcome:
     )
 
 
-def _headline(state: CollapseState) -> str:
+def _fate(state: CollapseState) -> Fate:
     has_recovered = state.recovered_step is not None and (state.degenerate_share or 0.0) < 1 / 2
     if state.total_collapse_step is not None and not has_recovered:
         return "total-collapse"
@@ -198,4 +198,4 @@ def _headline(state: CollapseState) -> str:
         return "diverged"
     if has_recovered:
         return "recovered"
-    return "collapsed" if state.onset_step is not None else state.loss_state or "healthy"
+    return "onset" if state.onset_step is not None else state.loss_fate or "healthy"

@@ -20,8 +20,8 @@ def summarise(
 ) -> dict[str, Any]:
     """The outcome, losses and times of a finished run; what is unknown is `None`.
 
-    `outcome` is why the run ended (`collapsed`, `diverged`, `budget`), `state` what it came to. `protocols` names the
-    evaluation protocol behind `val` (every step) and `full` (the whole text).
+    `ended_by` is why the run ended, `fate` what it came to (`words`). `protocols` names the evaluation protocol behind
+    `val` (every step) and `full` (the whole text).
     """
     last = records[-1]
     return {
@@ -29,8 +29,8 @@ def summarise(
         "run_id": config.run_id,
         "num_parameters": num_parameters,
         "vocab_size": vocab_size,
-        "outcome": last.values["stop"],
-        **state_values(records, config.collapse, vocab_size),
+        "ended_by": last.values["ended_by"],
+        **course_values(records, config.collapse, vocab_size),
         "train_nll_first": records[0].number("train_nll_nats"),
         "train_nll_last": last.number("train_nll_nats"),
         "losses": [_losses(records, text, *item) for text in config.data for item in protocols.items()],
@@ -39,10 +39,9 @@ def summarise(
     }
 
 
-def state_values(records: Sequence[Record], thresholds: Collapse, vocab_size: int | None) -> dict[str, Any]:
-    """`state`, and the steps and kinds of `collapse.Outcome`, by the rules of this version."""
-    result = asdict(outcome(replay(records, thresholds, vocab_size)))
-    return {"state": result.pop("outcome"), **result}
+def course_values(records: Sequence[Record], thresholds: Collapse, vocab_size: int | None) -> dict[str, Any]:
+    """The fate, steps and kinds of `course.Outcome`, by the rules of this version."""
+    return asdict(outcome(replay(records, thresholds, vocab_size)))
 
 
 def _losses(records: Sequence[Record], text: str, prefix: str, protocol: str) -> dict[str, Any]:

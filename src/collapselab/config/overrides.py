@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import get_args, get_origin
+from typing import cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from collapselab.config.schema import RunConfig, Settings, split_at_commas
 from collapselab.errors import InputError, nearest
 from collapselab.files import read_regular
-from collapselab.records import flatten
+from collapselab.records import flatten, loads
 
 
 def settings(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -71,6 +71,23 @@ def load_toml(path: Path) -> dict[str, object]:
             f"cannot read the settings file {path}: {error}", "give a TOML file, or a preset's name"
         ) from None
     return dict(flatten(tree))
+
+
+def load_json(path: Path) -> dict[str, object]:
+    """The settings of a JSON file, nested: of a run's config.json, or of a file with nothing else.
+
+    Raises:
+        InputError: no such file, or no JSON object.
+    """
+    try:
+        tree: object = loads(read_regular(path).decode())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read the settings file {path}: {error}", "give the config.json of a run") from None
+    content = cast(dict[str, object], tree) if isinstance(tree, dict) else {"config": None}
+    inner = content.get("config", content)
+    if not isinstance(inner, dict):
+        raise InputError(f"cannot read the settings file {path}: no JSON object", "give the config.json of a run")
+    return cast(dict[str, object], inner)
 
 
 def _from_text(value: str, field: FieldInfo) -> object:

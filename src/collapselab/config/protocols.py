@@ -9,7 +9,7 @@ import numpy as np
 
 from collapselab.errors import InputError, nearest
 
-MAX_WINDOWS = 100_000  # more are drawn for seconds and scored for hours
+MAX_WINDOWS = 100_000  # more take seconds to draw and hours to score
 _FORMS = {
     "windows": "windows[100,100]: k=100 fixed random windows of n=100 tokens",
     "disjoint": "disjoint[1024]: the whole text in disjoint windows of 1024 tokens",
@@ -19,7 +19,7 @@ _FORMS = {
 
 @dataclass(frozen=True)
 class Window:
-    """Tokens `start` to `end` of a text are read; the tokens from `first_scored` on are scored."""
+    """Tokens `start` to `end` of a text are read; those starting at `first_scored` are scored."""
 
     start: int
     end: int
@@ -31,8 +31,8 @@ class Protocol:
     """How a text is scored; every published number names one.
 
     `windows[n,k]`: k fixed windows of n tokens, drawn once, the same at every step.
-    `disjoint[n]`: the whole text in disjoint windows, every token but the first of each window scored once.
-    `sliding[n,s]`: window n, stride s, each token but the text's first scored once, with up to n-1 tokens of context.
+    `disjoint[n]`: the whole text in disjoint windows, every token except the first of each window scored once.
+    `sliding[n,s]`: window n, stride s, each token except the text's first scored once, with up to n-1 of context.
     `+eot` puts the end-of-text token before each window, so that the window's first token is scored too.
     """
 
@@ -88,7 +88,7 @@ def parse_protocol(text: str) -> Protocol:
     """The protocol of a name such as `windows[100,100]`, `disjoint[1024]+eot` or `sliding[1024,512]`.
 
     Raises:
-        InputError: an unknown kind, or numbers that make no sense.
+        InputError: an unknown kind, or numbers that are out of range.
     """
     match = re.fullmatch(r"\s*([a-z]+)\[(\d+)(?:,(\d+))?\](\+eot)?\s*", text)
     kind = match[1] if match else re.split(r"[\[\s]", text.strip())[0]
@@ -99,7 +99,7 @@ def parse_protocol(text: str) -> Protocol:
     n, argument = int(match[2]), int(match[3]) if match[3] else None
     if n < 2 or argument == 0 or (kind == "sliding" and argument is not None and argument >= n):
         raise InputError(
-            f"protocol {text!r} leaves a window nothing to score, or a sliding window no context", _FORMS[kind]
+            f"protocol {text!r} leaves nothing to score in a window, or no context in a sliding window", _FORMS[kind]
         )
     if kind == "windows" and argument is not None and argument > MAX_WINDOWS:
         raise InputError(f"protocol {text!r} has more than {MAX_WINDOWS:,} windows", "disjoint[n] scores a whole text")

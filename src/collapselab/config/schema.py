@@ -6,27 +6,34 @@ them from text.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from collapselab.config.identity import identity
 from collapselab.config.protocols import parse_protocol
+from collapselab.records import flatten
+from collapselab.visible import html_table
 
-# Settings that change how a run is carried out, never one of its numbers: not part of its identity.
-# (Engine and threads may change the last bits of a sum, as another machine does.)
-NOT_IDENTITY = ("checkpoint_every_s", "keep_checkpoints", "engine", "threads", "stop.max_seconds")
-
-
-# Settings that came later: where they are not set, a run keeps the id that it had before there were any.
-LATER = ("generate.begin_token",)
+TrainingSource = Literal["own", "real", "other", "shuffled"]
+JudgedText = Literal["stream", "probe"]
 
 
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """What differs from the defaults, so that a configuration is shown as one would write it."""
+        default = type(self)()
+        yield from ((name, value) for name, value in self if value != getattr(default, name))
+
+
+class Loop(Settings):
+    """Which experiment a run is."""
+
+    kind: Literal["online"] = Field(default="online", description="online: an update on each text the model writes")
 
 
 class Sampling(Settings):
@@ -46,31 +53,35 @@ class Generation(Settings):
     begin_token: str | None = Field(
         default=None,
         min_length=1,
-        description="before prompts and `+eot` windows; none: the model's own (`<s>`), else the end-of-text token",
+        description="token before prompts and `+eot` windows; none: the model's own (`<s>`), else end of text",
     )
     prompt_tokens: int = Field(
-        default=0, ge=0, description="begin with this many tokens of real text (`train.real_text`) instead"
+        default=0, ge=0, description="begin with this many tokens of real text (`train.real_text`), not with `prompt`"
     )
     max_new_tokens: int = Field(default=200, ge=1, description="length of a sample, in tokens")
-    batch_size: int = Field(default=1, ge=1, description="sequences a step")
+    batch_size: int = Field(default=1, ge=1, description="sequences per step")
     context: int | None = Field(default=None, ge=2, description="positions the model sees; none: all it has")
     context_mode: Literal["cache", "crop"] = Field(
-        default="cache", description="cache: prompt and sample fit the context; crop: the oldest tokens fall out of it"
+        default="cache", description="cache: prompt and sample must fit the context; crop: drop the oldest tokens"
     )
-    at_end_of_text: Literal["continue", "stop"] = Field(default="continue", description="at that token")
+    at_end_of_text: Literal["continue", "stop"] = Field(
+        default="continue", description="what to do after an end-of-text token"
+    )
 
 
 class Training(Settings):
     """What is trained on at each step."""
 
-    source: Literal["own", "real", "other", "shuffled"] = Field(
+    source: TrainingSource = Field(
         default="own", description="training text: own output, real text, another model's output, shuffled own output"
     )
     real_text: str | None = Field(default=None, description="text id or path for `source = real` and `prompt_tokens`")
     other_model: str | None = Field(default=None, description="the model that writes for `source = other`")
-    window: int | None = Field(default=None, ge=1, description="predict a random block of n; none: all tokens")
-    prompt_in_loss: bool = Field(default=False, description="the prompt's tokens are training targets too")
-    retokenise: bool = Field(default=False, description="decode the sample to text and encode it again before training")
+    window: int | None = Field(default=None, ge=1, description="train on a random block of n tokens; none: all")
+    prompt_in_loss: bool = Field(default=False, description="also train on the prompt's tokens")
+    retokenise: bool = Field(
+        default=False, description="decode the sample and encode it again, special tokens as text, before training"
+    )
     steps_per_sequence: int = Field(default=1, ge=1, description="updates on each sample")
 
     @model_validator(mode="after")
@@ -87,9 +98,9 @@ class Optimizer(Settings):
 
     name: Literal["adamw", "sgd"] = Field(default="adamw", description="optimiser")
     lr: float = Field(default=2e-5, gt=0, description="learning rate")
-    betas: tuple[float, float] = Field(default=(0.9, 0.95), description="AdamW's moments")
+    betas: tuple[float, float] = Field(default=(0.9, 0.95), description="decay rates of AdamW's moments")
     eps: float = Field(default=1e-8, gt=0, description="AdamW's epsilon")
-    weight_decay: float = Field(default=0.1, ge=0, description="on tensors with two or more dimensions")
+    weight_decay: float = Field(default=0.1, ge=0, description="of tensors with two or more dimensions")
     momentum: float = Field(default=0.0, ge=0, lt=1, description="SGD's momentum")
     clip: float | None = Field(default=1.0, gt=0, description="largest gradient norm; none: no clipping")
     reset_each_step: bool = Field(default=False, description="forget the optimiser's state at every step")
@@ -106,10 +117,14 @@ class Evaluation(Settings):
     """Loss on human text."""
 
     protocol: str = Field(default="windows[100,100]", description="the windows scored at every step")
-    every: int = Field(default=1, ge=1, description="evaluate every n steps, and at the last one")
-    full_protocol: str = Field(default="disjoint[context]", description="the whole text; context: up to 1024")
-    full_every: int = Field(default=50, ge=0, description="whole text every n steps, at onset known and end; 0: never")
-    redraw: bool = Field(default=False, description="draw new windows at every step (the authors' way; noisier)")
+    every: int = Field(default=1, ge=1, description="evaluate every n steps, and at the last step")
+    full_protocol: str = Field(default="disjoint[context]", description="for the whole text; context: up to 1024")
+    full_every: int = Field(
+        default=50,
+        ge=0,
+        description="score the whole text every n steps, once onset is known, and at the end; 0: never",
+    )
+    redraw: bool = Field(default=False, description="draw new windows at every step (as the authors do; noisier)")
 
     @field_validator("protocol", "full_protocol")
     @classmethod
@@ -119,14 +134,14 @@ class Evaluation(Settings):
 
 
 class Numerics(Settings):
-    """Precision of each part of a step; `--numerics exact` and `--numerics fast` set all three to one of the two."""
+    """Precision of each part of a step: `--numerics exact` sets all three to float32, `--numerics fast` to bfloat16."""
 
     write: Literal["float32", "bfloat16"] = Field(default="float32", description="of the weights while writing")
     update: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of the matrix products in training; weights and optimiser stay float32"
     )
     evaluate: Literal["float32", "bfloat16"] = Field(
-        default="bfloat16", description="of the weights while evaluating, where the engine is not plain"
+        default="bfloat16", description="of the weights while evaluating, unless the engine is plain"
     )
 
     @model_validator(mode="before")
@@ -135,7 +150,7 @@ class Numerics(Settings):
         if not isinstance(values, str):
             return values
         if values not in ("exact", "fast"):
-            raise ValueError("numerics is exact or fast, or set part by part (numerics.evaluate, …)")
+            raise ValueError("numerics is exact or fast; set single parts with numerics.evaluate, …")
         precision = "float32" if values == "exact" else "bfloat16"
         return {"write": precision, "update": precision, "evaluate": precision}
 
@@ -143,26 +158,37 @@ class Numerics(Settings):
 class Collapse(Settings):
     """When a sample is degenerate, and when a run has collapsed (docs/collapse.md)."""
 
-    source: Literal["stream", "probe"] | None = Field(
+    source: JudgedText | None = Field(
         default=None,
         validate_default=True,
-        description="judge the training samples or probes; none: probes unless `train.source` is own",
+        description="judge training samples (stream) or probes; none: probes unless `train.source` is own",
     )
     probe_every: int = Field(default=10, ge=1, description="steps between probes")
-    probe_samples: int = Field(default=16, ge=1, description="sequences a probe")
-    probe_tokens: int = Field(default=200, ge=100, description="tokens a probe sequence")
-    window: int = Field(default=8, ge=1, description="steps looked back on")
-    patience: int = Field(default=3, ge=1, description="steps in a row that settle onset and recovery")
-    seq_rep_4: float = Field(default=0.50, gt=0, le=1, description="degenerate from this share of repeated 4-grams on")
+    probe_samples: int = Field(default=16, ge=1, description="sequences per probe")
+    probe_tokens: int = Field(default=200, ge=100, description="tokens per probe sequence")
+    window: int = Field(default=8, ge=1, description="number of past steps judged together")
+    patience: int = Field(default=3, ge=1, description="steps in a row that confirm onset and recovery")
+    seq_rep_4: float = Field(
+        default=0.50, gt=0, le=1, description="minimum share of repeated 4-grams in a degenerate sample"
+    )
     seq_rep_4_short: float = Field(default=0.70, gt=0, le=1, description="the same for samples under 200 tokens")
-    loop_copies: float = Field(default=3.0, ge=2, description="degenerate from this many copies of a loop on, and")
-    loop_share: float = Field(default=0.25, gt=0, le=1, description="this share of the sample inside it")
-    match_entropy_nats: float = Field(default=0.40, ge=0, description="degenerate up to this match entropy")
-    top_token_share: float = Field(default=0.50, gt=0, le=1, description="degenerate from this share of one token on")
-    min_visible_tokens: int = Field(default=10, ge=0, description="degenerate below this many visible tokens")
-    frozen_nll_nats: float = Field(default=0.10, ge=0, description="a step is frozen up to this loss on its own sample")
+    loop_copies: float = Field(
+        default=3.0, ge=2, description="minimum number of loop repetitions (together with `loop_share`)"
+    )
+    loop_share: float = Field(default=0.25, gt=0, le=1, description="minimum share of the sample inside the loop")
+    match_entropy_nats: float = Field(default=0.40, ge=0, description="maximum match entropy of a degenerate sample")
+    top_token_share: float = Field(
+        default=0.50, gt=0, le=1, description="minimum share of the most frequent token in a degenerate sample"
+    )
+    min_visible_tokens: int = Field(default=10, ge=0, description="a sample with fewer visible tokens is degenerate")
+    frozen_nll_nats: float = Field(
+        default=0.10, ge=0, description="a step with at most this loss on its sample is frozen"
+    )
     template_share: float = Field(
-        default=0.90, gt=0, le=1, description="a template from this share of 4-grams of one earlier sample on"
+        default=0.90,
+        gt=0,
+        le=1,
+        description="a sample with at least this share of 4-grams from one earlier sample is a template",
     )
 
 
@@ -171,8 +197,8 @@ class Stop(Settings):
 
     on_collapse: bool = Field(default=True, description="stop at total collapse")
     on_divergence: bool = Field(default=True, description="stop once a loss or norm is not finite")
-    max_steps: int = Field(default=1000, ge=0, description="updates at most")
-    max_seconds: float | None = Field(default=None, gt=0, description="wall time at most; the run can be resumed")
+    max_steps: int = Field(default=1000, ge=0, description="maximum number of updates")
+    max_seconds: float | None = Field(default=None, gt=0, description="maximum wall time; the run can be resumed")
 
 
 def split_at_commas(text: str) -> tuple[str, ...]:
@@ -187,24 +213,27 @@ def join_with_commas(parts: Iterable[str]) -> str:
 
 
 class RunConfig(Settings):
-    """One run of the online loop."""
+    """One run of an experiment."""
 
     model: str = Field(default="builtin:micro", description="name, hub id, folder or GGUF file")
     data: tuple[str, ...] = Field(
         default=("austen", "moby-dick"),
         min_length=1,
-        description="texts to evaluate on, with commas (`\\,` is a comma in a path)",
+        description="texts to evaluate on, separated by commas (`\\,` is a comma in a path)",
     )
-    seed: int = Field(default=0, ge=0, description="of all randomness")
+    seed: int = Field(default=0, ge=0, description="seed of all random numbers")
     device: Literal["cpu", "cuda"] = Field(default="cpu", description="where the model runs")
     engine: Literal["auto", "native", "static", "plain"] = Field(
-        default="auto", description="plain: transformers as it is; native and static: the same numbers, sooner"
+        default="auto", description="plain: transformers as it is; native, static: the same numbers, faster"
     )
     threads: int | None = Field(default=None, ge=1, le=4096, description="CPU threads; none: torch's choice")
-    checkpoint_every_s: float = Field(default=120.0, ge=0, description="between checkpoints; 0: after every step")
+    checkpoint_every_s: float = Field(
+        default=120.0, ge=0, description="seconds between checkpoints; 0: after every step"
+    )
     keep_checkpoints: bool = Field(
         default=True, description="keep the last two of a finished run: six times the size of its weights"
     )
+    loop: Loop = Loop()
     numerics: Numerics = Numerics()
     sampling: Sampling = Sampling()
     generate: Generation = Generation()
@@ -229,7 +258,7 @@ class RunConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _resolve_collapse_source(cls, values: Any) -> Any:
-        # The resolved configuration names the source, so that config.json shows what was judged.
+        # The resolved configuration names the source, so that config.json shows which samples were judged.
         if not isinstance(values, dict):
             return values
         given = cast(dict[str, Any], values)
@@ -248,20 +277,12 @@ class RunConfig(Settings):
             raise ValueError("generate.prompt and generate.prompt_tokens exclude each other")
         return self
 
+    def _repr_html_(self) -> str:
+        default = dict(flatten(RunConfig().model_dump()))
+        changed = [(name, value) for name, value in flatten(self.model_dump()) if value != default[name]]
+        return html_table([("run id", self.run_id), *changed])
+
     @property
     def run_id(self) -> str:
         """The `identity` of these settings."""
         return identity(self.model_dump(mode="json"))
-
-
-def identity(settings: Mapping[str, Any]) -> str:
-    """First 12 hexadecimal digits of the SHA-256 of the settings that make the numbers, in one fixed form."""
-    return hashlib.sha256(json.dumps(_numerical(settings), sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _numerical(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    return {
-        name: _numerical(cast(Mapping[str, Any], value), f"{prefix}{name}.") if isinstance(value, dict) else value
-        for name, value in settings.items()
-        if prefix + name not in NOT_IDENTITY and (prefix + name not in LATER or value is not None)
-    }

@@ -1,4 +1,4 @@
-"""AdamW by the kernels in C: gradient norm, clipping, moments, weights and the norm of their change in two passes."""
+"""AdamW in the C kernels: gradient norm, clipping, moments, weights and the norm of their change in two passes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def can_step(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether `adamw_step` takes this optimiser's step: AdamW on float32 weights on the CPU."""
+    """Whether `adamw_step` can take this optimiser's step: AdamW on float32 weights on the CPU."""
     tensors = [p for group in optimizer.param_groups for p in group["params"]]
     return type(optimizer) is torch.optim.AdamW and all(
         p.device.type == "cpu" and p.dtype == torch.float32 and p.is_contiguous() for p in tensors
@@ -23,10 +23,10 @@ def can_step(optimizer: torch.optim.Optimizer) -> bool:
 def adamw_step(
     library: Any, optimizer: torch.optim.Optimizer, gradients: Mapping[Tensor, Tensor], clip: float | None
 ) -> tuple[float, float, float]:
-    """Takes the step that `clip_grad_norm_` and `optimizer.step()` would; norms of gradient, change and weights before.
+    """Takes the step of `clip_grad_norm_` and `optimizer.step()`; the norms of gradient, change and weights before it.
 
     Gradients are float32 or bfloat16. The optimiser's state is that of `torch.optim.AdamW`, whichever of the two took
-    the steps before.
+    the earlier steps.
     """
     threads = torch.get_num_threads()
     squares: list[float] = []
@@ -60,5 +60,5 @@ def adamw_step(
             sums,
             threads,
         )
-    torch.autograd.graph.increment_version(list(gradients))  # so that autograd refuses a graph of the old weights
+    torch.autograd.graph.increment_version(list(gradients))  # so that autograd refuses graphs of the old weights
     return grad_norm, math.sqrt(sums[0]), math.sqrt(sums[1])

@@ -7,7 +7,6 @@ import ctypes
 import hashlib
 import logging
 import os
-import platform
 import shlex
 import shutil
 import signal
@@ -18,6 +17,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from collapselab.machine import cpu_features
+
 log = logging.getLogger(__name__)
 
 SOURCES = Path(__file__).parent / "kernels"
@@ -26,22 +27,22 @@ FLAGS = (
     *("-O3", "-march=native", "-fopenmp", "-std=gnu11", "-shared", "-fPIC"),
     *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"),
 )
-PATIENCE_S, LIMIT_S = 5, 120  # until the user is told what we wait for; until the compiler is stopped
+PATIENCE_S, LIMIT_S = 5, 120  # until a message says why we wait; until the compiler is stopped
 
 
 class NoKernels(Exception):
-    """Why there are no kernels here, in one line."""
+    """The reason why there are no kernels, in one line."""
 
 
 class _BuildFailed(Exception):
-    """The compiler failed, or what it made cannot be loaded; in another folder it may succeed."""
+    """The compiler failed, or its output cannot be loaded; in another folder it may succeed."""
 
 
 def load_library(functions: Sequence[str]) -> ctypes.CDLL:
     """The compiled kernels, which have these functions.
 
     They are kept in `$XDG_CACHE_HOME/collapselab` (`~/.cache/collapselab`), under a name with a digest of the content.
-    Where that folder is missing, full, not executable, or open to other users, they are compiled into a private
+    If that folder is missing, full, not executable, or open to other users, they are compiled into a private
     temporary folder for this process alone.
 
     Raises:
@@ -56,7 +57,7 @@ def load_library(functions: Sequence[str]) -> ctypes.CDLL:
             loaded = _load_from(Path(private), functions)  # once loaded, the file is no longer needed
     except (OSError, _BuildFailed) as error:
         raise NoKernels(_reason(error)) from error
-    log.warning("the kernels in C are compiled for this run only, since they cannot be kept: %s", why_not_kept)
+    log.warning("the C kernels are compiled for this run only, since they cannot be kept: %s", why_not_kept)
     return loaded
 
 
@@ -66,19 +67,11 @@ def _load_from(folder: Path, functions: Sequence[str]) -> ctypes.CDLL:
 
 
 def _identity() -> str:
-    """A hash of what decides the machine code, except the compiler: a machine without one may use another's work."""
+    """A hash of what decides the machine code, except the compiler: a machine without one may use kept kernels."""
+    # What -march=native looks at: a cache folder may be shared by machines that differ.
     files = sorted(SOURCES.iterdir())
-    identity = [*FLAGS, _processor(), *(f.read_text(encoding="utf-8") for f in files)]
+    identity = [*FLAGS, cpu_features(), *(f.read_text(encoding="utf-8") for f in files)]
     return hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]
-
-
-def _processor() -> str:
-    """What -march=native looks at: a cache folder may be shared by machines that differ."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith("flags")), platform.machine())
 
 
 def _cache_folder() -> Path:
@@ -111,7 +104,7 @@ def _check_owner(path: Path, forbidden: int) -> None:
 
 
 def _intact(folder: Path, name: str) -> Path | None:
-    """A library of this name that nobody else may change and whose content is what its name says."""
+    """A library of this name that nobody else may change and whose content matches the digest in its name."""
     for path in sorted(folder.glob(f"{name}-*.so")):
         try:
             _check_owner(path, stat.S_IWGRP | stat.S_IWOTH)
@@ -127,8 +120,8 @@ def _digest(path: Path) -> str:
 
 
 def _build(folder: Path, name: str, functions: Sequence[str]) -> Path:
-    # In a folder of its own first, and tried out there: several runs may begin at once, and a compiler may leave half
-    # a file and say nothing.
+    # Built and tried out in a separate folder first: several runs may begin at once, and a compiler may silently leave
+    # half a file.
     with tempfile.TemporaryDirectory(prefix="build-", dir=folder, ignore_cleanup_errors=True) as temporary:
         built = Path(temporary) / "native.so"
         compiler = _compiler(folder)
@@ -176,10 +169,10 @@ def _compile(compiler: Sequence[str], arguments: Sequence[str], temporary: Path)
             try:
                 _, said = process.communicate(timeout=PATIENCE_S)
             except subprocess.TimeoutExpired:
-                log.info("compiling the kernels in C with %r, which is needed once on a machine …", called)
+                log.info("compiling the C kernels with %r, once per machine …", called)
                 _, said = process.communicate(timeout=LIMIT_S - PATIENCE_S)
         except subprocess.TimeoutExpired:
-            raise NoKernels(f"the C compiler {called!r} did not end within {LIMIT_S} s") from None
+            raise NoKernels(f"the C compiler {called!r} did not finish within {LIMIT_S} s") from None
         finally:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
@@ -191,16 +184,16 @@ def _compile(compiler: Sequence[str], arguments: Sequence[str], temporary: Path)
 
 
 def _try_out(library: Path, functions: Sequence[str], called: str) -> None:
-    """Loads the library in a process of its own: half a file would end this one with a bus error."""
+    """Loads the library in a separate process: half a file would end this one with a bus error."""
     program = "import ctypes, sys; c = ctypes.CDLL(sys.argv[1]); [getattr(c, name) for name in sys.argv[2:]]"
     command = [sys.executable, "-I", "-c", program, str(library), *functions]
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
-        raise NoKernels(f"what the C compiler {called!r} made does not finish loading") from None
+        raise NoKernels(f"the library made by the C compiler {called!r} does not finish loading") from None
     if done.returncode:
         why = done.stderr.strip().splitlines()[-1:] or [_ending(done.returncode)]
-        raise _BuildFailed(f"what the C compiler {called!r} made cannot be loaded: {why[0]}")
+        raise _BuildFailed(f"the library made by the C compiler {called!r} cannot be loaded: {why[0]}")
 
 
 def _ending(status: int) -> str:

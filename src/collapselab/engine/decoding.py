@@ -13,8 +13,8 @@ from torch import Tensor
 from collapselab.config.schema import Sampling
 from collapselab.engine.interface import Engine
 
-NGRAM = 4  # tokens that must have occurred before for what followed them to be guessed again
-MAX_GUESS = 15  # with the token before them they fill the 16 rows that cost little more than one
+NGRAM = 4  # a guess is made if this many last tokens occurred before
+MAX_GUESS = 15  # with the token before them, guesses fill the 16 rows that cost little more than one
 NOISE_BLOCK = 16  # positions whose noise is drawn at a time
 
 
@@ -22,9 +22,10 @@ NOISE_BLOCK = 16  # positions whose noise is drawn at a time
 class Generated:
     """What a model wrote.
 
-    `token_ids`: a sequence each, without the prompt, with the end-of-text token if generation stopped there.
-    `nll_nats`, `entropy_nats`: a mean each, of -log p(token) and of the entropy of p (temperature 1, untruncated).
-    `num_passes`: forward passes taken; fewer than tokens where speculation paid.
+    `token_ids`: one list per sequence, without the prompt, with the end-of-text token if generation stopped there.
+    `nll_nats`, `entropy_nats`: per sequence, the mean of -log p(token) and of the entropy of p (temperature 1,
+    untruncated).
+    `num_passes`: forward passes taken; fewer than tokens if speculation helped.
     """
 
     token_ids: list[list[int]]
@@ -55,11 +56,11 @@ def generate(
             depends neither on the others in its batch nor on how its logits are computed.
         vocab_size: V.
         max_new_tokens: length of each sequence.
-        context: positions the model sees. Up to it keys and values are cached; past it the oldest tokens fall out,
-            positions are numbered anew, and each token is a full forward pass.
+        context: positions the model sees. Up to this length keys and values are cached. Beyond it the oldest tokens
+            are dropped, positions are renumbered, and each token is a full forward pass.
         stop_token: end a sequence after this token; `None` continues.
-        speculate: guess that what followed the last tokens before follows again, and check the guesses in one pass.
-            The tokens are those without it.
+        speculate: guess that the tokens which followed the last ones before follow again; check the guesses in one
+            pass. The drawn tokens are the same without speculation.
 
     Reference: Leviathan 2023 (speculative decoding), Saxena 2023 (guesses from the prompt).
     """
@@ -73,7 +74,7 @@ def generate(
         if cached:
             room = min(total - 1, context)
             guesses = {id(s): s.guess(min(longest_guess, room - len(s.tokens))) for s in cached}
-            # Engines that are not ragged take all sequences in step; what an ended one writes is not kept.
+            # Engines that are not ragged advance all sequences together; what an ended one writes is not kept.
             reading = cached if engine.is_ragged else sequences
             new = [[*s.tokens[s.num_read :], *guesses.get(id(s), [])] if s in reading else [] for s in sequences]
             logits_RV = engine.read(new, [s.num_read for s in sequences], last_only=num_passes == 0)
@@ -99,7 +100,7 @@ def _joined(parts: list[Tensor]) -> Tensor:
 
 
 class _Sequence:
-    """One sequence as it is written."""
+    """One sequence while it is written."""
 
     def __init__(self, prompt: list[int], num_prompt: int, generator: np.random.Generator, vocab_size: int) -> None:
         self.tokens, self.num_prompt, self.num_read = prompt, num_prompt, 0
@@ -109,15 +110,15 @@ class _Sequence:
         self._generator = generator
         self._ring = torch.empty(2 * NOISE_BLOCK, vocab_size)  # noise of two neighbouring blocks of positions
         self._num_blocks = 0
-        self._followed_at: dict[tuple[int, ...], int] = {}  # by n-gram, where what followed it stands
+        self._followed_at: dict[tuple[int, ...], int] = {}  # by n-gram: the position of the token that followed it
         self._guess_length = 1
 
     def guess(self, longest: int) -> list[int]:
-        """What may come next: what followed the last tokens before, for as long as that has been right of late."""
+        """A guess at the next tokens: what followed the last four the previous time, longer if guesses were right."""
         start = self._followed_at.get(tuple(self.tokens[-NGRAM:])) if longest > 0 else None
         if start is None:
             return []
-        # A loop shorter than the guess is gone round again.
+        # If the loop is shorter than the guess, repeat it.
         period = len(self.tokens) - start
         return [self.tokens[start + i % period] for i in range(min(longest, self._guess_length))]
 
@@ -134,7 +135,7 @@ class _Sequence:
         return self._ring[begin:end] if begin < end else torch.cat([self._ring[begin:], self._ring[:end]])
 
     def take(self, drawn: Sequence[tuple[int, float, float]], guess: Sequence[int], stop_token: int | None) -> None:
-        """Appends the drawn tokens as long as the guesses before them were right."""
+        """Appends the drawn tokens up to the first wrong guess."""
         num_right = 0
         for i, (token, nll, entropy) in enumerate(drawn):
             self._followed_at[tuple(self.tokens[-NGRAM:])] = len(self.tokens)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import GPT2LMHeadModel, LlamaForCausalLM, PreTrainedModel
 
-MAX_POSITIONS = 2**20  # of rotary tables: some 500 MB with heads of 64
+MAX_POSITIONS = 2**20  # of rotary tables: about 500 MB with heads of 64
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,12 @@ class Decoder:
     @property
     def width(self) -> int:
         return self.embedding.shape[1]
+
+    @property
+    def num_positions(self) -> int:
+        table = self.cosines if self.positions is None else self.positions
+        assert table is not None
+        return table.shape[0]
 
     @cached_property
     def linears(self) -> list[Linear]:

@@ -1,4 +1,4 @@
-"""What an engine does: the interface that decoding and evaluation use, whatever runs below it."""
+"""What an engine does: the interface that decoding and evaluation use, whatever the engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Drawn:
-    """Tokens drawn, one a row, with -log p(token) and the entropy of p in nats (temperature 1, untruncated)."""
+    """Tokens drawn, one per row, with -log p(token) and the entropy of p in nats (temperature 1, untruncated)."""
 
     tokens: list[int]
     nll_nats: list[float]
@@ -25,16 +25,16 @@ class Drawn:
 class Engine(Protocol):
     """One model, ready to write.
 
-    `is_ragged`: `read` takes token lists of different lengths and positions, and may go back; speculation needs both.
+    `is_ragged`: `read` takes token lists of different lengths and positions, and may step back; speculation needs both.
     """
 
     name: str
     is_ragged: bool
 
     def weights_changed(self) -> None:
-        """To be called after every change of the model's weights: what was computed from the old ones is dropped.
+        """Drops everything computed from the old weights; call it after every change of the model's weights.
 
-        An engine cannot find out by itself: torch's fused optimisers do not count up a tensor's version.
+        An engine cannot detect a change: torch's fused optimisers do not increment a tensor's version.
         """
         ...
 
@@ -43,10 +43,10 @@ class Engine(Protocol):
         ...
 
     def read(self, tokens: Sequence[Sequence[int]], starts: Sequence[int], *, last_only: bool = False) -> Tensor:
-        """Float32 logits (R, V) after each new token of each sequence in turn, or after each sequence's last only.
+        """Float32 logits (R, V) after each new token of each sequence in turn, or only after each sequence's last.
 
-        `starts[b]` is the position of the first of `tokens[b]`; the cache holds what comes before it. A ragged engine
-        forgets what came after it; for the others nothing may.
+        `starts[b]` is the position of the first of `tokens[b]`; the cache holds the tokens before it. A ragged engine
+        forgets later tokens; for the others there must be none.
         """
         ...
 
@@ -55,7 +55,7 @@ class Engine(Protocol):
         ...
 
     def draw(self, logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> Drawn:
-        """A token a row, by the rule and the row's Exp(1) noise (`sampling.draw`)."""
+        """One token per row, by the rule and the row's Exp(1) noise (`sampling.draw`)."""
         ...
 
 

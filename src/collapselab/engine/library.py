@@ -1,4 +1,4 @@
-"""The kernels in C as Python calls them; none where they cannot be compiled."""
+"""The C kernels as Python calls them, if they can be compiled."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ _SIGNATURES = {
 
 @dataclass(frozen=True)
 class Kernels:
-    """The kernels in C, or why there are none."""
+    """The C kernels, or why there are none."""
 
     library: ctypes.CDLL | None
     why_off: str | None
@@ -106,7 +106,7 @@ class Kernels:
 
 @cache
 def kernels() -> Kernels:
-    """The kernels as this process has them: compiled and loaded at the first call, which says why if it cannot."""
+    """The kernels of this process: compiled and loaded at the first call, which logs the reason if that fails."""
     try:
         loaded = load_library(list(_SIGNATURES))
         for name, (result, arguments) in _SIGNATURES.items():
@@ -115,7 +115,7 @@ def kernels() -> Kernels:
         if not loaded.prepare_tiles():
             raise NoKernels("the system does not grant the processor's matrix unit (AMX)")
     except NoKernels as error:
-        log.warning("the kernels in C are off, torch computes instead (slower): %s", error)
+        log.warning("the C kernels are off; torch computes instead (slower): %s", error)
         return Kernels(None, str(error))
     return Kernels(loaded, None)
 

@@ -1,4 +1,4 @@
-"""Decoding and scoring by the kernels in C: static cache, float32 weights read in place, or a packed bfloat16 copy."""
+"""Decoding and scoring in the C kernels: static cache, float32 weights read in place, or a packed bfloat16 copy."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from collapselab.engine.interface import Drawn, Precision
 from collapselab.engine.library import CCache, CLayer, CLinear, CModel, CNorm
 from collapselab.engine.plain import PlainEngine, draw_plainly
 
-# Below this many weights a token takes some 50 µs, which a second thread would hardly shorten.
+# Below this many weights a token takes about 50 µs, and a second thread hardly helps.
 ONE_THREAD_WEIGHTS = 1_000_000
 
-# Tokens read at a time: float32 products are made for few rows; bfloat16 ones should stay in the caches.
+# Tokens read at a time: the float32 kernels are built for few rows; bfloat16 products should stay in the caches.
 ROWS_FLOAT32, ROWS_PACKED = 16, 1024
 
 
 class NativeEngine:
     """A model as the kernels see it: its float32 weights in place, or a packed bfloat16 copy.
 
-    `plain` reads what the kernels are not made for: many tokens at once in float32.
+    `plain` handles what the kernels are not built for: many tokens at once in float32.
     """
 
     name = "native"
@@ -129,7 +129,7 @@ class NativeEngine:
         return {id(m): memory[e - n : e] for m, n, e in zip(linears, sizes, ends, strict=True)}
 
     def _hidden(self, tokens: Sequence[int], sequences: Sequence[int], positions: Sequence[int]) -> Tensor:
-        """Normed hidden states (R, width) of R tokens; what came before them is in the cache or among them."""
+        """Normed hidden states (R, width) of R tokens; their context is in the cache or among them."""
         rows, threads = len(tokens), self._threads(len(tokens))
         hidden_RW = torch.empty(rows, self._decoder.width)
         of_rows = ctypes.c_int32 * rows
@@ -146,7 +146,7 @@ class NativeEngine:
         )
         if outside:
             raise IndexError(
-                f"a token, sequence or position lies outside its table: tokens {min(tokens)} to {max(tokens)} of "
+                f"a token, sequence or position is outside its table: tokens {min(tokens)} to {max(tokens)} of "
                 f"{self._model.num_embeddings}, sequences {min(sequences)} to {max(sequences)} of "
                 f"{self._cache.num_sequences}, positions {min(positions)} to {max(positions)} of "
                 f"{min(self._model.num_positions, self._cache.length)}"
@@ -161,7 +161,7 @@ class NativeEngine:
         return logits_RV
 
     def _nll(self, hidden_RW: Tensor, targets_R: Tensor) -> Tensor:
-        """-log p of each target, (R,), without the logits ever lying in memory."""
+        """-log p of each target, (R,), without storing the logits in memory."""
         rows, threads = len(hidden_RW), torch.get_num_threads()
         nll_R, targets_R = torch.empty(rows), targets_R.to(torch.int32).contiguous()
         room = self._room(self._library.nll_bytes(self._model, rows, threads))
@@ -170,7 +170,7 @@ class NativeEngine:
         )
         if outside:
             least, greatest = targets_R.aminmax()
-            raise IndexError(f"targets {least} to {greatest} go beyond the {self._model.vocab} of the output layer")
+            raise IndexError(f"targets {least} to {greatest} exceed the {self._model.vocab} of the output layer")
         return nll_R
 
     def _threads(self, rows: int) -> int:

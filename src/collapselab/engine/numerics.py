@@ -9,11 +9,11 @@ from torch import Tensor
 def round_at_random(weight: Tensor) -> Tensor:
     """A float32 tensor in bfloat16, each value rounded up or down with the probabilities that make the mean exact.
 
-    Rounding to the nearest loses an update smaller than half a unit in the last place, and over a run of self-training
-    that bias reaches hundredths of a nat of validation loss (docs/performance.md). The random bits are a hash of the
-    place in the tensor, so equal weights are rounded alike at every step, on every machine, and by the kernels in C.
+    Rounding to nearest loses an update smaller than half a unit in the last place, and over a run of self-training
+    this bias reaches hundredths of a nat of validation loss (docs/performance.md). The random bits are a hash of the
+    position in the tensor, so equal weights are rounded alike at every step, on every machine, and by the C kernels.
 
-    Reference: Forsythe 1950 (stochastic rounding); the hash is after Jenkins's finalisers.
+    Reference: Forsythe 1950 (stochastic rounding); the hash follows Jenkins's finalisers.
     """
     bits = weight.contiguous().view(torch.int32)
     place = torch.arange(bits.numel(), device=weight.device, dtype=torch.int64).view_as(bits)

@@ -15,13 +15,13 @@ from collapselab.config.schema import Sampling
 from collapselab.engine.interface import Drawn
 from collapselab.engine.sampling import distribution, draw
 
-ROWS_PER_CHUNK = 128  # of logits turned into losses at a time: 50,000 words make 26 MB
+ROWS_PER_CHUNK = 128  # rows of logits turned into losses at a time: 26 MB at 50,000 words
 
 
 class PlainEngine:
     """Forward passes of the module with a growing cache. It writes and evaluates in float32 only.
 
-    (Autocast would round the weights to the nearest bfloat16, which hides what self-training does to them.)
+    (Autocast would round the weights to the nearest bfloat16, which hides the effect of self-training.)
     """
 
     name = "plain"
@@ -30,7 +30,7 @@ class PlainEngine:
     def __init__(self, model: PreTrainedModel) -> None:
         self._model: Any = model
         self._cache: Any = None
-        # Mamba and RWKV keep a state of their own kind; they read the whole text again for each token.
+        # Mamba and RWKV keep a different kind of state; they read the whole text again for each token.
         self._has_cache = "past_key_values" in inspect.signature(self._model.forward).parameters
         self._num_read = 0
         self._so_far: list[list[int]] = []

@@ -9,14 +9,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from collapselab.engine.numerics import round_at_random
+from collapselab.errors import InputError
 
 
 class RoundedModel:
-    """A model whose forward pass reads bfloat16 copies of its matrices, made anew for every pass.
+    """A model whose forward pass reads bfloat16 copies of its matrices, made again for every pass.
 
-    The gradients appear on the copies (`gradients`), half the size of float32 ones. Embeddings are looked up in
-    float32, so that the residual stream is; only the rows looked up get a gradient from that. Autocast alone would
-    round the weights to the nearest, convert every gradient, and fill a dense one for the embedding.
+    The gradients appear on the copies (`gradients`), at half the size of float32. Embeddings are looked up in
+    float32, which keeps the residual stream in float32; only the rows looked up get a gradient from it. Autocast alone
+    would round the weights to nearest, convert every gradient, and fill a dense gradient for the embedding.
     """
 
     def __init__(self, model: PreTrainedModel, kernels: Any) -> None:
@@ -28,8 +29,9 @@ class RoundedModel:
         self._copies = {
             name: torch.empty_like(p, dtype=torch.bfloat16).requires_grad_()
             for name, p in model.named_parameters()
-            if p.dim() == 2 and (id(p) not in lookups or p is head.weight)
+            if p.dim() == 2 and p.requires_grad and (id(p) not in lookups or p is head.weight)
         }
+        self._check_lookup()
 
     def logits(self, tokens_BT: Tensor) -> Tensor:
         """Logits (B, T, V) with their graph."""
@@ -50,12 +52,24 @@ class RoundedModel:
         for name, p in self._model.named_parameters():
             copy = self._copies.get(name)
             gradient = p.grad if copy is None else copy.grad
-            if p is self._embedding and self._looked_up.grad is not None:
+            if p is self._embedding and p.requires_grad and self._looked_up.grad is not None:
                 gradient = torch.zeros_like(p) if gradient is None else gradient
                 gradient.index_add_(0, self._tokens, self._looked_up.grad.flatten(0, 1).to(gradient.dtype))
             if gradient is not None:
                 found[p] = gradient
         return found
+
+    @torch.no_grad()
+    def _check_lookup(self) -> None:
+        """Refuses a model that does more with its tokens than to look them up (Gemma scales what it finds)."""
+        tokens_BT = torch.arange(min(16, len(self._embedding)), device=self._embedding.device)[None]
+        plain_BTV = self._model(input_ids=tokens_BT, use_cache=False).logits
+        ours_BTV = self._model(inputs_embeds=self._embedding[tokens_BT], use_cache=False).logits
+        if (plain_BTV - ours_BTV).abs().max() > 1e-4 * plain_BTV.abs().max():
+            raise InputError(
+                f"numerics.update bfloat16 does not serve {type(self._model).__name__}: it changes its embeddings",
+                "use `**{\"numerics.update\": 'float32'}`",
+            )
 
     def _round(self, weight: Tensor, copy: Tensor) -> None:
         if self._kernels is None or weight.device.type != "cpu":

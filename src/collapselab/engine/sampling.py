@@ -41,11 +41,11 @@ def _keep_top_p(probs_BV: Tensor, top_p: float) -> Tensor:
 
 
 def draw(probs_BV: Tensor, noise_BV: Tensor) -> Tensor:
-    """One token a row, shape (B,): argmax of p/e with e ~ Exp(1), which is the Gumbel-max draw without logarithms.
+    """One token per row, shape (B,): argmax of p/e with e ~ Exp(1), which is the Gumbel-max draw without logarithms.
 
     With the noise fixed by position, every way of computing the same logits draws the same tokens.
 
     Reference: Maddison 2014 (Gumbel-max); the exponential race is its monotone image.
     """
-    # A draw of exactly 0 (one in some 10⁸) would make 0/0 of an excluded token.
+    # A draw of exactly 0 (about one in 10⁸) would give 0/0 for an excluded token.
     return (probs_BV / noise_BV.clamp_min(1e-30)).argmax(-1)

@@ -1,4 +1,4 @@
-"""GPT-2 and Llama in torch with a preallocated cache: no compiler needed, and what a GPU captures as a graph."""
+"""GPT-2 and Llama in torch with a preallocated cache: needs no compiler, and a GPU can capture it as a graph."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class StaticEngine:
         self._is_stale = False
 
     def _forward(self, tokens_BT: Tensor, positions_T: Tensor, end: int, mask_TS: Tensor | None) -> Tensor:
-        """Normed hidden states (B, T, width); `end` positions of the cache are looked at."""
+        """Normed hidden states (B, T, width); attention sees the first `end` positions of the cache."""
         d = self._decoder
         x_BTW = embedding(tokens_BT, d.embedding)
         if d.positions is not None:
@@ -133,7 +133,7 @@ class StaticEngine:
         return y if matrix.bias is None else y + matrix.bias
 
     def _logits(self, hidden_RW: Tensor) -> Tensor:
-        # Logits of GPT-2 lie around -100, where bfloat16 has steps of a half: this product stays in float32.
+        # GPT-2's logits are around -100, where bfloat16 has steps of a half: this product stays in float32.
         head = self._decoder.head
         weight = self._copies.get(id(head), head.weight).float()
         return linear(hidden_RW, weight, head.bias)
@@ -151,7 +151,7 @@ class StaticEngine:
 
 
 class _Graph:
-    """One decoding step as a CUDA graph; the weights are read where they lie, so it stays valid as they change."""
+    """One decoding step as a CUDA graph; it reads the weights in place, so it stays valid when they change."""
 
     def __init__(self, engine: StaticEngine, tokens_BT: Tensor, position: int) -> None:
         # Captured at the position asked for: warming up writes to the cache there.

@@ -1,4 +1,4 @@
-"""The header of a GGUF file: its entries and its tensors' shapes, each length compared with the file before it is read.
+"""The header of a GGUF file: its entries and its tensors' shapes; each length is checked before anything is read.
 
 Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -16,21 +16,21 @@ from collapselab.errors import InputError
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-_WHOLE = "get the file again, and compare its size or sha256 with the source's"
+_WHOLE = "download the file again, and compare its size or sha256 with the source's"
 
 Entry = int | float | bool | str
 
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """`entries` has scalars and strings, not arrays; `tensors` the shapes by name."""
+    """`entries` holds scalars and strings, not arrays; `tensors` holds the shapes by name."""
 
     entries: Mapping[str, Entry]
     tensors: Mapping[str, tuple[int, ...]]
 
     @property
     def num_elements(self) -> int:
-        """Of all tensors together."""
+        """The number of elements of all tensors together."""
         return sum(math.prod(shape) for shape in self.tensors.values())
 
 
@@ -38,7 +38,7 @@ def read_gguf_header(path: Path) -> GgufHeader:
     """The header of a GGUF file.
 
     Raises:
-        InputError: not a GGUF file, of a version that is not known, or cut off in its header.
+        InputError: not a GGUF file, of an unknown version, or cut off in its header.
     """
     try:
         with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -50,7 +50,7 @@ def read_gguf_header(path: Path) -> GgufHeader:
 
 
 class _Reader:
-    """Reads forward through the file; whatever would reach past its end is refused."""
+    """Reads forward through the file; anything that would reach past its end is refused."""
 
     def __init__(self, path: Path, content: mmap.mmap) -> None:
         self._path, self._content, self._at = path, content, 0
@@ -60,7 +60,7 @@ class _Reader:
             raise InputError(f"{self._path} is not a GGUF file: it does not begin with GGUF", _WHOLE)
         version = self._number("I")
         if version not in (2, 3):
-            raise InputError(f"{self._path} is GGUF of version {version}; versions 2 and 3 are known", _WHOLE)
+            raise InputError(f"{self._path} has GGUF version {version}; only versions 2 and 3 are known", _WHOLE)
         num_tensors, num_entries = self._count("Q", 24), self._count("Q", 13)
         entries: dict[str, Entry] = {}
         for _ in range(num_entries):
@@ -94,14 +94,14 @@ class _Reader:
 
     def _scalar(self, kind: int) -> str:
         if kind not in _SCALARS:
-            raise InputError(f"{self._path} has an entry of the unknown type {kind} in its header", _WHOLE)
+            raise InputError(f"{self._path} has an entry of unknown type {kind} in its header", _WHOLE)
         return _SCALARS[kind]
 
     def _string(self) -> str:
         return self._bytes(self._count("Q", 1)).decode("utf-8", errors="replace")
 
     def _count(self, code: str, smallest: int) -> int:
-        """A number of things of at least `smallest` bytes each."""
+        """A count of items, each at least `smallest` bytes long."""
         count = self._number(code)
         if count * smallest > len(self._content) - self._at:
             raise self._cut_off()

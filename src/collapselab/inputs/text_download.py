@@ -1,4 +1,4 @@
-"""The download of a named text: checked, whole or not at all, and within limits whatever the server does."""
+"""The download of a named text: checked, complete or not at all, and within limits whatever the server does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = (5.0, 30.0)  # to connect, and between two packets
 MAX_SECONDS = 600.0  # for one file
 MAX_BYTES = 2**25  # of a file, and of a ZIP's member; the largest of the named texts has 11 MB
-_OTHER_FOLDER = "set COLLAPSELAB_DATA to a folder that can be written"
+_OTHER_FOLDER = "set COLLAPSELAB_DATA to a folder that you can write to"
 
 
 def sha256_of(content: bytes) -> str:
@@ -31,7 +31,7 @@ def sha256_of(content: bytes) -> str:
 
 
 def download(info: TextInfo, split: str, target: Path) -> None:
-    """Writes one split of a text to `target`, from the first mirror that gives the right bytes; whole or not at all.
+    """Writes one split of a text to `target`, from the first mirror with the right bytes, complete or not at all.
 
     Raises:
         InputError: no mirror gave it, or the folder cannot be written.
@@ -51,21 +51,21 @@ def download(info: TextInfo, split: str, target: Path) -> None:
             content = _checked(content, info.sha256[split])
         except _RefusedError as error:
             failures.append(f"{urlsplit(url).netloc}: {error}")
-            log.info("no %s:%s from %s", info.id, split, failures[-1])
+            log.info("cannot get %s:%s from %s", info.id, split, failures[-1])
         else:
             return _put(content, target)
     raise InputError(
         f"cannot download {info.id}:{split} ({'; '.join(failures)})",
-        f"on a machine with a network, {_by_hand(info.mirrors[0], split)}; put it here as {target}",
+        f"on a machine with a network, {_by_hand(info.mirrors[0], split)}; save it here as {target}",
     )
 
 
 class _RefusedError(Exception):
-    """A mirror gave nothing that can be used; the message says why, in a few words."""
+    """A mirror gave nothing usable; the message says why, in a few words."""
 
 
 def _fetched(url: str) -> bytes:
-    """The body at an address, as it is sent, within the limits on bytes and time."""
+    """The body at a URL, as it is sent, within the limits on bytes and time."""
     outcome: list[bytes | Exception] = []
 
     def work() -> None:
@@ -74,7 +74,7 @@ def _fetched(url: str) -> bytes:
         except Exception as error:  # raised below, in the caller's thread
             outcome.append(error)
 
-    # In a thread of its own: a server that sends a byte now and then keeps every single read within its time-out.
+    # In a separate thread: if a server sends a byte now and then, no single read ever times out.
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(MAX_SECONDS)
@@ -94,7 +94,7 @@ def _fetched(url: str) -> bytes:
 def _body(url: str, deadline: float) -> bytes:
     import requests
 
-    # Nothing is unpacked on the way: a body that is small when sent may be huge when unpacked.
+    # Nothing is unpacked in transit: a body that is small when sent may be huge when unpacked.
     headers = {"User-Agent": "collapselab", "Accept-Encoding": "identity"}
     hooks = {"response": _without_the_body_of_a_redirection}
     body = bytearray()
@@ -132,13 +132,13 @@ def _taken_out(archive: bytes, member: str) -> bytes:
 
 def _checked(content: bytes, sha256: str) -> bytes:
     if sha256_of(content) != sha256:
-        raise _RefusedError("the file has another sha256")
+        raise _RefusedError("the file has the wrong sha256")
     return content
 
 
 def _put(content: bytes, target: Path) -> None:
     try:
-        # In the target's own folder, so that the last step is one rename in one file system.
+        # In the target's folder, so that the last step is a rename within one file system.
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
             path = Path(folder) / target.name
             with path.open("wb") as file:
@@ -152,4 +152,4 @@ def _put(content: bytes, target: Path) -> None:
 
 def _by_hand(mirror: Mirror, split: str) -> str:
     url = mirror.url.format(split=split)
-    return f"download {url}" if mirror.member is None else f"take {mirror.member.format(split=split)} out of {url}"
+    return f"download {url}" if mirror.member is None else f"extract {mirror.member.format(split=split)} from {url}"

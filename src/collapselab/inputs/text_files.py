@@ -1,6 +1,7 @@
-"""What a file of text is: plain text, or JSON records with a text in each. Every command that reads text uses this.
+"""Text files: plain text, or JSON records with a text in each. Every command that reads text uses this.
 
-The name decides: `.jsonl`, `.ndjson` and `.json`, in any case, also with `.gz`, are JSON; all else is plain text.
+The name decides: `.jsonl`, `.ndjson` and `.json`, in upper or lower case, also with `.gz`, are JSON; all else is
+plain text.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any, cast
 from collapselab.errors import InputError
 from collapselab.visible import visible
 
-MAX_TEXT_BYTES = 2**30  # unpacked: more than anybody evaluates on, and a gzip bomb ends here
+MAX_TEXT_BYTES = 2**30  # unpacked: more than anyone evaluates on, and a limit for gzip bombs
 TEXT_FIELDS = (
     "text",
     "completion",
@@ -35,7 +36,7 @@ TEXT_FIELDS = (
 )
 FORMS = "a text is plain text in UTF-8, or JSON lines (path.jsonl[:field])"
 _JSON_NAME = r"\.(?:jsonl|ndjson|json)(?:\.gz)?"
-_ASSISTANT = ("assistant", "gpt", "model")  # as OpenAI and TRL, ShareGPT, and Gemini name it
+_ASSISTANT = ("assistant", "gpt", "model")  # the names used by OpenAI and TRL, ShareGPT, and Gemini
 _OTHER_FORMATS = {
     b"PAR1": "a Parquet file",
     b"ARROW1": "an Arrow file",
@@ -67,7 +68,7 @@ class Passage:
 
 
 def split_field(spec: str) -> tuple[Path, str | None]:
-    """The path and the field of `path.jsonl:field`. A file whose whole name this is goes first."""
+    """The path and the field of `path.jsonl:field`. If a file has exactly this name, it takes precedence."""
     found = re.fullmatch(rf"(.*?{_JSON_NAME}):(.+)", spec, re.IGNORECASE | re.DOTALL)
     # os.path's, not pathlib's: that raises where a user or HOME is unknown.
     if found is None or os.path.exists(os.path.expanduser(spec)):
@@ -83,14 +84,14 @@ def is_json(path: Path) -> bool:
 def read_passages(
     path: Path, field: str | None = None, fields: tuple[str, ...] = TEXT_FIELDS, *, pipes: bool = False
 ) -> list[Passage]:
-    """The texts of a file: one of plain text, one of each JSON record.
+    """The texts of a file: a single one for plain text, one per JSON record otherwise.
 
-    JSON is told by the file's name, and where that says nothing, as of a pipe, by the first line.
-    A record's text is in `field`, else in the first of `fields` that it has; of a list of messages it is the last turn
-    of the assistant. A field may lie deeper: `choices.0.message.content`.
+    JSON is recognised by the file's name or, if that says nothing, as for a pipe, by the first line.
+    A record's text is in `field`, else in the first of `fields` that it has; in a list of messages it is the
+    assistant's last turn. A field may be nested: `choices.0.message.content`.
 
     Raises:
-        InputError: no regular file, no text, nothing in it, or a record (its line is named) without such a text.
+        InputError: not a regular file, not text, empty, or a record (its line is named) without such a text.
     """
     text = read_text(path, pipes=pipes)
     if not text.strip():
@@ -98,7 +99,7 @@ def read_passages(
     if is_json(path) or (not path.suffix and _begins_as_json(text)):
         return [_passage(f"{path}, {place}", place, record, field, fields) for place, record in _records(path, text)]
     if field is not None:
-        raise InputError(f"{path} is plain text and has no field {field!r}", f"{FORMS}; its name says which")
+        raise InputError(f"{path} is plain text and has no field {field!r}", f"{FORMS}; the name decides")
     return [Passage(text)]
 
 
@@ -111,12 +112,12 @@ def _begins_as_json(text: str) -> bool:
 
 
 def read_text(path: Path, *, pipes: bool = False) -> str:
-    """What a file says, unpacked from gzip and without a byte-order mark; UTF-16 and UTF-32 need theirs.
+    """The text of a file, unpacked from gzip and without a byte-order mark, which UTF-16 and UTF-32 need.
 
     `pipes`: a pipe is read until its writer ends, and `-` is standard input; else both are refused.
 
     Raises:
-        InputError: no regular file, larger than `MAX_TEXT_BYTES`, another format, or no text.
+        InputError: not a regular file, larger than `MAX_TEXT_BYTES`, another format, or not text.
     """
     content = _unpacked(path, _read_bytes(path, pipes=pipes))
     encoding = next((encoding for mark, encoding in _MARKS.items() if content.startswith(mark)), "utf-8")
@@ -147,7 +148,7 @@ def _read_bytes(path: Path, *, pipes: bool = False) -> bytes:
             if len(content) > MAX_TEXT_BYTES:
                 raise _too_large(path, "more")
             return content
-        # Nothing but a file is opened: a pipe may wait for its writer for ever.
+        # Only regular files are opened: a pipe may wait for its writer for ever.
         content = path.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_TEXT_BYTES else None
     except UnicodeEncodeError:
         raise InputError(f"the file name {visible(str(path))} is not UTF-8", "rename the file") from None
@@ -160,11 +161,11 @@ def _read_bytes(path: Path, *, pipes: bool = False) -> bytes:
     if stat.S_ISREG(status.st_mode):
         raise _too_large(path, f"{status.st_size:,} bytes")
     kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
-    raise InputError(f"{path} is {kind}; {FORMS}", "give a file")
+    raise InputError(f"{path} is {kind}; {FORMS}", "give a file instead")
 
 
 def _too_large(path: Path, received: str) -> InputError:
-    return InputError(f"{path} may have {MAX_TEXT_BYTES:,} bytes at most, received {received}", "give a part of it")
+    return InputError(f"{path} may have {MAX_TEXT_BYTES:,} bytes at most, received {received}", "use a part of it")
 
 
 def _unpacked(path: Path, content: bytes) -> bytes:
@@ -181,7 +182,7 @@ def _unpacked(path: Path, content: bytes) -> bytes:
 
 
 def _records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    """(place, record) of each line, of each item of one array, or of one object over several lines."""
+    """(place, record) of each line, of each item of one array, or of one object that spans several lines."""
     # Not str.splitlines: it also cuts at separators such as U+2028, which JSON allows inside strings.
     lines = [(f"line {number}", line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     if text.lstrip().startswith("["):
@@ -208,10 +209,10 @@ def _parsed(where: str, text: str) -> Any:
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, column {error.colno}" if "\n" in text.strip() else f"column {error.colno}"
         raise InputError(
-            f"{where} is not JSON: {error.msg} ({at})", "one object a line, or one array of them"
+            f"{where} is not JSON: {error.msg} ({at})", "write one object per line, or one array of them"
         ) from None
     except RecursionError:
-        raise InputError(f"{where} is nested too deeply to be read", "one object a line, with a text in it") from None
+        raise InputError(f"{where} is nested too deeply to be read", "write one object per line, with a text") from None
     except ValueError as error:  # an integer of thousands of digits
         raise InputError(f"{where} cannot be read: {error}", "write such a number as a string") from None
 
@@ -221,7 +222,7 @@ def _passage(where: str, place: str, record: Any, field: str | None, fields: tup
         return Passage(_checked(where, record), place)
     if not isinstance(record, Mapping):
         raise InputError(
-            f"{where} is not an object, received {reprlib.repr(record)}", 'one object a line: {"text": "…"}'
+            f"{where} is not an object, received {reprlib.repr(record)}", 'write one object per line: {"text": "…"}'
         )
     values = cast(Mapping[str, Any], record)
     candidates = fields if field is None else (field,)
@@ -235,12 +236,12 @@ def _passage(where: str, place: str, record: Any, field: str | None, fields: tup
     if isinstance(content, str) and name != "token_ids":
         return Passage(_checked(where, content), place, name)
     if content is None:
-        raise InputError(f"{where}: {name!r} has no turn of the assistant with a text", "name a field within it")
+        raise InputError(f"{where}: {name!r} has no assistant turn with a text", "name a field within it")
     return Passage(_token_ids(f"{where}: {name!r}", content), place, name)
 
 
 def _value(record: Any, field: str) -> Any:
-    """What stands under a name, or at a path of names and numbers parted by dots; `None` if nothing does."""
+    """The value of a name, or of a path of names and numbers separated by dots; `None` if there is none."""
     if isinstance(record, Mapping) and field in record:
         return cast(Any, record)[field]
     for part in field.split("."):
@@ -259,11 +260,11 @@ def _is_messages(value: Any) -> bool:
 
 
 def _last_turn(messages: list[Any]) -> str | None:
-    """The text of the assistant's last message that has one (a call of a tool has none)."""
+    """The text of the assistant's last message that has one (a tool call has none)."""
     for message in reversed(messages):
         turn = cast(Mapping[str, Any], message if isinstance(message, Mapping) else {})
         content: Any = turn.get("content", turn.get("value"))
-        if isinstance(content, list):  # parts, of which some are text
+        if isinstance(content, list):  # parts, some of which are text
             parts = [_value(part, "text") for part in cast(list[Any], content)]
             content = "".join(part for part in parts if isinstance(part, str))
         if turn.get("role", turn.get("from")) in _ASSISTANT and isinstance(content, str) and content:
@@ -277,7 +278,7 @@ def _checked(where: str, text: str) -> str:
     except UnicodeEncodeError as error:
         rule = f"{where} holds half a surrogate pair, {text[error.start]!r} at character {error.start}"
         raise InputError(
-            f"{rule}, which is no character", "write whole characters, or U+FFFD for broken ones"
+            f"{rule}, which is not a character", "write whole characters, or U+FFFD for broken ones"
         ) from None
     return text
 
@@ -288,7 +289,7 @@ def _token_ids(where: str, value: Any) -> list[int]:
     if not isinstance(value, list):
         raise InputError(f"{rule}, received {reprlib.repr(value)}", hint)
     for position, token in enumerate(cast(list[Any], value)):
-        # bool is an int in Python, and no token.
+        # bool is an int in Python, but not a token.
         if type(token) is not int or not 0 <= token < 2**32:
             raise InputError(f"{rule}, received {reprlib.repr(token)} at position {position}", hint)
     return cast(list[int], value)

@@ -1,4 +1,4 @@
-"""The texts that have a name: their forms, licences, checksums and mirrors."""
+"""The named texts: their forms, licences, checksums and mirrors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CC_BY_SA = "CC BY-SA 3.0 and GFDL (Wikipedia)"
 
 @dataclass(frozen=True)
 class Mirror:
-    """An address of a text file, or of a ZIP file with the text as its member; `{split}` is filled in."""
+    """The URL of a text file, or of a ZIP file with the text as its member; `{split}` is filled in."""
 
     url: str
     member: str | None = None
@@ -19,7 +19,7 @@ class Mirror:
 
 @dataclass(frozen=True)
 class TextInfo:
-    """One line of `collapselab data`: a named text, the sha256 of each split, and where it is to be had."""
+    """One line of `collapselab data`: a named text, the sha256 of each split, and where to get it."""
 
     id: str
     form: str
@@ -47,7 +47,7 @@ TEXTS: dict[str, TextInfo] = {
             "v1: tokenised, rare words are <unk>",
             CC_BY_SA,
             "Merity et al. 2016",
-            # The ZIP file's members are byte for byte the files of pytorch/examples.
+            # The ZIP file's members equal the files of pytorch/examples byte for byte.
             {
                 "train": "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f",
                 "valid": "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",

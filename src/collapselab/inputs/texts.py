@@ -19,10 +19,10 @@ DEFAULT_SPLIT = "valid"
 
 @dataclass(frozen=True)
 class Text:
-    """A text, exactly as its file has it, and where it is from.
+    """A text, exactly as in its file, and where it is from.
 
-    `id` is the name or path it was asked for by, `sha256` that of `text` in UTF-8; a file of the user's own has neither
-    split nor licence (`None`).
+    `id` is the requested name or path, `sha256` that of `text` in UTF-8; a user's own file has neither split nor
+    licence (`None`).
     """
 
     id: str
@@ -54,8 +54,8 @@ def load_text(spec: str, data_dir: str | Path | None = None) -> Text:
     sha256 is checked either way. The split is valid unless one is given.
 
     Raises:
-        InputError: nothing has that name, the file is missing, empty, broken or another one than named, or it can
-            not be downloaded.
+        InputError: the name is unknown, the file is missing, empty, broken or not the named text, or it cannot be
+            downloaded.
     """
     name, _, rest = spec.partition(":")
     if name in TEXTS:
@@ -79,7 +79,7 @@ def _named_text(info: TextInfo, split: str, folder: Path) -> Text:
     if expected is not None and sha256 != expected:
         raise InputError(
             f"{path} is not {info.id}:{split}: its sha256 is {sha256}, not {expected}",
-            "delete it, so that it is downloaded again, or keep it under another name and give its path",
+            "delete it to download it again, or keep it under another name and give its path",
         )
     return Text(info.id, text, split, sha256, info.source, info.licence, info.form)
 
@@ -89,8 +89,8 @@ def _own_text(spec: str) -> Text:
     passages = read_passages(path, json_field)
     texts = [passage.content for passage in passages if isinstance(passage.content, str)]
     if len(texts) < len(passages):
-        raise InputError(f"{spec} holds token ids, and a text is needed", "name the field: path.jsonl:FIELD")
-    # Documents stand apart like paragraphs.
+        raise InputError(f"{spec} holds token ids, but a text is needed", "name the field: path.jsonl:FIELD")
+    # Documents are separated like paragraphs.
     text = "\n\n".join(texts)
     if not text.strip():
         raise InputError(f"{path} is empty", "a text needs at least a few hundred words")

@@ -1,4 +1,4 @@
-"""How much longer a tokenizer may make a text, from its parts alone: a hostile one makes gigabytes of a sentence."""
+"""How much longer a tokenizer can make a text, from its parts alone: a hostile one turns a sentence into gigabytes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import tokenizers
 
 from collapselab.errors import InputError
 
-MAX_GROWTH = 1000  # times a text may become longer; in known tokenizers it is below 40
+MAX_GROWTH = 1000  # a text may become this many times longer; known tokenizers stay below 40
 
 
 def check_growth(backend: tokenizers.Tokenizer, origin: str) -> None:
-    """Refuses a tokenizer that can make a text thousands of times longer, say by forty doublings of one letter.
+    """Refuses a tokenizer that can make a text thousands of times longer, for example by doubling a letter forty times.
 
     Raises:
         InputError: encoding or decoding may grow a text beyond `MAX_GROWTH`.
@@ -25,13 +25,13 @@ def check_growth(backend: tokenizers.Tokenizer, origin: str) -> None:
     growth = max(encoding, _growth(backend.decoder))
     if growth > MAX_GROWTH:
         raise InputError(
-            f"{origin}: this tokenizer may make a text {growth:.0e} times longer, and {MAX_GROWTH} is the limit",
-            "is its file whole, and from a source you trust?",
+            f"{origin}: this tokenizer can make a text {growth:.0e} times longer; the limit is {MAX_GROWTH}",
+            "check that its file is complete and from a source you trust",
         )
 
 
 def _growth(part: Any) -> float:
-    """At most how many times more bytes a text has after a part of a tokenizer."""
+    """The largest factor by which a part of a tokenizer can increase the bytes of a text."""
     return 1.0 if part is None else _growth_of(json.loads(part.__getstate__()))
 
 
@@ -46,7 +46,7 @@ def _growth_of(part: Any) -> float:
             content, pattern = len(step["content"].encode()), step["pattern"].get("String")
             return max(1.0, content / len(pattern.encode())) if pattern else 1.0 + content
         case "Precompiled":
-            # A trie, its size in front, and then the replacements, each with a zero byte at its end.
+            # The size of a trie, the trie, then the replacements, each ending with a zero byte.
             charsmap = base64.b64decode(step["precompiled_charsmap"])
             (size,) = struct.unpack_from("<I", charsmap)
             return float(max(1, *map(len, charsmap[4 + size :].split(b"\0"))))

@@ -1,4 +1,4 @@
-"""Text to token ids and back, without torch: one thin wrapper on the fast tokenizers of Hugging Face."""
+"""Text to token ids and back, without torch: a thin wrapper around Hugging Face's fast tokenizers."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A tokenizer, the id of its end-of-text token, and of its begin token where it has another one (Llama's `<s>`).
+    """A tokenizer, the id of its end-of-text token, and of its begin token if that is a different one (Llama's `<s>`).
 
-    `num_rows`: how many embeddings the model has; ids from there on are refused. `None` where no model is known.
+    `num_rows`: how many embeddings the model has; ids beyond them are refused. `None` if no model is known.
     """
 
     backend: tokenizers.Tokenizer
@@ -38,7 +38,7 @@ class Tokenizer:
 
     @property
     def start_id(self) -> int:
-        """The token from which samples and `+eot` windows begin: the begin token, else the end-of-text token."""
+        """The token with which samples and `+eot` windows begin: the begin token, else the end-of-text token."""
         return self.end_of_text_id if self.begin_id is None else self.begin_id
 
     def encode(self, text: str) -> list[int]:
@@ -50,13 +50,13 @@ class Tokenizer:
         return self.encoding(text).ids
 
     def encoding(self, text: str) -> tokenizers.Encoding:
-        """The ids of `encode` with their places in the text. Raises as it does."""
+        """The ids of `encode` with their positions in the text. Raises the same errors."""
         found = _guarded(lambda: self.backend.encode(text, add_special_tokens=False), "encode this text")
         self.check_ids(found.ids, lambda i: _place(text, *found.offsets[i]))
         return found
 
     def check_ids(self, ids: Sequence[int], place: Callable[[int], str] = "position {}".format) -> None:
-        """Refuses ids that the model has no embedding for; `place` says where the i-th of them stands.
+        """Refuses ids that the model has no embedding for; `place` says where the i-th of them is.
 
         Raises:
             InputError: there is such an id.
@@ -65,9 +65,9 @@ class Tokenizer:
             return
         index = next(i for i, token in enumerate(ids) if token >= self.num_rows)
         raise InputError(
-            f"the model has {self.num_rows} embeddings, and none for the token "
+            f"the model has {self.num_rows} embeddings, but none for the token "
             f"{self.backend.id_to_token(ids[index])!r} (id {ids[index]}) at {place(index)}",
-            "take that token out of the text or prompt, or use the tokenizer that the model was trained with",
+            "remove that token from the text or prompt, or use the tokenizer that the model was trained with",
         )
 
     def prompt(self, text: str) -> list[int]:
@@ -78,9 +78,18 @@ class Tokenizer:
         return ids or [self.end_of_text_id]
 
     def again(self, ids: Sequence[int]) -> list[int]:
-        """The ids of the text of ids: decoded and encoded, except for a begin token in front, which stays as it is."""
-        begin = [self.begin_id] if self.begin_id is not None and ids[:1] == [self.begin_id] else []
-        return begin + self.encode(self.decode(ids[len(begin) :]))
+        """The ids after decoding and encoding again; a start token in front stays as it is.
+
+        Behind it special tokens are text like any other: a generated `<|endoftext|>` comes back as the tokens of its
+        letters, as by tiktoken's `encode_ordinary`, which the authors' script calls.
+        """
+        start = [self.start_id] if ids[:1] == [self.start_id] else []
+        text = self.decode(ids[len(start) :])
+        self.backend.encode_special_tokens = True
+        try:
+            return start + self.encode(text)
+        finally:
+            self.backend.encode_special_tokens = False
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens kept and spaces left as they are."""
@@ -91,11 +100,11 @@ class Tokenizer:
         return self is other or self.backend.to_str() == other.backend.to_str()
 
     def count_visible(self, ids: Sequence[int]) -> int:
-        """How many of the ids have a text of their own that is not only white space."""
+        """How many of the ids decode to more than white space on their own."""
         return sum(self._is_visible(token) for token in ids)
 
     def _is_visible(self, token: int) -> bool:
-        # Remembered: a run asks for the same few thousand ids at every step, and decoding one costs microseconds.
+        # Cached: a run asks for the same few thousand ids at every step, and decoding one costs microseconds.
         known = self._visible.get(token)
         if known is None:
             known = self._visible[token] = bool(self.decode([token]).strip())
@@ -107,25 +116,25 @@ def wrap_tokenizer(
 ) -> Tokenizer:
     """The tokenizer around a backend.
 
-    The end-of-text token is the one spelt `<|endoftext|>`, else `eos`: an instruct model's eos ends a turn of a
+    The end-of-text token is the one spelled `<|endoftext|>`, else `eos`: an instruct model's eos ends a turn of a
     chat (SmolLM2: `<|im_end|>`), while the token between the documents of its pretraining keeps its old name.
     The begin token is `begin_token`, else the one that the tokenizer itself puts before a text, else `bos` if it is a
     special token and the tokenizer has no `<|endoftext|>`.
 
     Raises:
-        InputError: there is no end-of-text token, an id that is none, or a tokenizer that inflates texts.
+        InputError: there is no end-of-text token, an id is invalid, or the tokenizer inflates texts.
     """
     backend.no_truncation()
     backend.no_padding()
     if isinstance(backend.model, tokenizers.models.BPE):
-        backend.model.dropout = None  # a device for training tokenizers: equal texts would get different ids
+        backend.model.dropout = None  # only for training tokenizers: equal texts would get different ids
     check_growth(backend, origin)
     found = backend.token_to_id(END_OF_TEXT)
     end_of_text_id = _token_id(eos, "eos_token_id", origin) if found is None else found
     if end_of_text_id is None:
         raise InputError(
-            f"{origin}: a tokenizer needs an end-of-text token, and it has neither {END_OF_TEXT} nor an eos token",
-            "give eos_token_id in the model's config.json",
+            f"{origin}: a tokenizer needs an end-of-text token, but has neither {END_OF_TEXT} nor an eos token",
+            "set eos_token_id in the model's config.json",
         )
     if begin_token is not None:
         return Tokenizer(backend, end_of_text_id, _named_token(backend, begin_token, origin))
@@ -151,7 +160,7 @@ def _named_token(backend: tokenizers.Tokenizer, name: str, origin: str) -> int:
     if token is None:
         specials = [repr(t.content) for t in backend.get_added_tokens_decoder().values() if t.special]
         raise InputError(
-            f"{origin}: the begin token {name!r} is no token of the tokenizer",
+            f"{origin}: the begin token {name!r} is not a token of the tokenizer",
             f"special tokens: {', '.join(specials[:10]) or 'none'}",
         )
     return token
@@ -171,9 +180,9 @@ def _guarded(call: Callable[[], T], purpose: str) -> T:
         return call()
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # where the library in Rust panics, it raises what is no Exception
+    except BaseException as error:  # a panic of the Rust library is not an Exception
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"the tokenizer cannot {purpose}: {reason}", "is its file whole?") from error
+        raise InputError(f"the tokenizer cannot {purpose}: {reason}", "check that its file is complete") from error
 
 
 def _place(text: str, start: int, end: int) -> str:
@@ -190,9 +199,9 @@ def read_tokenizer(path: Path, eos: object = None, *, bos: object = None, begin_
         backend = tokenizers.Tokenizer.from_file(str(path))
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # the library raises nothing more special, and its panics are no Exceptions
+    except BaseException as error:  # the library raises nothing more specific, and its panics are not Exceptions
         raise InputError(
-            f"cannot read the tokenizer {path}: {error}", "a tokenizer.json of the library tokenizers is needed"
+            f"cannot read the tokenizer {path}: {error}", "use a tokenizer.json made by the library tokenizers"
         ) from error
     return wrap_tokenizer(backend, eos, str(path), bos=bos, begin_token=begin_token)
 

@@ -21,22 +21,22 @@ from collapselab.metrics.repetition import (
     seq_rep,
     top_token_share,
 )
-from collapselab.records import Value
+from collapselab.records import Number, Value
 
 __all__ = ["SAMPLES_METRICS", "SAMPLE_METRICS", "Metric", "SamplesMetric", "repetition_metrics"]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A function of one sample's token ids, and what it says."""
+    """A function of one sample's token ids, and what the number is."""
 
     function: Callable[[Ids], Value]
-    description: str
+    number: Number
 
 
 @dataclass(frozen=True)
 class SamplesMetric:
-    """A function of several samples' token ids, and what it says."""
+    """A function of several samples' token ids, and what it measures."""
 
     function: Callable[[Sequence[Ids]], Value]
     description: str
@@ -50,23 +50,48 @@ def _of_loop(read: Callable[[Loop], Value], *, tolerant: bool = True) -> Callabl
     return function
 
 
+# One line here, and a metric is recorded, and drawn where it names a panel; tests/policy prints its line for the docs.
 SAMPLE_METRICS: dict[str, Metric] = {
-    "seq_rep_1": Metric(lambda ids: seq_rep(ids, 1), "share of tokens that repeat an earlier one"),
-    "seq_rep_2": Metric(lambda ids: seq_rep(ids, 2), "share of 2-grams that repeat an earlier one"),
-    "seq_rep_3": Metric(lambda ids: seq_rep(ids, 3), "share of 3-grams that repeat an earlier one"),
-    "seq_rep_4": Metric(lambda ids: seq_rep(ids, 4), "share of 4-grams that repeat an earlier one"),
-    "diversity": Metric(diversity, "product of 1 - seq_rep_n, n = 2..4"),
-    "rep_w": Metric(rep_w, "share of tokens that stand among the 16 before them"),
-    "rep_r": Metric(rep_r, "share of tokens inside a bigram that occurs again"),
-    "loop_period": Metric(_of_loop(lambda loop: loop.period), "period of the longest loop, in tokens"),
-    "loop_span": Metric(_of_loop(lambda loop: loop.span), "tokens in the longest loop, a slip per 64 tokens allowed"),
-    "loop_copies": Metric(_of_loop(lambda loop: loop.copies), "copies in the longest loop"),
-    "loop_at_end": Metric(_of_loop(lambda loop: loop.at_end), "the longest loop lasts to the sample's end"),
-    "loop_span_strict": Metric(_of_loop(lambda loop: loop.span, tolerant=False), "the same without slips"),
-    "match_entropy_nats": Metric(match_entropy_nats, "entropy per token from match lengths"),
-    "lz_ratio": Metric(lz_ratio, "deflated size of the ids / their size"),
-    "top_token_share": Metric(top_token_share, "the most frequent token's share"),
-    "longest_repeat": Metric(longest_repeat, "length of the longest repeated substring, in tokens"),
+    "seq_rep_1": Metric(lambda ids: seq_rep(ids, 1), Number("share", "1 − distinct tokens / T")),
+    "seq_rep_2": Metric(lambda ids: seq_rep(ids, 2), Number("share", "1 − distinct 2-grams / (T − 1)")),
+    "seq_rep_3": Metric(lambda ids: seq_rep(ids, 3), Number("share", "1 − distinct 3-grams / (T − 2)")),
+    "seq_rep_4": Metric(
+        lambda ids: seq_rep(ids, 4),
+        Number("share", "1 − distinct 4-grams / (T − 3)", "repeated 4-grams", "repetition", live="rep-4"),
+    ),
+    "diversity": Metric(diversity, Number("share", "(1 − seq_rep_2) (1 − seq_rep_3) (1 − seq_rep_4)")),
+    "rep_w": Metric(rep_w, Number("share", "tokens that stand among the 16 before them")),
+    "rep_r": Metric(rep_r, Number("share", "tokens inside a bigram that occurs again")),
+    "loop_period": Metric(
+        _of_loop(lambda loop: loop.period),
+        Number(
+            "tokens",
+            "period, at most 64, of the sample's longest loop, which may slip once in 64 tokens; null: no loop",
+        ),
+    ),
+    "loop_span": Metric(
+        _of_loop(lambda loop: loop.span), Number("tokens", "length of that loop, its first copy included")
+    ),
+    "loop_copies": Metric(_of_loop(lambda loop: loop.copies), Number("copies", "loop_span / loop_period")),
+    "loop_at_end": Metric(
+        _of_loop(lambda loop: loop.at_end), Number("true, false", "whether it lasts to the sample's end")
+    ),
+    "loop_span_strict": Metric(
+        _of_loop(lambda loop: loop.span, tolerant=False),
+        Number("tokens", "length of the longest loop without any slip"),
+    ),
+    "match_entropy_nats": Metric(
+        match_entropy_nats,
+        Number(
+            "nats per token",
+            "entropy estimated from the lengths of matches with the text before",
+            "entropy of its text (match lengths)",
+            "entropy",
+        ),
+    ),
+    "lz_ratio": Metric(lz_ratio, Number("ratio", "bytes of the deflated ids / bytes of the ids")),
+    "top_token_share": Metric(top_token_share, Number("share", "the most frequent token")),
+    "longest_repeat": Metric(longest_repeat, Number("tokens", "longest substring that occurs twice, overlap allowed")),
 }
 
 SAMPLES_METRICS: dict[str, SamplesMetric] = {

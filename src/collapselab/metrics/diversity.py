@@ -12,7 +12,7 @@ _MAX_N = 4
 
 
 def distinct_pooled(samples: Sequence[Ids], n: int) -> float | None:
-    """Distinct n-grams of all samples together / their number.
+    """The number of distinct n-grams of all samples together / the number of all their n-grams.
 
     Competing definitions: `distinct_per_sample`; the two differ several-fold, since n-grams that samples share count
     here as repeated. Falls as samples are added: compare equal numbers of equal lengths. Undefined without an n-gram.
@@ -35,9 +35,9 @@ def distinct_per_sample(samples: Sequence[Ids], n: int) -> float | None:
 def self_bleu(samples: Sequence[Ids]) -> float | None:
     """The mean BLEU-4 of each sample against all the others: 1 if they are equal, near 0 if they share no phrase.
 
-    BLEU-4 = brevity penalty · (p_1 p_2 p_3 p_4)^(1/4), with p_n the clipped n-gram precision (a gram counts at most as
-    often as in the reference that has most of it), and the penalty exp(1 - r/c) for a sample of c tokens below the
-    nearest reference length r (the shorter one if two are equally near).
+    BLEU-4 = brevity penalty · (p_1 p_2 p_3 p_4)^(1/4), with p_n the clipped n-gram precision (an n-gram counts at most
+    as often as in the reference that has it most often), and the penalty exp(1 - r/c) for a sample of c tokens below
+    the nearest reference length r (the shorter one if two are equally near).
     Competing definitions: Texygen smooths zero precisions; here a sample without a common 4-gram scores 0, so that
     the value is exact. Grows with the number of samples. Samples under 4 tokens are left out; undefined below two.
 

@@ -16,7 +16,7 @@ from collapselab.metrics.matches import match_lengths
 Ids = Sequence[int]
 
 MAX_PERIOD = 64
-# A collapsed sample slips now and then: the tolerant form lets slips at least this far apart stand in one loop.
+# A collapsed sample slips now and then: the tolerant form allows slips in one loop if they are at least this far apart.
 SLIP_DISTANCE = 64
 
 
@@ -57,7 +57,7 @@ def diversity(ids: Ids) -> float | None:
 
 
 def rep_w(ids: Ids, w: int = 16) -> float | None:
-    """The share of tokens that stand among the w tokens before them.
+    """The share of tokens that occur among the w tokens before them.
 
     Competing definitions: Welleck's rep/l asks the same of the model's top-1 prediction under teacher forcing.
     The first token has nothing before it and counts as not repeated. Undefined for T = 0.
@@ -107,9 +107,9 @@ def match_entropy_nats(ids: Ids) -> float | None:
     """Entropy per token from match lengths, in nats: [ (1/(T-1)) Σ_{i=2..T} L_i / ln i ]^-1.
 
     L_i = 1 + length of the longest match of x_i… with a start j < i, overlap allowed. Assumes no model and no n.
-    Competing definitions: a sliding window in place of the growing past (Wyner-Ziv); matches without overlap, which
-    loops cannot exceed T / 2 in; logarithms to base 2. Matches end with the text, so short samples read high, and a
-    loop tends to 0 as 2 ln T / T. Undefined for T < 2.
+    Competing definitions: a sliding window instead of the growing past (Wyner-Ziv); matches without overlap, which
+    are at most T / 2 long in a loop; logarithms to base 2. Matches end with the text, so short samples get high
+    values, and the value of a loop tends to 0 as 2 ln T / T. Undefined for T < 2.
 
     Reference: Grassberger 1989; Kontoyiannis, Algoet, Suhov and Wyner 1998 (the growing-past estimator).
     """
@@ -117,7 +117,7 @@ def match_entropy_nats(ids: Ids) -> float | None:
 
 
 def entropy_of_matches(lengths: Sequence[int]) -> float | None:
-    """`match_entropy_nats` of match lengths already at hand."""
+    """`match_entropy_nats` from match lengths that are already known."""
     if len(lengths) < 2:
         return None
     total = sum((1 + length) / math.log(i) for i, length in enumerate(lengths[1:], start=2))
@@ -163,9 +163,9 @@ def find_loop(ids: Ids, *, tolerant: bool) -> Loop | None:
     """The longest loop with a period of at most 64 tokens and at least 2 copies; ties go to the smallest period.
 
     Token i (≥ p) matches under period p if x_i = x_{i-p}. The strict form takes the longest run of matches and the p
-    tokens before it. The tolerant form lets a run hold slips, any two at least 64 tokens apart. A wrong token costs a
-    mismatch at i (the slip) and an echo at i + p, excused if its slip is in the run. A run ends with no slip, and
-    begins with none unless its echo confirms it.
+    tokens before it. The tolerant form allows slips in a run, any two at least 64 tokens apart. A wrong token causes a
+    mismatch at i (the slip) and an echo at i + p, which is excused if its slip is in the run. A run never ends with a
+    slip, and begins with one only if its echo confirms it.
 
     Competing definitions: Holtzman et al. ask for at least 3 copies, at the very end of the sample (`at_end`).
     Insertions and deletions shift the phase and split a loop. Undefined for T < 2.
@@ -204,18 +204,18 @@ def _tolerant_loop(tokens: NDArray[np.int64], period: int) -> Loop:
     slips, is_echoed = _slips(tokens, period)
     if not slips.size:
         return Loop(period, 0, len(tokens), True)
-    # Where a run without slip k (nor any before it) may begin: past their echoes, whose slips it would not hold.
+    # Where a run without slip k or any earlier slip may begin: after their echoes, whose slips it would not contain.
     after = np.maximum.accumulate(slips + is_echoed * period) + 1
-    # Slips fall into chains with gaps of at least SLIP_DISTANCE; a run holds one chain and ends before its neighbours.
+    # Slips form chains with gaps of at least SLIP_DISTANCE; a run contains one chain and ends before its neighbours.
     first = np.flatnonzero(np.diff(slips, prepend=slips[0] - 1) < SLIP_DISTANCE)
     last = np.append(first[1:] - 1, len(slips) - 1)
     starts = np.concatenate(([period], after))[first]
-    starts = np.where(starts > slips[first], after[first], starts)  # an echo may lie past the chain's first slip
+    starts = np.where(starts > slips[first], after[first], starts)  # an echo may be after the chain's first slip
     starts = starts + np.isin(starts, slips[~is_echoed])
     ends = np.append(slips, len(tokens))[last + 1]
     trimmed_ends = ends - (ends - 1 == slips[last])
     longest = int((trimmed_ends - starts).argmax())
-    # A slip on the sample's very last token does not keep the loop from standing at the end.
+    # Even with a slip on the sample's very last token, the loop counts as at the end.
     return Loop(period, int(starts[longest]) - period, int(trimmed_ends[longest]), bool(ends[longest] == len(tokens)))
 
 

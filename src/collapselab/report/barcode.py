@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from collapselab.analysis.survival import Frame
+from collapselab.collapse.words import EVENTS, MARKED_EVENTS
 from collapselab.metrics.matches import match_lengths
-from collapselab.report.run_figures import EVENTS
 from collapselab.report.theme import RULE_COLOR, WIDTH, layered, legend, themed
 
 MAX_ROWS = 200
@@ -111,7 +111,7 @@ def _kinds(ids: Ids, before: Ids) -> NDArray[np.int_]:
 
 def _events(run: Mapping[str, Any], steps: tuple[int, int], height: int, y: alt.Y) -> list[alt.Chart]:
     """A line across at each event that lies inside, its words beside the panel, below those of the one before."""
-    events = [(int(run[name]), words) for name, words in EVENTS.items() if not bool(pd.isna(run.get(name)))]
+    events = [(int(run[name]), EVENTS[name].label) for name in MARKED_EVENTS if not bool(pd.isna(run.get(name)))]
     first, end = steps
     charts: list[alt.Chart] = []
     lowest = -math.inf

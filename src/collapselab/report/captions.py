@@ -10,6 +10,9 @@ import numpy as np
 import pandas as pd
 
 from collapselab.analysis.survival import Frame, median_onset
+from collapselab.collapse.numbers import label, unit
+from collapselab.collapse.words import EVENTS, MARKED_EVENTS
+from collapselab.config.schema import split_at_commas
 from collapselab.report.barcode import judged_samples, repeat_lengths
 from collapselab.report.curves import run_series
 from collapselab.report.loss_curves import training_series, validation_series
@@ -65,18 +68,12 @@ def of_survival(plan: OnsetPlan) -> str:
 
 def of_one_run(steps: Frame, row: Mapping[str, Any]) -> str:
     """The anatomy of a collapse."""
-    names = {
-        "train_nll_nats": "training loss",
-        "val_nll_nats": f"validation loss on {str(row['data']).split(',')[0]}",
-        "seq_rep_4": "the share of repeated 4-grams",
-        "entropy_nats": "the entropy of the predictions",
-    }
+    first_text = split_at_commas(str(row["data"]))[0]
     changes: list[str] = []
-    for name, words in names.items():
+    for name in ("train_nll_nats", f"val_nll_nats[{first_text}]", "seq_rep_4", "entropy_nats"):
         for at, values in run_series(steps, name).values():
-            changes.append(
-                f"{words} goes from {values[0]:.2f} at step {at[0]:.0f} to {values[-1]:.2f} at step {at[-1]:.0f}"
-            )
+            ends = f"{values[0]:.2f} at step {at[0]:.0f} to {values[-1]:.2f} at step {at[-1]:.0f}"
+            changes.append(f"{label(name)} from {ends} ({unit(name)})")
     return f"{_run_words(row)}. {_sentence('; '.join(changes))}. {_event_words(row)}"
 
 
@@ -107,8 +104,8 @@ def _run_words(row: Mapping[str, Any]) -> str:
 
 
 def _event_words(row: Mapping[str, Any]) -> str:
-    events = {"onset_step": "onset of collapse", "total_collapse_step": "total collapse", "diverged_step": "divergence"}
-    known = [f"{words} at step {int(row[name])}" for name, words in events.items() if not bool(pd.isna(row.get(name)))]
+    marked = [name for name in MARKED_EVENTS if not bool(pd.isna(row.get(name)))]
+    known = [f"{EVENTS[name].label} at step {int(row[name])}" for name in marked]
     return _sentence(f"{', '.join(known)}.") if known else "No onset of collapse."
 
 

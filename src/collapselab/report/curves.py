@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -100,3 +101,11 @@ def _smoothed(at: Floats, values: Floats, grid: NDArray[np.int_], width: int) ->
     with np.errstate(invalid="ignore"):  # 0 / 0
         means = (total[right] - total[left]) / (right - left)
     return np.where((grid >= at[0]) & (grid <= at[-1]), means, np.nan)
+
+
+def with_derived(steps: Frame) -> Frame:
+    """The steps with the numbers that are drawn though not recorded (`numbers.DERIVED`), where they can be computed."""
+    if not {"loop_span", "num_tokens"} <= set(steps.columns):
+        return steps
+    span, length = (cast(Frame, pd.to_numeric(steps[name])).astype(float) for name in ("loop_span", "num_tokens"))
+    return steps.assign(loop_share=span / length.where(length > 0))

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pandas as pd
 
 from collapselab.analysis.comparisons import CARRIED_OUT, LOOKING
+from collapselab.collapse.words import ENDED_BY
 from collapselab.config.overrides import settings
 from collapselab.rundir.frames import ENVIRONMENT, Runs
 from collapselab.visible import visible
@@ -65,17 +66,17 @@ def outcome(row: Mapping[str, Any]) -> str:
     onset, total, diverged = (_step(row, name) for name in ("onset_step", "total_collapse_step", "diverged_step"))
     kind = f" ({row['kind_at_end']})" if _known(row, "kind_at_end") else ""
     last = _step(row, "last_step")
-    if not _known(row, "outcome"):
+    if not _known(row, "ended_by"):
         return str(row["status"]) if _known(row, "status") else "unfinished"
     loss = loss_on_human_text(row)
     after = f"; loss on human text: {loss}" if loss else ""
-    if row.get("state") == "diverged":
+    if row.get("fate") == "diverged":
         return f"diverged at step {diverged}{after}"
     if total is not None:
         return f"total collapse at step {total}{kind}{after}"
     if onset is not None:
         return f"onset at step {onset}{kind}, not total by step {last}{after}"
-    return (f"no collapse by step {last}" if last is not None else str(row["outcome"])) + after
+    return (f"no collapse by step {last}" if last is not None else ENDED_BY[row["ended_by"]].label) + after
 
 
 def loss_on_human_text(row: Mapping[str, Any]) -> str | None:

@@ -17,6 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from collapselab.analysis.survival import Frame
+from collapselab.collapse.numbers import ANY_TEXT, NUMBERS, PANELS, drawn_in
+from collapselab.collapse.words import MARKED_EVENTS
+from collapselab.report.curves import with_derived
 from collapselab.report.packing import columns_for_json, json_list, packed
 from collapselab.rundir.frames import Runs
 
@@ -24,8 +27,6 @@ PAGE_CHARS = 5_500_000  # of packed runs in a page; figures and the code that dr
 PAGE_CURVE_POINTS, MAX_CURVE_POINTS, MIN_CURVE_POINTS = 100_000, 1000, 100
 MAX_SAMPLE_CHARS = 20_000  # of one sample: beyond, nobody reads on, and one broken run would fill the page
 SAMPLES_A_ROLE = 2  # shown of a step with many samples
-EVENTS = ("onset_step", "total_collapse_step", "diverged_step", "recovered_step")
-CURVES = ("train_nll_nats", "seq_rep_4", "loop_share", "degenerate_share", "entropy_nats")
 _CHARS_TO_PACKED, _CHARS_A_ROW = 3, 200  # a first guess of how much JSON becomes a packed character, and is a row
 
 Columns = dict[str, NDArray[Any]]
@@ -70,7 +71,7 @@ def explorer_runs(runs: Runs) -> Iterator[ExplorerRun]:
             curves=_known(curves, at),
             values=_known(values, at),
             samples=_samples_by_step(all_samples.iloc[samples_of.get(row["run"], no_rows)]),
-            events=[int(row[name]) for name in EVENTS if name in row and not pd.isna(row[name])],
+            events=[int(row[name]) for name in MARKED_EVENTS if name in row and not pd.isna(row[name])],
         )
         yield _within(records, max_points, PAGE_CHARS // num_runs)
 
@@ -154,17 +155,15 @@ def _samples_by_step(samples: Frame) -> dict[int, list[Sample]]:
 
 def _curves(steps: Frame) -> Frame:
     """The columns that are drawn."""
-    if {"loop_span", "num_tokens"} <= set(steps.columns):
-        span, length = (cast(Frame, pd.to_numeric(steps[name])).astype(float) for name in ("loop_span", "num_tokens"))
-        steps = steps.assign(loop_share=span / length.where(length > 0))
-    texts = [name for name in cast(list[str], steps.columns.tolist()) if name.startswith("val_nll_nats[")]
-    return steps[["step", *(name for name in (*CURVES, *texts) if name in steps)]]
+    steps = with_derived(steps)
+    names = cast(list[str], steps.columns.tolist())
+    return steps[["step", *(name for panel in PANELS for name in drawn_in(panel, names))]]
 
 
 def _values(steps: Frame) -> Frame:
     """The recorded values that a reader of a sample may want: not the times, and each loss once."""
-    others = ("run", "step", "val_nll_nats", "val_nll_se", "full_nll_nats", "full_nll_se")
     names = cast(list[str], steps.columns.tolist())
+    others = ("run", "step", *(name for name in NUMBERS if f"{name}[{ANY_TEXT}]" in NUMBERS))
     return steps[[name for name in names if name not in others and not name.startswith("seconds_")]]
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from collapselab.analysis.comparisons import CARRIED_OUT, LOOKING, condition, num_parameters, trajectory
 from collapselab.analysis.survival import Frame, onset_times
+from collapselab.collapse.words import ENDED_BY, JUDGED_TEXTS, TRAINING_SOURCES
 from collapselab.config.overrides import settings
 from collapselab.report.table_files import readable
 from collapselab.report.theme import short
@@ -18,8 +19,6 @@ from collapselab.rundir.frames import Runs
 
 NO_ARM = ("seed", *CARRIED_OUT, *LOOKING)
 FIRST = ("model", "train.source", "lr")  # what arms are told apart by, where it suffices
-SOURCES = {"own": "own text", "real": "real text", "other": "another model's text", "shuffled": "own text, shuffled"}
-ENDINGS = {"collapsed": "total collapse", "diverged": "diverged", "budget": "steps used up"}
 UNFINISHED = "unfinished"
 PAPER_LR = 2e-5
 _tables: dict[int, Frame] = {}
@@ -52,7 +51,7 @@ def make_run_table(runs: Runs) -> Frame:
     labels = _model_labels(dict(zip(frame["model"].astype(str), sizes, strict=True)))
     names = ["lr" if name == "optim.lr" else name for name, _ in settings()]
     names = [name for name in names if name in frame and not name.startswith(NO_ARM)]
-    outcome = frame["outcome"].astype(object).where(frame["outcome"].notna(), UNFINISHED)
+    ended_by = frame["ended_by"].astype(object).where(frame["ended_by"].notna(), UNFINISHED)
     return frame.assign(
         duration=frame["run"].map(onsets["duration"]),
         is_event=frame["run"].map(onsets["is_event"]).astype(bool),
@@ -63,7 +62,7 @@ def make_run_table(runs: Runs) -> Frame:
         rest=condition(frame, (*LOOKING, "model", "lr")),
         arm_label=_labels(frame, names, labels),
         rest_label=_labels(frame, [name for name in names if name not in ("model", "lr")], labels),
-        ending=outcome.replace(ENDINGS),
+        ending=ended_by.replace({word: shown.label for word, shown in ENDED_BY.items()}),
         last_step=frame["run"].map(last).astype(int),
     )
 
@@ -89,7 +88,7 @@ def drawn_once(table: Frame) -> Frame:
     ordered = table.assign(
         trajectory=trajectory(table),
         own_samples=table["collapse.source"] == "stream",
-        stopped=table["ending"] == ENDINGS["collapsed"],
+        stopped=table["ending"] == ENDED_BY["collapse"].label,
     )
     ordered = ordered.sort_values(["own_samples", "stopped", "last_step"], ascending=False, kind="stable")
     return table[table.index.isin(ordered.drop_duplicates("trajectory").index)]
@@ -110,7 +109,7 @@ def shown_run(table: Frame, sampled: Set[str]) -> str | None:
         return None
     is_sampled = table["run"].isin(sampled)
     table = table[is_sampled] if is_sampled.any() else table
-    rank = 2 * (table["ending"] == ENDINGS["collapsed"]) + table["is_event"].astype(int)
+    rank = 2 * (table["ending"] == ENDED_BY["collapse"].label) + table["is_event"].astype(int)
     best = table[rank == rank.max()]
     if (best["lr"] == PAPER_LR).any():
         best = best[best["lr"] == PAPER_LR]
@@ -144,9 +143,9 @@ def _words(name: str, value: Any, models: Mapping[str, str]) -> str:
         case "lr":
             return f"learning rate {short(value)}"
         case "train.source":
-            return SOURCES[value]
+            return TRAINING_SOURCES[value]
         case "collapse.source":
-            return {"stream": "judged by its samples", "probe": "judged by probes"}[value]
+            return JUDGED_TEXTS[value]
         case _:
             return f"{name} {readable(value)}"
 

@@ -9,8 +9,9 @@ import altair as alt
 import pandas as pd
 
 from collapselab.analysis.survival import Frame
+from collapselab.collapse.words import ENDED_BY
 from collapselab.report.curves import CURVE_COLUMNS, Series, columns, mean_curve, run_series, tails
-from collapselab.report.groups import ENDINGS, UNFINISHED
+from collapselab.report.groups import UNFINISHED
 from collapselab.report.theme import Styles, layered, legend, panel_title, panel_width, styles, themed
 from collapselab.rundir.frames import Runs
 
@@ -23,9 +24,9 @@ FIELDS: dict[str, list[str | alt.FieldName]] = {
     "end": ["step", "value"],
 }
 ENDING_SHAPES = {
-    ENDINGS["collapsed"]: "circle",
-    ENDINGS["budget"]: "square",
-    ENDINGS["diverged"]: "cross",
+    ENDED_BY["collapse"].label: "circle",
+    ENDED_BY["budget"].label: "square",
+    ENDED_BY["divergence"].label: "cross",
     UNFINISHED: "triangle-up",
 }
 

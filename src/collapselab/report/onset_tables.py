@@ -10,7 +10,8 @@ import pandas as pd
 from collapselab.analysis.comparisons import distinct
 from collapselab.analysis.sensitivity import judged_runs, onset_with, variations
 from collapselab.analysis.survival import Frame, median_onset, restricted_mean
-from collapselab.report.groups import ENDINGS, SOURCES, run_table
+from collapselab.collapse.words import ENDED_BY, TRAINING_SOURCES
+from collapselab.report.groups import run_table
 from collapselab.rundir.frames import Runs
 
 
@@ -100,7 +101,7 @@ def _arm_row(arm: Frame, horizon: float) -> dict[str, object]:
     return {
         "model": first["model_label"],
         "learning rate": float(first["lr"]),
-        "arm": first["rest_label"] or SOURCES[first["train.source"]],
+        "arm": first["rest_label"] or TRAINING_SOURCES[first["train.source"]],
         "runs": len(arm),
         "seeds": int(arm["seed"].nunique()),
         "onsets": num_onsets,
@@ -119,5 +120,5 @@ def _horizon(known: Frame) -> float:
     """
     own = known[known["train.source"] == "own"]
     known = own if len(own) else known
-    used_up = known.loc[(known["ending"] == ENDINGS["budget"]) & ~known["is_event"], "duration"]
+    used_up = known.loc[(known["ending"] == ENDED_BY["budget"].label) & ~known["is_event"], "duration"]
     return float(used_up.min()) if len(used_up) else float(known["duration"].max())

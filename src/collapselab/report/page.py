@@ -16,11 +16,13 @@ from typing import Any, cast
 import pandas as pd
 
 from collapselab.analysis.survival import Frame
+from collapselab.collapse.numbers import DERIVED, PANELS, drawn_in, label
+from collapselab.collapse.words import EVENTS, MARKED_EVENTS, ROLES
 from collapselab.report import page_parts
 from collapselab.report.definitions import definitions
 from collapselab.report.describe import labels, outcome, visible
 from collapselab.report.drawing import DrawingError, Painter
-from collapselab.report.explorer import EVENTS, ExplorerRun, explorer_runs
+from collapselab.report.explorer import ExplorerRun, explorer_runs
 from collapselab.report.packing import packed, script_json
 from collapselab.report.page_parts import Printed
 from collapselab.report.plans import one_run
@@ -136,14 +138,16 @@ def _metadata(runs: Runs, explored: Sequence[ExplorerRun]) -> dict[str, Any]:
     shown = one_run(runs)  # the one that the anatomy and the barcode show
     return {
         "shown": next((i for i, row in enumerate(rows) if shown is not None and row["run"] == shown["run"]), 0),
-        "texts": [m[1] for name in columns if (m := re.fullmatch(r"val_nll_nats\[(.*)\]", name, re.DOTALL))],
+        "events": {name: EVENTS[name].label for name in MARKED_EVENTS},
+        "roles": ROLES,
+        "charts": _charts(columns),
         "defined": {name.partition("[")[0]: _definition_id(name) for name in definitions()},
         "runs": [
             {
                 "name": visible(str(row["run"])),
                 "label": label,
                 "outcome": outcome(row),
-                "events": {name: int(row[name]) for name in EVENTS if name in row and not pd.isna(row[name])},
+                "events": {name: int(row[name]) for name in MARKED_EVENTS if name in row and not pd.isna(row[name])},
                 "last_step": run.last_step,
                 "num_sampled_steps": run.num_sampled_steps,
                 "num_steps_shown": run.num_steps_shown,
@@ -151,6 +155,17 @@ def _metadata(runs: Runs, explored: Sequence[ExplorerRun]) -> dict[str, Any]:
             for row, label, run in zip(rows, labels(runs), explored, strict=True)
         ],
     }
+
+
+def _charts(columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The explorer's charts: a chart holds the panels of one unit, of which the curves of the first begin shown."""
+    charts: dict[str, dict[str, Any]] = {}
+    for panel, (_, unit) in PANELS.items():
+        curves = [{"name": name, "label": label(name)} for name in drawn_in(panel, [*columns, *DERIVED])]
+        chart = charts.setdefault(unit, {"name": panel, "unit": unit, "curves": [], "hidden": []})
+        chart["hidden"] += [curve["name"] for curve in curves if chart["name"] != panel]
+        chart["curves"] += curves
+    return list(charts.values())
 
 
 def _thinned(explored: Sequence[ExplorerRun]) -> str:

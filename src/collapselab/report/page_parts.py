@@ -11,6 +11,7 @@ import pandas as pd
 
 from collapselab.analysis.comparisons import trajectory
 from collapselab.analysis.survival import Frame
+from collapselab.collapse.words import EVENTS, FATES
 from collapselab.report.describe import (
     Common,
     common_environment,
@@ -27,8 +28,7 @@ if TYPE_CHECKING:  # lifelines and scipy take a second, which only pages of seve
 
 OVERVIEW = {
     "kind_at_end": "kind",
-    "onset_step": "onset",
-    "total_collapse_step": "total collapse",
+    **{name: EVENTS[name].label for name in ("onset_step", "total_collapse_step")},
     "last_step": "last step",
     "run": "directory",
 }
@@ -67,7 +67,7 @@ def overview(runs: Runs) -> Printed:
         [label, _fate(row), shown(loss_on_human_text(row)), *(shown(row.get(name)) for name in OVERVIEW)]
         for label, row in zip(labels(runs), rows, strict=True)
     ]
-    return Printed("Runs", ["run", "outcome", "loss on human text", *OVERVIEW.values()], cells)
+    return Printed("Runs", ["run", "fate", "loss on human text", *OVERVIEW.values()], cells)
 
 
 def damages(runs: Runs) -> list[str]:
@@ -106,13 +106,9 @@ def _hypothesis(one: Hypothesis) -> dict[str, str]:
 
 
 def _fate(row: Mapping[str, Any]) -> str:
-    if pd.isna(row["outcome"]):
+    if pd.isna(row["ended_by"]):
         return "unfinished" if pd.isna(row["status"]) else str(row["status"])
-    if row.get("state") == "diverged":
-        return "diverged"
-    if not pd.isna(row["total_collapse_step"]):
-        return "total collapse"
-    return "onset only" if not pd.isna(row["onset_step"]) else "no collapse"
+    return FATES[row["fate"]].label
 
 
 def _figures(value: float | None, digits: int) -> str:

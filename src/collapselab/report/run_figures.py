@@ -8,6 +8,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from collapselab.collapse.words import ENDED_BY, EVENTS, MARKED_EVENTS, TRAINING_SOURCES
 from collapselab.report.run_panels import (
     LOSS_HEIGHT,
     MEAN,
@@ -23,15 +24,6 @@ from collapselab.report.run_panels import (
 )
 from collapselab.report.theme import RULE_COLOR, WIDTH, layered, short, themed
 
-# Names of a runs frame that mark a step, with the words beside the mark.
-EVENTS = {"onset_step": "onset", "total_collapse_step": "total collapse", "diverged_step": "diverged"}
-TRAINING_TEXTS = {
-    "own": "its own text",
-    "real": "real text",
-    "other": "another model's text",
-    "shuffled": "its own text, shuffled",
-}
-OUTCOMES = {"collapsed": "total collapse", "budget": "budget used up"}
 ROW_PX = 15  # height of one row of words above a panel
 LABEL_SHARE = 0.22  # a little more than the words "total collapse, step 1000" take of the width
 MAX_DOTTED_STEPS = 40  # beyond, dots would hide the line
@@ -69,7 +61,7 @@ def anatomy_figure(steps: pd.DataFrame, run: Mapping[str, Any]) -> alt.VConcatCh
 def _stack(steps: pd.DataFrame, run: Mapping[str, Any], panels: Sequence[Panel]) -> alt.VConcatChart:
     """Panels one below the other, with the run's events through all of them and in words above the first."""
     last_step = max([1, *steps_of(steps)])
-    events = sorted((int(run[name]), words) for name, words in EVENTS.items() if _known(run, name))
+    events = sorted((int(run[name]), EVENTS[name].label) for name in MARKED_EVENTS if _known(run, name))
     step_axis, charts = _step_axis(last_step), list[alt.LayerChart]()
     for i, panel in enumerate(panels):
         x = step_axis if i == len(panels) - 1 else step_axis.title(None)
@@ -130,7 +122,7 @@ def _step_axis(last_step: int) -> alt.X:
 
 def _collapsed_region(events: Events, last_step: int) -> list[alt.Chart]:
     """A light band from onset to the last step; none before a collapse."""
-    spans = [{"step": step, "end": last_step} for step, words in events if words == EVENTS["onset_step"]]
+    spans = [{"step": step, "end": last_step} for step, words in events if words == EVENTS["onset_step"].label]
     band = alt.Chart(alt.InlineData(values=spans)).mark_rect(color="#000000", opacity=0.06)
     return [band.encode(x="step:Q", x2="end:Q")] if spans else []
 
@@ -161,15 +153,15 @@ def _at(step: int) -> alt.Chart:
 
 
 def _title(run: Mapping[str, Any]) -> str:
-    return f"{run.get('model', 'a model')} trained on {TRAINING_TEXTS[run.get('train.source', 'own')]}"
+    return f"{run.get('model', 'a model')} trained on {TRAINING_SOURCES[run.get('train.source', 'own')]}"
 
 
 def _subtitle(run: Mapping[str, Any]) -> str:
-    """Learning rate, seed, outcome and kind of collapse, as far as they are known."""
+    """Learning rate, seed, how the run ended and the kind of collapse, as far as they are known."""
     facts = [
         f"learning rate {short(run['lr'])}" if _known(run, "lr") else None,
         f"seed {run['seed']}" if _known(run, "seed") else None,
-        OUTCOMES.get(run["outcome"], str(run["outcome"])) if _known(run, "outcome") else "unfinished",
+        ENDED_BY[run["ended_by"]].label if _known(run, "ended_by") else "unfinished",
         f"kind {run['kind_at_end']}" if _known(run, "kind_at_end") else None,
     ]
     return "  ·  ".join(fact for fact in facts if fact)

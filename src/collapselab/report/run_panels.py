@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from typing import cast
 import altair as alt
 import pandas as pd
 
+from collapselab.collapse.numbers import ANY_TEXT, DERIVED, NUMBERS, PANELS, drawn_in, label
+from collapselab.report.curves import with_derived
 from collapselab.report.theme import COLORS, DASHES
 
 LOSS_HEIGHT, LOWER_HEIGHT = 230, 120
@@ -20,7 +21,7 @@ LOSS_STYLES = ((COLORS[0], DASHES[0]), *TEXT_STYLES)
 LOWER_STYLES = ((COLORS[1], DASHES[0]), (COLORS[2], (4, 2)))
 ROW = ("layer", "line", "step", "value")
 THIN, MEAN = " (thin)", " (mean)"  # a layer's name says whether its rows were measured
-VALIDATION = "validation loss, "
+VALIDATION = label("val_nll_nats[]")
 MAX_RAW_STEPS = 150  # beyond, values alone would be a block of ink
 MAX_DRAWN_STEPS = 400  # beyond, the anatomy keeps the extremes of each 200th of the run
 
@@ -43,30 +44,30 @@ class Panel:
 
 def loss_panel(steps: pd.DataFrame) -> Panel:
     """What is trained on, then the human texts."""
-    names = cast(list[str], steps.columns.tolist())
-    texts = {match[1]: name for name in names if (match := re.fullmatch(r"val_nll_nats\[(.+)\]", name))}
-    lines = {"training loss": _values(steps, "train_nll_nats")}
-    lines |= {f"{VALIDATION}{text}": _values(steps, name) for text, name in texts.items()}
-    y = alt.Y("value:Q", title="loss (nats per token)", scale=alt.Scale(type="linear", zero=True))
-    return _panel("loss", y, LOSS_HEIGHT, lines, LOSS_STYLES)
+    y = alt.Y("value:Q", title=_title("loss"), scale=alt.Scale(type="linear", zero=True))
+    return _panel("loss", y, LOSS_HEIGHT, _lines(steps, "loss"), LOSS_STYLES)
 
 
 def repetition_panel(steps: pd.DataFrame) -> Panel:
-    span, length = _values(steps, "loop_span"), _values(steps, "num_tokens")
-    in_loop = {step: span[step] / length[step] for step in span.keys() & length.keys() if length[step]}
-    lines = {"repeated 4-grams (seq_rep_4)": _values(steps, "seq_rep_4"), "tokens inside a loop": in_loop}
     axis = alt.Axis(tickCount=5, format="%")
-    y = alt.Y("value:Q", title="share of the sample", scale=alt.Scale(domain=[0, 1]), axis=axis)
-    return _panel("repetition", y, LOWER_HEIGHT, lines, LOWER_STYLES)
+    y = alt.Y("value:Q", title=PANELS["repetition"][0], scale=alt.Scale(domain=[0, 1]), axis=axis)
+    return _panel("repetition", y, LOWER_HEIGHT, _lines(with_derived(steps), "repetition"), LOWER_STYLES)
 
 
 def entropy_panel(steps: pd.DataFrame) -> Panel:
-    lines = {
-        "entropy of the model's predictions": _values(steps, "entropy_nats"),
-        "entropy of its text (match lengths)": _values(steps, "match_entropy_nats"),
-    }
-    y = alt.Y("value:Q", title="entropy (nats per token)", scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5))
-    return _panel("entropy", y, LOWER_HEIGHT, lines, LOWER_STYLES)
+    y = alt.Y("value:Q", title=_title("entropy"), scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5))
+    return _panel("entropy", y, LOWER_HEIGHT, _lines(steps, "entropy"), LOWER_STYLES)
+
+
+def _title(panel: str) -> str:
+    return "{} ({})".format(*PANELS[panel])
+
+
+def _lines(steps: pd.DataFrame, panel: str) -> Lines:
+    """The panel's curves by their labels, as in the table of recorded numbers; empty where a run has no values."""
+    of_any_run = [name for name in (*NUMBERS, *DERIVED) if ANY_TEXT not in name]
+    names = dict.fromkeys([*of_any_run, *cast(list[str], steps.columns.tolist())])
+    return {label(name): _values(steps, name) for name in drawn_in(panel, names)}
 
 
 def _values(steps: pd.DataFrame, name: str) -> Values:

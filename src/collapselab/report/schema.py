@@ -11,8 +11,8 @@ import altair as alt
 import pandas as pd
 
 from collapselab.analysis.survival import Frame
+from collapselab.collapse.words import TRAINING_SOURCES
 from collapselab.config.schema import split_at_commas
-from collapselab.report.groups import SOURCES
 from collapselab.report.theme import layered, short, themed
 
 BOX_WIDTH, BOX_GAP, MARGIN = 168, 26, 4
@@ -104,7 +104,7 @@ def _write(table: Frame) -> Box:
 
 
 def _judge(table: Frame) -> Box:
-    sources = [SOURCES[source] for source in dict.fromkeys(table["train.source"])]
+    sources = [TRAINING_SOURCES[source] for source in dict.fromkeys(table["train.source"])]
     is_stream, window = (table["collapse.source"] == "stream").all(), _listed(table["collapse.window"])
     return Box(
         "3  Read and judge",

@@ -10,11 +10,12 @@ from typing import Any, cast
 import pandas as pd
 
 from collapselab.analysis.survival import Frame
+from collapselab.collapse.words import TRAINING_SOURCES
 from collapselab.config.overrides import settings
 from collapselab.config.schema import split_at_commas
 from collapselab.report.barcode import judged_samples
 from collapselab.report.curves import run_series
-from collapselab.report.groups import SOURCES, run_table
+from collapselab.report.groups import run_table
 from collapselab.report.onset_tables import hypotheses, onset_by_arm, threshold_sensitivity
 from collapselab.report.plans import one_run
 from collapselab.report.table_files import readable
@@ -104,7 +105,7 @@ def all_runs(runs: Runs) -> pd.DataFrame | None:
     columns: dict[str, Sequence[object]] = {
         "run": table["run"].tolist(),
         "model": table["model"].tolist(),
-        "trained on": table["train.source"].map(SOURCES).tolist(),
+        "trained on": table["train.source"].map(TRAINING_SOURCES).tolist(),
         "learning rate": table["lr"].tolist(),
         "seed": table["seed"].tolist(),
         "ended by": table["ending"].tolist(),

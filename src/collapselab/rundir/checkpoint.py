@@ -24,7 +24,7 @@ from collapselab.errors import InputError
 from collapselab.files import open_regular, remove_folder, sync, temporary_name
 from collapselab.inputs.models import LoadedModel
 from collapselab.records import SCHEMA_VERSION, Record
-from collapselab.rundir.layout import NewerSchema, RunDir, disk_errors, read_json, write_json
+from collapselab.rundir.layout import RunDir, UnknownSchema, disk_errors, read_json, write_json
 from collapselab.rundir.record_writer import check_extents
 
 NUM_KEPT = 2
@@ -179,7 +179,7 @@ def load_checkpoint(rundir: RunDir, model: Saved, run_id: str, others: Sequence[
     for candidate in reversed(candidates):
         try:
             state = _checked_state(candidate, run_id)
-        except NewerSchema:
+        except UnknownSchema:
             raise
         except (InputError, OSError) as error:
             damage.append(f"checkpoint {candidate.name}: {getattr(error, 'message', error)}")
@@ -195,7 +195,7 @@ def load_checkpoint(rundir: RunDir, model: Saved, run_id: str, others: Sequence[
     if candidates and num_unusable == len(candidates):
         raise InputError(
             f"all checkpoints in {rundir.checkpoints} are damaged: " + "; ".join(damage),
-            "remove the folder `checkpoint` to run again from step 0 with --resume",
+            "remove the folder `checkpoint` to run again from step 0 with `resume=True`",
         )
     with disk_errors(rundir.path):
         for candidate in candidates:
@@ -239,7 +239,7 @@ def _restore(folder: Path, model: Saved, others: Sequence[Stateful]) -> None:
     if {name: p.shape for name, p in weights.items()} != {name: p.shape for name, p in present.items()}:
         raise InputError(
             f"checkpoint {folder} does not fit the model {model.loaded.name}",
-            "the model has changed since the run began: bring the former one back, or begin anew with --fresh",
+            "the model has changed since the run began: bring the former one back, or begin anew with `fresh=True`",
         )
     model.restore(weights, load_file(folder / MOMENTS))
     kept = load_file(folder / OTHERS) if (folder / OTHERS).exists() else {}

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from collapselab.config.schema import RunConfig, identity
+from collapselab.config.identity import flat_settings, identity
+from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError
 from collapselab.files import remove_folder, sync
-from collapselab.records import SCHEMA_VERSION, flatten
+from collapselab.records import SCHEMA_VERSION
 from collapselab.rundir.layout import RunDir, disk_errors, read_json, write_json
 
 
@@ -20,7 +21,7 @@ def check_claim(rundir: RunDir, config: RunConfig, *, resume: bool, fresh: bool)
         InputError: it holds another run, this run (without `resume` or `fresh`), or something else.
     """
     if resume and fresh:
-        raise InputError("--resume and --fresh exclude each other", "--resume goes on, --fresh begins anew")
+        raise InputError("resume and fresh exclude each other", "`resume=True` goes on, `fresh=True` begins anew")
     if rundir.holds_a_run():
         if fresh:
             return
@@ -28,7 +29,7 @@ def check_claim(rundir: RunDir, config: RunConfig, *, resume: bool, fresh: bool)
         if not resume:
             raise InputError(
                 f"{rundir.path} already holds this run",
-                "--resume goes on with it (or shows it, if it is finished); --fresh removes it and begins anew",
+                "`resume=True` goes on with it (or shows a finished one); `fresh=True` removes it and begins anew",
             )
         return
     _check_foreign(rundir)
@@ -39,18 +40,18 @@ def _check_foreign(rundir: RunDir) -> None:
         names = {path.name for path in rundir.path.iterdir()} if rundir.path.exists() else set[str]()
     except OSError as error:
         raise InputError(
-            f"{rundir.path} cannot be a run directory: {error.strerror}", "choose another directory with --out"
+            f"{rundir.path} cannot be a run directory: {error.strerror}", "choose another directory with `out=…`"
         ) from None
     if "steps.jsonl" in names:
         raise InputError(
             f"{rundir.config} is missing or damaged, though records of a run are there",
-            "bring it back from a copy, or from a run of the same command in another directory (--out)",
+            "bring it back from a copy, or from a run of the same settings in another directory (`out=…`)",
         )
     foreign = sorted(name for name in names if name != "lock" and not name.endswith(".tmp"))
     if foreign:
         raise InputError(
             f"{rundir.path} is not empty and holds no run: {', '.join(foreign[:3])}",
-            "choose a new directory with --out",
+            "choose a new directory with `out=…`",
         )
 
 
@@ -83,12 +84,12 @@ def _check_same_run(rundir: RunDir, config: RunConfig) -> None:
     if identity(settings) != there["run_id"]:
         raise InputError(
             f"{rundir.config} is damaged: its settings are not those of its run id {there['run_id']!r}",
-            "bring it back from a copy, or from a run of the same command in another directory (--out)",
+            "bring it back from a copy, or from a run of the same settings in another directory (`out=…`)",
         )
     if there["run_id"] != config.run_id:
         raise InputError(
             f"{rundir.path} holds another configuration: {_difference(settings, config)}",
-            "choose another directory with --out, repeat that run's settings, or --fresh to remove it",
+            "choose another directory with `out=…`, repeat that run's settings, or `fresh=True` to remove it",
         )
 
 
@@ -99,13 +100,13 @@ def _check_same_texts(rundir: RunDir, text_sha256: Mapping[str, str]) -> None:
     if changed:
         raise InputError(
             f"the text {changed[0]!r} has changed since the run in {rundir.path} began",
-            "bring the former text back, or begin anew in another directory with --out",
+            "bring the former text back, or begin anew in another directory with `out=…`",
         )
 
 
 def _difference(there: Mapping[str, Any], config: RunConfig) -> str:
     """The first settings in which two configurations differ."""
-    old, new = dict(flatten(there)), dict(flatten(config.model_dump(mode="json")))
+    old, new = flat_settings(there), flat_settings(config.model_dump(mode="json"))
     names = [name for name in new if old.get(name) != new[name]]
     told = [f"{name} is {old.get(name)!r} there, {new[name]!r} here" for name in names[:3]]
     return "; ".join(told) or "another version"

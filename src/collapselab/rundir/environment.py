@@ -17,8 +17,9 @@ from typing import Any, cast
 
 from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError
+from collapselab.machine import cpu_name
 from collapselab.records import SCHEMA_VERSION
-from collapselab.rundir.layout import NewerSchema, read_json, write_json
+from collapselab.rundir.layout import UnknownSchema, read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def environment(threads: int | None = None) -> dict[str, object]:
         "packages": {name: _version(name) for name in PACKAGES},
         "git": _git_state(),
         "platform": platform.platform(),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": threads,
         "gpu": _gpu_name(),
@@ -61,7 +62,7 @@ def record_environment(env: Path, engines: Mapping[str, str | None], threads: in
         raise InputError(
             f"the run in {env.parent} cannot go on with the engines it began with: {changed}"
             + (f"; the kernels in C are off: {off}" if off else ""),
-            f"bring them back, or go on with another engine all the same: --engine {engines['write']}",
+            f"bring them back, or go on with another engine all the same: `engine={engines['write']!r}`",
         )
     now: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
@@ -84,7 +85,7 @@ def _known(env: Path) -> dict[str, Any]:
         return {}
     try:
         return read_json(env)
-    except NewerSchema:
+    except UnknownSchema:
         raise
     except InputError as error:
         log.warning("%s; which engines and versions served before is not known", error.message)
@@ -136,15 +137,6 @@ def _git_state() -> dict[str, object] | None:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _cpu_name() -> str | None:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or None
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else None
 
 
 def _gpu_name() -> str | None:

@@ -6,21 +6,26 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
+from collapselab.config.identity import flat_settings
 from collapselab.config.schema import join_with_commas
 from collapselab.errors import InputError
 from collapselab.records import flatten
 from collapselab.rundir.layout import RunDir
+from collapselab.rundir.parquet import check_pyarrow, read_frame, write_frame
 from collapselab.rundir.run_files import RunFiles, read_run, run_directories
+from collapselab.visible import html_table
 
-RUN_COLUMNS = ("run", "run_id", "model", "data", "seed", "lr", "status", "outcome", "onset_step", "total_collapse_step")
+_IDENTITY = ("run", "run_id", "model", "data", "seed", "lr")
+RUN_COLUMNS = (*_IDENTITY, "status", "ended_by", "fate", "onset_step", "total_collapse_step")
 STEP_COLUMNS = ("run", "step")
 _ABOUT_FILES = ("schema", "records.")  # of summary.json: checks of the files, nothing about the run
 SAMPLE_COLUMNS = ("run", "step", "index", "role", "text", "token_ids")
 ENVIRONMENT = "env."
+SHOWN_RUNS = 30
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Damage:
     is_left_out: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Runs:
     """The frames of one or more runs, joined by the column `run`. Unknown values are NaN, NA or None.
 
@@ -51,6 +56,50 @@ class Runs:
     @property
     def num_left_out(self) -> int:
         return sum(damage.is_left_out for damage in self.damages)
+
+    def __repr__(self) -> str:
+        counts = {name: len(frame) for name, frame in self._frames().items()}
+        told = ", ".join(f"{count:,} {name if count != 1 else name[:-1]}" for name, count in counts.items())
+        return f"Runs({told}{f', {self.num_left_out} left out' if self.num_left_out else ''})"
+
+    def _repr_html_(self) -> str:
+        names = [name for name in RUN_COLUMNS if name in self.runs]
+        shown = cast(Any, self.runs[names])
+        rows: list[list[object]] = shown.head(SHOWN_RUNS).to_numpy(dtype=object).tolist()
+        return f"<p>{self!r}</p>{html_table([names, *rows])}"
+
+    def _frames(self) -> dict[str, pd.DataFrame]:
+        return {"runs": self.runs, "steps": self.steps, "samples": self.samples}
+
+    def to_parquet(self, folder: Path | str) -> list[Path]:
+        """Writes runs.parquet, steps.parquet and samples.parquet into a folder; returns their paths.
+
+        `from_parquet` reads them, equal in every value. What was damaged is not written.
+
+        Raises:
+            InputError: pyarrow is missing.
+        """
+        check_pyarrow()
+        paths = _parquet_files(folder)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for path, frame in zip(paths, self._frames().values(), strict=True):
+            write_frame(frame, path)
+        return paths
+
+    @classmethod
+    def from_parquet(cls, folder: Path | str) -> Runs:
+        """The frames that `to_parquet` wrote into a folder.
+
+        Raises:
+            InputError: pyarrow or a file is missing, or a file holds no frame.
+        """
+        check_pyarrow()
+        runs, steps, samples = map(read_frame, _parquet_files(folder))
+        return cls(runs, steps, samples)
+
+
+def _parquet_files(folder: Path | str) -> list[Path]:
+    return [Path(folder) / f"{name}.parquet" for name in ("runs", "steps", "samples")]
 
 
 def load_runs(folder: Path | str) -> Runs:
@@ -106,7 +155,7 @@ def check_any_left(runs: Runs) -> Runs:
         return runs
     first, *others = [damage.message for damage in runs.damages if damage.is_left_out]
     more = f" (and {len(others)} further runs are damaged)" if others else ""
-    raise InputError(first + more, "bring the files back, or make the run again with --fresh")
+    raise InputError(first + more, "bring the files back, or make the run again with `fresh=True`")
 
 
 def _named(lines: Iterable[tuple[str, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
@@ -114,7 +163,7 @@ def _named(lines: Iterable[tuple[str, list[dict[str, Any]]]]) -> list[dict[str, 
 
 
 def _run_row(name: str, files: RunFiles) -> dict[str, object]:
-    config = dict(flatten(files.identity["config"]))
+    config = flat_settings(files.identity["config"])
     row = {"run": name, "run_id": files.identity["run_id"], **config, "status": files.status}
     row["data"], row["lr"] = join_with_commas(config["data"]), row.pop("optim.lr")
     row |= {ENVIRONMENT + key: value for key, value in flatten(files.environment) if key != "schema"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from collapselab.collapse.summary import state_values
+from collapselab.collapse.summary import course_values
 from collapselab.config.schema import RunConfig
 from collapselab.records import Record
 from collapselab.rundir.layout import RunDir, read_json, read_lines
@@ -21,8 +21,8 @@ def up_to_date(rundir: RunDir, summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def judged_again(rundir: RunDir, summary: Mapping[str, Any], vocab_size: int | None) -> dict[str, Any]:
-    """A summary with its state and steps judged from the records; kinds stay, since packed runs lack samples."""
+    """A summary with its fate and steps judged from the records; kinds stay, since packed runs lack samples."""
     config = RunConfig.model_validate(read_json(rundir.config)["config"])
     steps = [Record(line["step"], line) for line in read_lines(rundir.steps)]
-    values = state_values(steps, config.collapse, vocab_size)
+    values = course_values(steps, config.collapse, vocab_size)
     return {**summary, **{name: value for name, value in values.items() if not name.startswith("kind_")}}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import socket
@@ -13,19 +12,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
+from collapselab.collapse.words import Status
 from collapselab.errors import InputError, RunFailed
-from collapselab.files import make_folder, open_regular, read_regular, replace_file
+from collapselab.files import hold, make_folder, open_regular, read_regular, replace_file
 from collapselab.records import SCHEMA_VERSION, Record, Sample, dumps, loads
 from collapselab.rundir.line_files import damaged_line, iterate_lines
-
-Status = Literal["running", "collapsed", "diverged", "budget", "interrupted", "failed"]
-FINISHED: tuple[Status, ...] = ("collapsed", "diverged", "budget")
+from collapselab.rundir.migration import READ_VERSIONS, migrated
 
 
-class NewerSchema(InputError):
-    """A file of a later version of this package."""
+class UnknownSchema(InputError):
+    """A file of a version that this one does not read."""
 
 
 class Vanished(RunFailed):
@@ -101,7 +99,7 @@ class RunDir:
         except OSError as error:
             raise InputError(
                 f"{self.path} cannot be a run directory: {error.strerror} ({error.filename})",
-                "choose another directory with --out",
+                "choose another directory with `out=…`",
             ) from None
         try:
             yield
@@ -118,11 +116,10 @@ class RunDir:
         while True:
             handle = open_regular(path, os.O_RDWR | os.O_CREAT)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                hold(handle)
                 if self.steps.exists():
-                    steps = open_regular(self.steps, os.O_RDONLY)
-                    with open(steps, "rb"):
-                        fcntl.flock(steps, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    with open(open_regular(self.steps, os.O_RDWR), "rb") as steps:
+                        hold(steps.fileno())
             except OSError:
                 os.close(handle)
                 raise
@@ -135,7 +132,7 @@ class RunDir:
         owner = self.read_status()
         who = f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'this machine')}"
         return InputError(
-            f"{self.path} is in use by {who}", "wait for it to end, or choose another directory with --out"
+            f"{self.path} is in use by {who}", "wait for it to end, or choose another directory with `out=…`"
         )
 
     def write_status(self, status: Status, step: int | None, error: str | None = None) -> None:
@@ -196,7 +193,7 @@ def vanished(path: Path) -> Vanished:
     """The error of a run whose directory, or a file in it, has gone away."""
     return Vanished(
         f"{path} is not there any more: it was removed, renamed or replaced while the run was going on",
-        "nothing was written in its place; bring it back and repeat the command with --resume, or begin anew",
+        "nothing was written in its place; bring it back and repeat the run with `resume=True`, or begin anew",
     )
 
 
@@ -210,7 +207,7 @@ def disk_errors(path: Path) -> Generator[None]:
             raise vanished(path) from error
         raise RunFailed(
             f"cannot write to {error.filename2 or error.filename or path}: {error.strerror or error}",
-            "the records so far are kept; make room and repeat the command with --resume",
+            "the records so far are kept; make room and repeat the run with `resume=True`",
         ) from error
 
 
@@ -224,10 +221,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object of a JSON file, as `write_json` was given it.
+    """The object of a JSON file, as `write_json` was given it, in the names of this version.
 
     Raises:
-        InputError: it cannot be read, or is not as it was written; `NewerSchema`: a later version wrote it.
+        InputError: it cannot be read, or is not as it was written; `UnknownSchema`: another version wrote it.
     """
     try:
         content: object = loads(read_regular(path).decode())
@@ -238,10 +235,11 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot read {path}: no JSON object", "is this a run directory of collapselab?")
     values = cast(dict[str, Any], content)
     schema = values.get("schema", SCHEMA_VERSION)
-    if isinstance(schema, int) and schema > SCHEMA_VERSION:
-        raise NewerSchema(
-            f"{path} has schema {schema}, and this version of collapselab reads schemas up to {SCHEMA_VERSION}",
-            "a later version wrote it: use that one",
+    if schema not in READ_VERSIONS:
+        known = " and ".join(map(str, READ_VERSIONS))
+        raise UnknownSchema(
+            f"{path} has schema {schema!r}, and this version of collapselab reads schemas {known}",
+            "another version wrote it: use that one",
         )
     noted = values.pop("checksum", None)
     if noted is not None and noted != _checksum(values):
@@ -249,7 +247,7 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path} is not as it was written: its checksum differs",
             "it was damaged or edited: bring it back from a copy",
         )
-    return values
+    return migrated(values)
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
@@ -10,8 +9,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from collapselab.errors import InputError
-from collapselab.files import open_regular, read_regular, write_all
+from collapselab.files import hold, open_regular, read_regular, write_all
 from collapselab.records import dumps, loads
+from collapselab.rundir.migration import migrated
 
 
 class LineFile:
@@ -26,7 +26,8 @@ class LineFile:
         self.path = path
         self._handle = open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.name == "posix":  # elsewhere `lock` cannot be removed while it is held, and a lock keeps readers out
+                hold(self._handle)
             lines = _whole_lines(read_regular(path))[:num_lines]
             os.ftruncate(self._handle, sum(map(len, lines)))
         except OSError:
@@ -78,7 +79,7 @@ def check_extent(path: Path, extent: object) -> None:
 
 
 def iterate_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON lines file in order; none if there is no file; an unterminated last line is dropped.
+    """The objects of a JSON lines file in order, in the names of this version; an unterminated last line is dropped.
 
     Raises:
         InputError: a terminated line is no JSON object, or the file cannot be read.
@@ -92,14 +93,14 @@ def iterate_lines(path: Path) -> Iterator[dict[str, Any]]:
             value = None
         if not isinstance(value, dict):
             raise damaged_line(path, number, "not JSON" if value is None else "no JSON object")
-        yield cast(dict[str, Any], value)
+        yield migrated(cast(dict[str, Any], value))
 
 
 def damaged_line(path: Path, number: int, reason: str) -> InputError:
     """The error of a line that is not as it was written."""
     return InputError(
         f"{path}, line {number}: {reason}",
-        "the file was damaged: bring it back from a copy; a run goes on from before the damage with --resume",
+        "the file was damaged: bring it back from a copy; a run goes on from before the damage with `resume=True`",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +9,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from collapselab.errors import InputError
-from collapselab.files import open_regular
+from collapselab.files import hold, open_regular
 from collapselab.records import loads
 from collapselab.rundir.layout import RunDir
+from collapselab.rundir.migration import migrated
 from collapselab.rundir.run_files import read_identity, read_status, read_summary
 
 TAIL_BYTES = 32_768  # some 30 steps
@@ -23,7 +23,7 @@ LOSS = {"text", "first", "last"}  # what is shown of a text's losses in a summar
 class Glance:
     """A run at one moment. None: unknown, or not yet.
 
-    `status` is that of status.json, `step` the last recorded step, `degenerate_share` and `loss_state` that step's,
+    `status` is that of status.json, `step` the last recorded step, `degenerate_share` and `loss_fate` that step's,
     `summary` that of a finished run, `seconds_per_step` the mean over the last steps, or over all of a finished run.
     """
 
@@ -32,7 +32,7 @@ class Glance:
     degenerate_share: float | None = None
     seconds_per_step: float | None = None
     summary: Mapping[str, Any] | None = None
-    loss_state: str | None = None
+    loss_fate: str | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -48,14 +48,14 @@ def glance(path: Path) -> Glance:
     status = read_status(rundir)
     if (summary := _summary(rundir)) is not None:
         pace = sum(_number(value) or 0.0 for value in summary["seconds"].values()) / max(1, summary["num_steps"])
-        return Glance(summary["outcome"], summary["last_step"], _number(summary.get("degenerate_share")), pace, summary)
+        return Glance("finished", summary["last_step"], _number(summary.get("degenerate_share")), pace, summary)
     steps = _last_steps(rundir.steps)
     last: Mapping[str, Any] = steps[-1] if steps else {}
     pace = sum(_seconds(step) for step in steps) / len(steps) if steps else None
-    loss: Any = last.get("loss_state")
+    loss: Any = last.get("loss_fate")
     is_known = isinstance(loss, str)
     return Glance(
-        status, last.get("step"), _number(last.get("degenerate_share")), pace, loss_state=loss if is_known else None
+        status, last.get("step"), _number(last.get("degenerate_share")), pace, loss_fate=loss if is_known else None
     )
 
 
@@ -64,8 +64,9 @@ def holder(path: Path) -> str | None:
     rundir = RunDir(path)
     for file in (path / "lock", rundir.steps):  # records are locked too: somebody may have removed `lock`
         try:
-            with open(open_regular(file, os.O_RDONLY), "rb") as handle:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            flags = os.O_RDWR if os.access(file, os.W_OK) else os.O_RDONLY
+            with open(open_regular(file, flags), "rb") as handle:
+                hold(handle.fileno())
         except BlockingIOError:
             return _owner(rundir)
         except OSError:  # it is not there, or may not be read: whoever starts the run will see
@@ -114,7 +115,7 @@ def _step(line: bytes) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     is_step = isinstance(value, dict) and isinstance(cast(dict[str, Any], value).get("step"), int)
-    return cast(dict[str, Any], value) if is_step else None
+    return migrated(cast(dict[str, Any], value)) if is_step else None
 
 
 def _seconds(step: Mapping[str, Any]) -> float:

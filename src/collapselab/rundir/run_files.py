@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from collapselab.config.schema import identity
+from collapselab.collapse.numbers import entry
+from collapselab.collapse.words import ENDED_BY, FATES
+from collapselab.config.identity import identity
 from collapselab.errors import InputError
-from collapselab.metrics import SAMPLE_METRICS
 from collapselab.rundir.judged_again import up_to_date
 from collapselab.rundir.layout import RunDir, read_json, read_lines
 from collapselab.rundir.record_writer import check_extents
@@ -21,11 +22,7 @@ Line = dict[str, Any]
 MARKS_OF_A_RUN = ("steps.jsonl", "status.json")  # a saved model has a config.json too, but none of these
 SAME_LOSS = 1e-5  # relative; the records of results/ are packed with six digits
 _STEPS = ("onset_step", "total_collapse_step", "last_step", "num_steps")
-_NUMBERS = {
-    "grad_norm", "update_norm", "relative_update_norm", "entropy_nats", "num_tokens", "degenerate_share",
-    "train_nll_nats", *SAMPLE_METRICS,
-}  # fmt: skip
-_NUMBERS_FROM = ("val_nll_", "full_nll_", "seconds_")
+_WORDS = ("name", "list of names")  # units of what is no number
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,8 @@ def read_summary(rundir: RunDir, run_id: str) -> Line | None:
     if not os.path.lexists(rundir.summary):
         return None
     summary = read_json(rundir.summary)
-    if not isinstance(summary.get("outcome"), str) or any(not _is_step(summary.get(name)) for name in _STEPS):
+    is_known = summary.get("ended_by") in ENDED_BY and summary.get("fate") in FATES
+    if not is_known or any(not _is_step(summary.get(name)) for name in _STEPS):
         raise _damaged(rundir.summary, "is no summary of a run")
     if summary.get("run_id", run_id) != run_id:
         raise _damaged(rundir.summary, f"belongs to run {summary['run_id']}, config.json to run {run_id}")
@@ -196,7 +194,8 @@ def _are_values(line: Line) -> bool:
 
 
 def _is_value(name: str, value: object) -> bool:
-    if name in _NUMBERS or name.startswith(_NUMBERS_FROM):
+    known = entry(name)
+    if known is not None and known.unit not in _WORDS:
         return value is None or isinstance(value, (int, float))
     if isinstance(value, list):
         return all(isinstance(item, str) for item in cast(list[object], value))

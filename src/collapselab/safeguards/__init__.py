@@ -1,7 +1,7 @@
-"""What may keep a model from collapsing: three places in the loop where it can act, and the state it keeps.
+"""What may keep a model from collapsing: it can act at three places in the loop, and keep a state.
 
-A safeguard is a subclass that says what it does at each place; what it does not say changes nothing. Several act in the
-order given, each on what the one before it made.
+A safeguard is a subclass that overrides some of these places; the others change nothing. Several safeguards act in the
+order given, each on the result of the one before.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ class Safeguard:
     """
 
     def text(self, step: int, learner: Learner, text: TrainingText) -> TrainingText:
-        """What is trained on at this step; it may ask the learner for more text, or for losses."""
+        """The text to train on at this step; may ask the learner for more text, or for losses."""
         return text
 
     def objective(self, step: int, learner: Learner, losses: TokenLosses, objective: Tensor) -> Tensor:
-        """What is descended, a scalar with its graph; at first the plain loss (`losses.mean`)."""
+        """The objective to minimise, a scalar with its graph; initially the plain loss (`losses.mean`)."""
         return objective
 
     def after_step(self, step: int, learner: Learner, state: CollapseState) -> None:
-        """What is undone or adapted after the update of this step; `state` is the run's course of collapse so far."""
+        """Undoes or adapts something after this step's update; `state` is the run's course of collapse so far."""
 
     def tensors(self) -> dict[str, Tensor]:
         """The state that a checkpoint must hold."""
         return {}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Puts the state of a checkpoint back."""
+        """Restores the state from a checkpoint."""
         assert not tensors, f"{type(self).__name__} keeps no state, received {sorted(tensors)}"
 
 
 def objective_of(step: int, learner: Learner, losses: TokenLosses, safeguards: Sequence[Safeguard]) -> Tensor:
-    """What is descended: the plain loss, as the safeguards change it in turn."""
+    """The objective to minimise: the plain loss, as the safeguards change it in turn."""
     objective = losses.mean
     for safeguard in safeguards:
         objective = safeguard.objective(step, learner, losses, objective)

@@ -18,7 +18,7 @@ from collapselab.config.schema import Optimizer, Training
 from collapselab.engine.adamw import adamw_step, can_step
 from collapselab.engine.rounded import RoundedModel
 
-IGNORED = -100  # targets that are no targets: padding, and the prompt where it is not learned
+IGNORED = -100  # target value of positions without a loss: padding, and the prompt unless `prompt_in_loss`
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class StepStats:
-    """Of one update: norms of the gradient before clipping, of the weights' change, and of the weights before it."""
+    """Norms of one update: of the gradient before clipping, of the weights' change, and of the weights before it."""
 
     grad_norm: float
     update_norm: float
@@ -53,15 +53,15 @@ def make_batch(
 
     Args:
         sequences: prompt and sample of each sequence, as token ids.
-        num_prompt: length of the prompt, which is context only, unless `prompt_in_loss`.
+        num_prompt: length of the prompt, which is only context unless `prompt_in_loss`.
         settings: `window`, `prompt_in_loss`.
         windows: a generator for each sequence, which draws its random block of `window` targets.
-        device: where the tensors live.
+        device: where the tensors are.
 
     The first token of a sequence has no context and is never a target.
     """
     first_target = 1 if settings.prompt_in_loss else max(1, num_prompt)
-    # A sequence that became shorter than its prompt when it was encoded again keeps its last token as a target.
+    # A sequence that became shorter than its prompt through re-encoding keeps its last token as a target.
     rows = [
         _row(list(s), min(first_target, len(s) - 1), settings.window, g)
         for s, g in zip(sequences, windows, strict=True)
@@ -81,7 +81,7 @@ def _row(
     """(inputs, targets) of one sequence: all of it, or a block of `window` inputs, each with its next token."""
     first_input, num_targets = 0, len(ids) - first_target
     if window is not None and len(ids) - 1 > window:
-        # Where there are fewer targets than the block is long, it ends with them and begins in the prompt.
+        # If there are fewer targets than the block is long, it ends with them and begins in the prompt.
         places = num_targets - window + 1
         first_input = first_target - 1 + int(generator.integers(0, places)) if places > 0 else len(ids) - 1 - window
         ids = ids[first_input : first_input + window + 1]
@@ -108,7 +108,7 @@ def update(
     rounded: RoundedModel | None = None,
     kernels: Any = None,
 ) -> StepStats:
-    """Takes one step down the gradient of `objective`, clipped to norm `clip`; with `kernels` in C where they can."""
+    """Takes one step down the gradient of `objective`, clipped to norm `clip`; in the C `kernels` where possible."""
     objective.backward()
     if rounded is not None:
         gradients = rounded.gradients()

@@ -1,4 +1,4 @@
-"""Loss on human text. Every number names its protocol; sums and counts are kept and the mean is taken once.
+"""Loss on human text. Every number names its protocol; sums and counts are kept, and the mean is taken once.
 
 Shape letters: B windows, T positions, V vocabulary.
 """
@@ -24,10 +24,11 @@ TOKENS_PER_PASS = 1024  # logits of 1024 tokens over 50,000 words are 200 MB in 
 class Loss:
     """Loss of one model on one text under one protocol.
 
-    `nll_nats`: mean negative log-likelihood a scored token. `se_nats`: its standard error, with the windows as the
+    `nll_nats`: mean negative log-likelihood per scored token. `se_nats`: its standard error, with the windows as the
     independent units (tokens of one window are not); `None` for a single window. `bits_per_byte` and
     `word_perplexity` divide the same sum by the bytes and by the white-space separated words of the scored tokens
-    (`EncodedText`); `None` where no byte or no word begins in them, as in Chinese.
+    (`EncodedText`), `word_perplexity_eol` by words and line ends, each of which the literature on WikiText and Penn
+    Treebank counts as a word `<eos>`; `None` where there are none, as there is no word in Chinese.
     """
 
     protocol: str
@@ -36,6 +37,7 @@ class Loss:
     num_tokens: int
     num_bytes: int
     num_words: int
+    num_line_ends: int
 
     @property
     def perplexity(self) -> float:
@@ -47,7 +49,14 @@ class Loss:
 
     @property
     def word_perplexity(self) -> float | None:
-        return _exp(self.nll_nats * self.num_tokens / self.num_words) if self.num_words else None
+        return self._per(self.num_words)
+
+    @property
+    def word_perplexity_eol(self) -> float | None:
+        return self._per(self.num_words + self.num_line_ends)
+
+    def _per(self, count: int) -> float | None:
+        return _exp(self.nll_nats * self.num_tokens / count) if count else None
 
 
 @dataclass(frozen=True)
@@ -59,13 +68,14 @@ class Plan:
     windows: Sequence[Window]
     num_bytes: int
     num_words: int
+    num_line_ends: int
 
 
 def plan(protocol: Protocol, text: EncodedText, generator: np.random.Generator) -> Plan:
     """The windows of a text; `generator` draws those of `windows[n,k]`.
 
-    Bytes and words are those of the scored tokens, as often as a token is scored: once by `disjoint` and `sliding`,
-    so that they do not depend on the stride; again in each of the windows of `windows[n,k]` that overlap, like nats.
+    Bytes, words and line ends of a scored token count as often as the token is scored: once by `disjoint` and
+    `sliding`, so that they do not depend on the stride; in `windows[n,k]` once for each overlapping window, like nats.
 
     Raises:
         InputError: the text is too short for the protocol.
@@ -73,13 +83,8 @@ def plan(protocol: Protocol, text: EncodedText, generator: np.random.Generator) 
     windows = protocol.windows(len(text.ids), generator)
     first = np.asarray([w.first_scored for w in windows])
     end = np.asarray([w.end for w in windows])
-    return Plan(
-        protocol,
-        text.ids,
-        windows,
-        num_bytes=int((text.bytes_before[end] - text.bytes_before[first]).sum()),
-        num_words=int((text.words_before[end] - text.words_before[first]).sum()),
-    )
+    counts = (text.bytes_before, text.words_before, text.line_ends_before)
+    return Plan(protocol, text.ids, windows, *(int((before[end] - before[first]).sum()) for before in counts))
 
 
 def evaluate(scorer: Scorer, plan: Plan, start_id: int) -> Loss:
@@ -88,7 +93,7 @@ def evaluate(scorer: Scorer, plan: Plan, start_id: int) -> Loss:
 
 
 def evaluate_texts(scorer: Scorer, plans: Mapping[str, Plan], start_id: int) -> dict[str, Loss]:
-    """The losses of several texts; windows of one shape share forward passes, whichever text they are from.
+    """The losses on several texts; windows of one shape share forward passes, even across texts.
 
     `start_id` is the token before each window under a protocol with `+eot`.
     """
@@ -105,14 +110,15 @@ def evaluate_texts(scorer: Scorer, plans: Mapping[str, Plan], start_id: int) -> 
 def _loss(plan: Plan, sums: Sequence[float], counts: Sequence[int]) -> Loss:
     count = sum(counts)
     mean = math.fsum(sums) / count
-    return Loss(plan.protocol.name, mean, _standard_error(sums, counts, mean), count, plan.num_bytes, plan.num_words)
+    text = plan.num_bytes, plan.num_words, plan.num_line_ends
+    return Loss(plan.protocol.name, mean, _standard_error(sums, counts, mean), count, *text)
 
 
 _Row = tuple[str, int, list[int]]  # text, number of the window, token ids with the prefix if there is one
 
 
 def _batches(plans: Mapping[str, Plan], start_id: int) -> Iterator[tuple[tuple[int, int], Sequence[_Row]]]:
-    """((tokens, tokens of them that are context only), rows): as many rows as `TOKENS_PER_PASS` holds."""
+    """((tokens, how many of them are only context), rows): as many rows as fit in `TOKENS_PER_PASS`."""
     by_shape: dict[tuple[int, int], list[_Row]] = {}
     for name, plan in plans.items():
         prefix = [start_id] if plan.protocol.end_of_text_prefix else []

@@ -1,4 +1,4 @@
-"""A model as the experiment sees it. Engines, kernels, optimiser, rounding and the checkpoint's lock end here.
+"""A model as the experiment sees it; it hides engines, kernels, optimiser, rounding and the checkpoint's lock.
 
 Shape letters: B sequences, T positions, V vocabulary.
 """
@@ -55,11 +55,18 @@ class Writer:
     """A model that writes and is scored."""
 
     def __init__(self, loaded: LoadedModel, config: RunConfig) -> None:
-        self.loaded, self.name, self.tokenizer = loaded, loaded.name, loaded.tokenizer
+        self.config, self.loaded, self.name, self.tokenizer = config, loaded, loaded.name, loaded.tokenizer
         self.vocab_size, self.context_length = loaded.vocab_size, loaded.context_length
         self._engine, self._scorer = make_engines(
-            loaded.model, config.engine, write=config.numerics.write, score=config.numerics.evaluate
+            loaded.model,
+            config.engine,
+            write=config.numerics.write,
+            score=config.numerics.evaluate,
+            is_changed=loaded.is_object,
         )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {self.loaded.num_parameters:,} parameters)"
 
     def write(
         self,
@@ -104,7 +111,7 @@ class Learner(Writer):
 
     @property
     def engine_names(self) -> dict[str, str | None]:
-        """What writes, evaluates and updates here (`engine` may leave the choice open), and why the kernels are off."""
+        """What writes, evaluates and updates (`engine` may leave the choice open), and why the kernels are off."""
         return {
             "asked_for": self._engine_asked_for,
             "write": self._engine.name,
@@ -114,7 +121,7 @@ class Learner(Writer):
         }
 
     def nll(self, batch: Batch) -> TokenLosses:
-        """Losses and logits of a batch under the present weights, with their graph."""
+        """Losses and logits of a batch under the current weights, with their graph."""
         if self._rounded is None:
             model: Any = self.loaded.model
             logits_BTV = model(input_ids=batch.inputs_BT, use_cache=False).logits
@@ -130,7 +137,7 @@ class Learner(Writer):
         return stats
 
     def weights_changed(self) -> None:
-        """Tells the engines, which cannot see it; to be called by whoever changes the weights in another way."""
+        """Notifies the engines, which cannot detect it; call this after changing the weights in any other way."""
         self._engine.weights_changed()
         self._scorer.weights_changed()
 
@@ -148,7 +155,7 @@ class Learner(Writer):
     def weights(self) -> dict[str, Tensor]:
         """The parameters by name, as they are in memory: an update changes them.
 
-        A forward pass in bfloat16 puts copies in their place: ask while none is going on.
+        A forward pass in bfloat16 temporarily replaces them by copies: do not call this during one.
         """
         # named_parameters names a tied tensor once; safetensors refuses shared memory.
         return {name: p.detach().contiguous() for name, p in self.loaded.model.named_parameters()}
@@ -165,7 +172,7 @@ class Learner(Writer):
 
     @torch.no_grad()
     def restore(self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor]) -> None:
-        """Puts weights and optimiser state back, in place."""
+        """Restores weights and optimiser state, in place."""
         parameters = dict(self.loaded.model.named_parameters())
         for name, value in weights.items():
             parameters[name].copy_(value)

@@ -14,7 +14,7 @@ Metric = Callable[[Sequence[int]], Value]
 
 
 class MeasuredLoss(Interface):
-    """What a record keeps of a loss (`evaluation.Loss`)."""
+    """What a record keeps of a loss (`evaluate.Loss`)."""
 
     @property
     def nll_nats(self) -> float: ...
@@ -23,7 +23,7 @@ class MeasuredLoss(Interface):
 
 
 class Stopwatch:
-    """Seconds by phase since its making; phases may be visited more than once."""
+    """Seconds by phase since it was made; phases may be visited more than once."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, Value] = {}
@@ -31,7 +31,7 @@ class Stopwatch:
         self._last = time.perf_counter()
 
     def lap(self, phase: str) -> None:
-        """Counts the time since the last lap to a phase."""
+        """Adds the time since the last lap to a phase."""
         now = time.perf_counter()
         self._sums[phase] = self._sums.get(phase, 0.0) + now - self._last
         self.seconds[f"seconds_{phase}"] = self._sums[phase]
@@ -39,7 +39,7 @@ class Stopwatch:
 
 
 def loss_values(prefix: str, losses: Mapping[str, MeasuredLoss]) -> dict[str, Value]:
-    """`val_nll_nats[TEXT]` and `val_nll_se[TEXT]` of every text, and of the first one also without its name."""
+    """`val_nll_nats[TEXT]` and `val_nll_se[TEXT]` of every text; for the first one also without its name."""
     values: dict[str, Value] = {}
     for name, loss in losses.items():
         if not values:
@@ -49,7 +49,7 @@ def loss_values(prefix: str, losses: Mapping[str, MeasuredLoss]) -> dict[str, Va
 
 
 def sample_values(samples: Sequence[Sequence[int]], metrics: Mapping[str, Metric]) -> dict[str, Value]:
-    """Metrics of the samples trained on: of several samples the mean, and the loop of the one with the longest."""
+    """Metrics of the training samples: the mean if there are several, and the longest loop of any of them."""
     rows = [
         {"num_tokens": len(ids), **repetition_metrics(ids), **{name: f(ids) for name, f in metrics.items()}}
         for ids in samples

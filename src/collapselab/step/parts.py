@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,23 +13,32 @@ from collapselab.config.protocols import Protocol, parse_protocol
 from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError, doing
 from collapselab.inputs.encoded_text import EncodedText, encode_text
+from collapselab.inputs.model_objects import take_model
 from collapselab.inputs.models import LoadedModel, load_model
 from collapselab.inputs.texts import load_text
+from collapselab.inputs.tokenizers import Tokenizer
 from collapselab.randomness import rng
 from collapselab.step.evaluate import Loss, Plan, evaluate_texts, plan
 from collapselab.step.learner import Learner, Writer
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 
 @dataclass(frozen=True)
 class Parts:
-    """What the experiment names; the weights of `learner` change as the loop goes on.
+    """Everything the experiment needs; the weights of `learner` change during the loop.
 
     `writer` is the other model of `train.source = other`. `encoded` and the plans are by text, as `config.data` names
-    it; `real_ids` is the real training text, empty where none is named. `context` is the number of positions seen
-    while writing.
+    it; `real_ids` is the real training text, empty where none is named; all are ids of `tokenizer`. `context` is the
+    number of positions seen while writing.
+
+    Raises:
+        InputError: a part that was exchanged (`dataclasses.replace`) does not fit the others.
     """
 
     config: RunConfig
+    tokenizer: Tokenizer
     learner: Learner
     writer: Writer | None
     encoded: dict[str, EncodedText]
@@ -38,9 +48,31 @@ class Parts:
     real_ids: list[int]
     context: int
 
+    def __post_init__(self) -> None:
+        self._check_fit()
+        _check_lengths(self)
+
+    def __repr__(self) -> str:
+        return f"Parts({self.learner!r}, texts {', '.join(self.encoded)}, run id {self.config.run_id})"
+
+    def _check_fit(self) -> None:
+        hint = "`build` makes parts that fit together"
+        for model in filter(None, (self.learner, self.writer)):
+            if model.config != self.config:
+                raise InputError(f"{model!r} was made for another configuration than these parts", hint)
+        if self.learner.name != self.config.model:
+            raise InputError(
+                f"the configuration names the model {self.config.model!r}, received {self.learner!r}", hint
+            )
+        if not self.learner.tokenizer.same_as(self.tokenizer):
+            raise InputError(f"the texts have token ids of another tokenizer than that of {self.learner!r}", hint)
+        for plans in (self.plans, self.full_plans):
+            for of_text in plans.values():
+                fitting_protocol(of_text.protocol.name, self.learner.loaded)
+
     @property
     def protocols(self) -> dict[str, str]:
-        """The evaluation protocols, as resolved: of every step (`val`) and of the whole text (`full`)."""
+        """The evaluation protocols, as resolved: for every step (`val`) and for the whole text (`full`)."""
         plans = {"val": self.plans, "full": self.full_plans}
         return {name: next(iter(of_text.values())).protocol.name for name, of_text in plans.items() if of_text}
 
@@ -60,8 +92,20 @@ class Parts:
         return evaluate_texts(self.learner, plans, self.learner.tokenizer.start_id)
 
 
-def build(config: RunConfig, data_dir: Path | None = None) -> Parts:
+def build(
+    config: RunConfig,
+    data_dir: Path | None = None,
+    *,
+    model: PreTrainedModel | LoadedModel | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> Parts:
     """Loads and checks everything a run needs.
+
+    Args:
+        config: the run.
+        data_dir: where texts lie or are downloaded to.
+        model: an object to train in place of `config.model`; it is copied, and the parts' configuration names it.
+        tokenizer: of that object.
 
     Raises:
         InputError: a model, text or combination of settings that cannot work.
@@ -69,20 +113,24 @@ def build(config: RunConfig, data_dir: Path | None = None) -> Parts:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     settings = config.generate
-    # Texts first: a wrong name is then told before a large model is read.
+    # Texts first: a wrong name is then reported before a large model is read.
     real, other = config.train.real_text, config.train.other_model
     with doing(f"reading the texts {', '.join(filter(None, (*config.data, real)))}"):
         texts = {name: load_text(name, data_dir) for name in config.data}
         real_texts = {name: load_text(name, data_dir) for name in (real,) if name is not None}
     load = partial(load_model, device=config.device, context=settings.context, begin_token=settings.begin_token)
     with doing(f"reading the model {config.model}"):
-        loaded = load(config.model)
+        loaded = load(config.model) if model is None else model
+        if not isinstance(loaded, LoadedModel):
+            loaded = take(loaded, tokenizer, config)
+    config = config.model_copy(update={"model": loaded.name})
     with doing(f"tokenising the texts {', '.join(texts)}"):
         encoded = {name: encode_text(loaded.tokenizer, text.text) for name, text in texts.items()}
     with doing(f"reading the model {other}"):
         writer = None if other is None else Writer(load(other), config)
-    parts = Parts(
+    return Parts(
         config=config,
+        tokenizer=loaded.tokenizer,
         learner=Learner(loaded, config),
         writer=writer,
         encoded=encoded,
@@ -92,8 +140,18 @@ def build(config: RunConfig, data_dir: Path | None = None) -> Parts:
         real_ids=[token for text in real_texts.values() for token in loaded.tokenizer.encode(text.text)],
         context=settings.context or min(m.context_length for m in (loaded, writer) if m is not None),
     )
-    _check_lengths(parts)
-    return parts
+
+
+def take(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, config: RunConfig) -> LoadedModel:
+    """A model object as this run's settings want it (`inputs.model_objects.take_model`).
+
+    Raises:
+        InputError: it is no model of that kind.
+    """
+    settings = config.generate
+    return take_model(
+        model, tokenizer, device=config.device, context=settings.context, begin_token=settings.begin_token
+    )
 
 
 def resolve_protocol(name: str, model: LoadedModel) -> str:
@@ -129,7 +187,7 @@ def _check_lengths(parts: Parts) -> None:
     models = [model for model in (parts.learner, parts.writer) if model is not None]
     if settings.prompt_tokens and not all(m.tokenizer.same_as(parts.learner.tokenizer) for m in models):
         raise InputError(
-            "generate.prompt_tokens needs one tokenizer, and train.other_model has another than the model",
+            "generate.prompt_tokens needs one tokenizer, but train.other_model has a different one from the model",
             "use generate.prompt",
         )
     if settings.prompt_tokens:
@@ -149,13 +207,13 @@ def _check_lengths(parts: Parts) -> None:
         raise InputError(
             f"in cache mode prompt and sample must fit the context of {parts.context} tokens, "
             f"received {num_prompt} for the prompt and generate.max_new_tokens {settings.max_new_tokens}",
-            f"use at most {parts.context - num_prompt} new tokens, or --generate.context_mode crop",
+            f"use at most {parts.context - num_prompt} new tokens, or `context_mode='crop'`",
         )
     inputs = min(total - 1, config.train.window or total)
     if inputs > parts.learner.context_length:
         raise InputError(
             f"training on {inputs} tokens does not fit the {parts.learner.context_length} positions of the model",
-            "train on a block of the sample: --train.window n",
+            'train on a block of the sample: `**{"train.window": n}`',
         )
     if config.train.real_text is not None and len(parts.real_ids) < total:
         raise InputError(
@@ -170,5 +228,5 @@ def _check_probe(parts: Parts, num_prompt: int) -> None:
         raise InputError(
             f"in cache mode prompt and probe must fit the context of {parts.context} tokens, "
             f"received {num_prompt} for the prompt and collapse.probe_tokens {tokens}",
-            "use shorter probes, or --generate.context_mode crop",
+            "use shorter probes, or `context_mode='crop'`",
         )

@@ -12,7 +12,7 @@ from collapselab.step.batches import Batch, make_batch
 from collapselab.step.learner import Writer
 from collapselab.step.parts import Parts
 
-# Noise, real prompts and shuffles of one step and stream are told apart by their indices.
+# Noise, real prompts and shuffles of one step and stream differ in their indices.
 PROMPT_INDEX, SHUFFLE_INDEX = 1_000_000, 2_000_000
 
 
@@ -32,8 +32,8 @@ class TrainingText:
 def training_text(parts: Parts, step: int) -> TrainingText:
     """The text of a step by `train.source`; every source has the same number of sequences.
 
-    Every source has `max_new_tokens` tokens a sequence, but where another model's text is shorter in the learner's
-    tokens, or where the end-of-text token ends a sample.
+    Sequences have `max_new_tokens` tokens, except where another model's text re-encodes to fewer, or where the
+    end-of-text token ends a sample.
     """
     settings = parts.config
     count, length = settings.generate.batch_size, settings.generate.max_new_tokens
@@ -60,7 +60,7 @@ def training_text(parts: Parts, step: int) -> TrainingText:
 
 
 def probe(parts: Parts, step: int) -> list[list[int]]:
-    """Sequences that judge the model and are never trained on; empty at steps without a probe."""
+    """Sequences by which the model is judged, never trained on; empty at steps without a probe."""
     settings = parts.config.collapse
     if settings.source != "probe" or step % settings.probe_every:
         return []
@@ -81,12 +81,12 @@ def training_sequences(parts: Parts, text: TrainingText) -> list[list[int]]:
     if not parts.config.train.retokenise:
         return joined
     again = [parts.learner.tokenizer.again(ids) for ids in joined]
-    # A sample that grew must still fit; with a window only a block of it is read anyway.
+    # A sample that became longer must still fit; with a window only a block of it is read anyway.
     return again if parts.config.train.window else [ids[: parts.learner.context_length + 1] for ids in again]
 
 
 def make_prompts(parts: Parts, model: Writer, count: int, stream: Stream, step: int) -> list[list[int]]:
-    """The prompts of a step: the configured text, or tokens of real text drawn anew."""
+    """The prompts of a step: the configured text, or newly drawn tokens of real text."""
     settings = parts.config.generate
     if settings.prompt_tokens:
         return [_real_window(parts, settings.prompt_tokens, stream, step, PROMPT_INDEX + i) for i in range(count)]
@@ -118,7 +118,7 @@ def _shuffle(parts: Parts, ids: list[int], step: int, index: int) -> list[int]:
 
 
 def _translate(ids: list[int], source: Writer, target: Writer) -> list[int]:
-    """The ids of one model's tokenizer in another's, at least one; unchanged where the two are the same."""
+    """Ids of one model's tokenizer translated to another's, at least one; unchanged if the tokenizers are the same."""
     if source.tokenizer.same_as(target.tokenizer):
         target.tokenizer.check_ids(ids)  # the writer may have more tokens than the learner
         return ids

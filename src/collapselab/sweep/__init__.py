@@ -1,1 +1,1 @@
-"""Many runs from one description: planned (`grid`), carried out (`schedule`, `local`), watched (`watch`)."""
+"""Many runs from one description: planned (`grid`) and executed (`schedule`, `executors`)."""

@@ -1,4 +1,4 @@
-"""How long runs will take, at most and as expected, and how that is known."""
+"""How long runs will take, at most and as expected, and where the estimate comes from."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from collapselab.config.schema import Generation, Optimizer, RunConfig, Sampling
 from collapselab.rundir.progress import Glance
 from collapselab.sweep.resources import Share, num_parameters
 
-# The guess for a model without timings: a server's core of 2023 without matrix units, by order of magnitude.
-SECONDS_PER_TOKEN = 2e-4  # overhead of one written token
-BYTES_PER_S = 10e9  # the weights are read once a written token, in float32
-FLOPS_PER_THREAD = 100e9  # 2 operations a parameter and evaluated token, 6 a trained one
+# The guess for a model without timings: by order of magnitude, a server core of 2023 without matrix units.
+SECONDS_PER_TOKEN = 2e-4  # overhead per written token
+BYTES_PER_S = 10e9  # the weights are read once per written token, in float32
+FLOPS_PER_THREAD = 100e9  # 2 operations per parameter for an evaluated token, 6 for a trained one
 
-# Updates times learning rate at total collapse, nearly a constant of a model: medians of the runs of results/builtin
-# and results/smollm2 on their own text.
+# Updates times learning rate at total collapse, nearly constant for each model: medians of the runs on their own text
+# in results/builtin and results/smollm2.
 COLLAPSE_AT = {"builtin:nano": 0.0031, "builtin:micro": 0.0038, "builtin:mini": 0.0030, "smollm2-135m": 0.0014}
 
 
 def expected_collapse_step(config: RunConfig) -> int | None:
-    """The step at which a run is expected to collapse totally; None: its model was not measured with these settings."""
+    """The step at which a run is expected to collapse totally; None if its model was not measured with its settings."""
     usual = (Sampling(), Generation(), Training(), Optimizer(lr=config.optim.lr))
     if config.model not in COLLAPSE_AT or (config.sampling, config.generate, config.train, config.optim) != usual:
         return None
@@ -34,7 +34,7 @@ def expected_collapse_step(config: RunConfig) -> int | None:
 def time_left(config: RunConfig, step: int, pace_s: float) -> tuple[float | None, float]:
     """Seconds from a step to the expected collapse, if that is still to come and ends the run, and to the last step.
 
-    `pace_s` is the mean of the steps so far without the first, which evaluates whole texts and starts everything.
+    `pace_s` is the mean of the steps so far except the first, which evaluates whole texts and starts everything.
     """
     most_s = pace_s * (config.stop.max_steps - step)
     expected = expected_collapse_step(config) if config.stop.on_collapse else None
@@ -47,9 +47,9 @@ def time_left(config: RunConfig, step: int, pace_s: float) -> tuple[float | None
 class Estimate:
     """Times in seconds, without loading; None: unknown.
 
-    `runs_s` is what each run takes to its last allowed step, in order, `most_s` all of them on the workers. `likely_s`
-    is that time if the runs end as early, on average, as the finished ones. `basis` says how each was made, `is_guess`
-    that one was guessed from a model's size.
+    `runs_s` is the time of each run to its last allowed step, in order; `most_s` is the time of all of them on the
+    workers. `likely_s` is that time if the runs end as early, on average, as the finished ones. `basis` says where
+    each estimate comes from, `is_guess` whether one was guessed from a model's size.
     """
 
     runs_s: tuple[float | None, ...]
@@ -60,9 +60,9 @@ class Estimate:
 
 
 def estimate(runs: Sequence[tuple[RunConfig, Glance]], share: Share) -> Estimate:
-    """The time that runs still need, given how far each is.
+    """The time that runs still need, given the progress of each.
 
-    Seconds per step come from the records of runs with the same model and the same work a step, among those given. For
+    Seconds per step come from those of the given runs that have the same model and the same work per step. For
     other models they are guessed from the number of parameters and tokens, without evaluations of the whole text; or
     they are unknown.
     """
@@ -86,7 +86,7 @@ def estimate(runs: Sequence[tuple[RunConfig, Glance]], share: Share) -> Estimate
 
 
 def _work(config: RunConfig) -> tuple[object, ...]:
-    """What decides the time of a step."""
+    """What determines the time per step."""
     generate, evaluation = config.generate, config.eval
     writer = (config.train.source, config.train.other_model, config.train.steps_per_sequence)
     texts = (len(config.data), evaluation.protocol, evaluation.every, evaluation.full_every)
@@ -104,7 +104,7 @@ def _timings(runs: Iterable[tuple[RunConfig, Glance]]) -> Mapping[tuple[object, 
 
 
 def _told(work: tuple[object, ...], num_runs: int) -> str:
-    return f"{work[0]}: as measured in {num_runs} {'run' if num_runs == 1 else 'runs'} here with the same work a step"
+    return f"{work[0]}: measured in {num_runs} {'run' if num_runs == 1 else 'runs'} here with the same work per step"
 
 
 def _mean_last_step(runs: Iterable[tuple[RunConfig, Glance]], work: tuple[object, ...]) -> float | None:
@@ -124,7 +124,7 @@ def _remaining_s(
 
 
 def _together_s(runs_s: Sequence[float | None], share: Share) -> float | None:
-    """The time of all, if each worker takes the next run as soon as it is free."""
+    """The time of all runs together, if each worker takes the next run as soon as it is free."""
     free_at_s = [0.0] * share.num_workers
     for run_s in runs_s:
         if run_s is None:
@@ -134,12 +134,12 @@ def _together_s(runs_s: Sequence[float | None], share: Share) -> float | None:
 
 
 def _guess(config: RunConfig, share: Share) -> tuple[float | None, str]:
-    """Seconds a step from size and tokens, and the sentence that says so."""
+    """Seconds per step from size and tokens, and the sentence that explains it."""
     parameters, protocol = num_parameters(config.model), parse_protocol(config.eval.protocol.replace("context", "1024"))
     if parameters is None:
-        return None, f"{config.model}: unknown, no run of it here and its size is not known"
+        return None, f"{config.model}: unknown (no run of it here, and its size is not known)"
     if protocol.kind != "windows" or protocol.argument is None:
-        return None, f"{config.model}: unknown, no run of it here and {protocol.kind} depends on the text's length"
+        return None, (f"{config.model}: unknown (no run of it here, and {protocol.kind} depends on the text's length)")
     written = config.generate.max_new_tokens * config.generate.batch_size
     if config.collapse.source == "probe":
         written += config.collapse.probe_samples * config.collapse.probe_tokens // config.collapse.probe_every
@@ -148,6 +148,6 @@ def _guess(config: RunConfig, share: Share) -> tuple[float | None, str]:
     arithmetic_s = parameters * (2 * evaluated + 6 * trained) / (FLOPS_PER_THREAD * share.num_threads)
     seconds = written * (SECONDS_PER_TOKEN + 4 * parameters / BYTES_PER_S) + arithmetic_s
     return seconds, (
-        f"{config.model}: guessed as {seconds:#.2g} s a step from {parameters:,} parameters and {written:,} tokens "
-        f"written, {trained:,} trained on, {evaluated:,} evaluated; several times too high or too low, maybe"
+        f"{config.model}: rough guess of {seconds:#.2g} s per step from {parameters:,} parameters and {written:,} "
+        f"tokens written, {trained:,} trained on, {evaluated:,} evaluated; may be several times too high or too low"
     )

@@ -1,4 +1,4 @@
-"""From base settings and what varies to an ordered list of runs: pure, and without torch."""
+"""From base settings and what varies to an ordered list of runs: pure functions, without torch."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from collapselab.errors import InputError, nearest
 from collapselab.records import flatten
 
 Axes = Mapping[str, Sequence[object]]
-MAX_RUNS = 100_000  # a configuration takes kilobytes, and nobody waits for as many runs
-MAX_NUMBER = 10**18  # beyond some thousand digits a number cannot even be told
-MAX_NAME_LENGTH = 100  # file systems allow 255 bytes, and tables want less
+MAX_RUNS = 100_000  # a configuration takes kilobytes, and nobody waits for more runs
+MAX_NUMBER = 10**18  # Python refuses to print integers of several thousand digits
+MAX_NAME_LENGTH = 100  # file systems allow 255 bytes, but tables need shorter names
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Base settings and what varies, by dotted name: the product of `grid`, `zipped` in step, and `listed` settings.
+    """Base settings and what varies, by dotted name: the product of `grid`, paired `zipped` and `listed` settings.
 
     Raises:
         InputError: an unknown setting, an empty axis, unequal lengths in `zipped`, a setting in two of the parts, a
@@ -46,7 +46,7 @@ class Sweep:
 
     @property
     def num_runs(self) -> int:
-        """The product of all parts, counted without making it."""
+        """The size of the product of all parts, counted without making it."""
         num_steps = max(map(len, self.zipped.values()), default=1)
         return prod(map(len, self.grid.values())) * num_steps * max(1, len(self.listed))
 
@@ -66,10 +66,10 @@ class PlannedRun:
 
 
 def expand(sweep: Sweep) -> tuple[PlannedRun, ...]:
-    """The runs: every combination of the grid, times every step of `zipped`, times every entry of `listed`.
+    """The runs: every combination of the grid, times every position of `zipped`, times every entry of `listed`.
 
     The first axis of the grid varies slowest, the list fastest. A name is made of the settings that the sweep sets
-    (`lr-2e-05-seed-1`), is safe in a file system, and is unique.
+    (`lr-2e-05-seed-1`). It is safe in a file system, and unique.
 
     Raises:
         InputError: a value breaks a rule, or two runs are the same.
@@ -99,12 +99,12 @@ def rebase(sweep: Sweep, changes: Mapping[str, object]) -> Sweep:
 
 
 def from_settings(tree: Mapping[str, object]) -> Sweep:
-    """The sweep of a TOML file, whose settings came by dotted name (`overrides.load_toml`).
+    """The sweep of a TOML file, from its settings by dotted name (`overrides.load_toml`).
 
     `preset` and the settings outside `sweep` are the base; `sweep.grid`, `sweep.zip` and `sweep.list` are what varies.
 
     Raises:
-        InputError: no axis, an axis that is no list, or another part of `sweep`; and what `Sweep` refuses.
+        InputError: no axis, an axis that is not a list, or an unknown part of `sweep`; and whatever `Sweep` refuses.
     """
     base = {name: value for name, value in tree.items() if not name.startswith("sweep.")}
     parts: dict[str, dict[str, Any]] = {"grid": {}, "zip": {}, "list": {}}
@@ -159,12 +159,12 @@ def _check_axes(sweep: Sweep) -> None:
         raise InputError(f"{large} has a number of more than 18 digits", "no setting is that large")
     lengths = {name: len(values) for name, values in sweep.zipped.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise InputError(f"sweep.zip needs lists of one length: {told}", "sweep.grid has every combination")
+        found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise InputError(f"sweep.zip needs lists of one length: {found}", "sweep.grid makes every combination")
     in_list = {name for entry in sweep.listed for name in entry}
     twice = [name for name, count in Counter([*sweep.grid, *sweep.zipped, *in_list]).items() if count > 1]
     if twice:
-        raise InputError(f"{twice[0]} stands in two parts of the sweep", "let it vary in one: grid, zip or list")
+        raise InputError(f"{twice[0]} is in two parts of the sweep", "vary it in only one: grid, zip or list")
 
 
 def _factors(sweep: Sweep) -> str:
@@ -182,19 +182,19 @@ def _combinations(sweep: Sweep) -> Iterable[dict[str, object]]:
 
 
 def _check_distinct(runs: Sequence[tuple[str, RunConfig]]) -> None:
-    """Two runs of one id would share a directory; settings that change no number do not tell them apart."""
+    """Two runs with one id would share a directory; settings that change no number do not distinguish them."""
     first: dict[str, str] = {}
     for name, config in runs:
         if config.run_id in first:
             raise InputError(
                 f"two runs of the sweep are the same: {first[config.run_id]} and {name}",
-                "give each value once; settings that change no number (threads, say) make no other run",
+                "give each value once; settings that change no number (such as threads) do not make a different run",
             )
         first[config.run_id] = name
 
 
 def _short_names(names: Sequence[str]) -> dict[str, str]:
-    """`optim.lr` as lr; the whole dotted name, with hyphens, where two would be shortened alike."""
+    """`optim.lr` as lr; the whole dotted name, with hyphens, if two names have the same short form."""
     tails = {name: name.rpartition(".")[2] for name in names}
     counts = Counter(tails.values())
     return {name: tail if counts[tail] == 1 else name.replace(".", "-") for name, tail in tails.items()}
@@ -214,7 +214,7 @@ def _join(parts: Iterable[str]) -> str:
 
 
 def _unique(names: Sequence[str], run_ids: Sequence[str]) -> list[str]:
-    """The names, with the run's id where a name is too long or stands twice (some file systems ignore case)."""
+    """The names, with the run's id where a name is too long or occurs twice (some file systems ignore case)."""
     counts = Counter(name.lower() for name in names)
     pairs = zip(names, run_ids, strict=True)
     fits = [len(name) <= MAX_NAME_LENGTH and counts[name.lower()] == 1 for name in names]

@@ -1,4 +1,4 @@
-"""Named sweeps: each is a function that returns a complete one; the docstring says what it shows."""
+"""Named sweeps: each function returns a complete sweep, and its docstring says what the sweep shows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEEDS = (0, 1, 2)
 def learning_rates() -> Sweep:
     """Figures 2 and 4 of the paper: losses against step for five learning rates, on both texts, with three seeds.
 
-    The paper does not print its list; this one is centred on the rate that its appendix names.
+    The paper does not give its list of rates; this one is centred on the rate named in its appendix.
 
     Command: `collapselab sweep learning-rates` (GPT-2), or with `--model builtin:micro --data austen,moby-dick`.
     """
@@ -38,7 +38,7 @@ def load(name: str) -> Sweep:
     """A named sweep, or that of a TOML file.
 
     Raises:
-        InputError: neither, or the file describes none.
+        InputError: it is neither, or the file describes no sweep.
     """
     if name in SWEEPS:
         return SWEEPS[name]()

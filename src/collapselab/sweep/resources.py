@@ -1,8 +1,7 @@
-"""How many runs side by side, with how many threads each: from the models' sizes and the machine's cores and memory."""
+"""How many parallel runs, with how many threads each: from the models' sizes and the machine's cores and memory."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -11,14 +10,14 @@ from typing import Any, cast
 
 from collapselab.config.schema import RunConfig
 
-SMALL_PARAMETERS = 30_000_000  # below, one thread is enough: a token costs more dispatch than arithmetic
+SMALL_PARAMETERS = 30_000_000  # below this, one thread is enough: a token costs more dispatch than arithmetic
 BYTES_PER_PARAMETER = 16  # weights, gradients and two moments, in float32
 GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Share:
-    """What each of some workers gets of a machine."""
+    """How the workers divide a machine."""
 
     num_workers: int
     num_threads: int
@@ -27,9 +26,9 @@ class Share:
 def share(configs: Sequence[RunConfig], num_workers: int | None, *, num_cores: int, memory_gib: float | None) -> Share:
     """The workers for these runs, and the threads of each.
 
-    Small models get one thread, and a worker for each core. Larger ones get as many workers as memory holds (16 bytes a
-    parameter and 1 GiB), and the cores are divided among them; where a model's size is unknown, one worker has all. A
-    number of threads in the configuration (`threads`), or of workers here, goes before.
+    Small models get one thread, and a worker for each core. Larger ones get as many workers as fit in memory (16 bytes
+    per parameter and 1 GiB), and the cores are divided among them; if a model's size is unknown, one worker has all.
+    A number of threads in the configuration (`threads`), or of workers here, takes precedence.
     """
     assert configs and num_cores >= 1
     sizes = [num_parameters(model) for model in {config.model for config in configs}]
@@ -44,14 +43,14 @@ def share(configs: Sequence[RunConfig], num_workers: int | None, *, num_cores: i
 
 
 def _fitting(parameters: int | None, memory_gib: float | None) -> int:
-    """How many runs memory holds; one, where that cannot be known."""
+    """How many runs fit in memory; one, if that cannot be known."""
     if parameters is None or memory_gib is None:
         return 1
     return int(memory_gib / (parameters * BYTES_PER_PARAMETER / GIB + 1.0))
 
 
 def num_parameters(model: str) -> int | None:
-    """The size of a model that has a name of its own or lies in a folder; None for others (a hub id, a GGUF file)."""
+    """The size of a named model or one in a folder; None for others (a hub id, a GGUF file)."""
     from collapselab.inputs.models import model_names
 
     named = {info.name: info.num_parameters for info in model_names()}
@@ -62,7 +61,7 @@ def num_parameters(model: str) -> int | None:
 
     try:
         return sum(map(_num_weights, folder.glob("*.safetensors"))) or None
-    except (OSError, SafetensorError):  # a broken file; the run will say so
+    except (OSError, SafetensorError):  # a broken file; the run will report it
         return None
 
 
@@ -73,18 +72,3 @@ def _num_weights(file: Path) -> int:
     with cast(Any, safe_open)(file, framework="np") as tensors:
         names: list[str] = tensors.keys()
         return sum(prod(tensors.get_slice(name).get_shape()) for name in names)
-
-
-def num_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def memory_gib() -> float | None:
-    """Memory that is free or can be freed; None where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    (available_kib,) = (int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    return available_kib * 1024 / GIB

@@ -1,4 +1,4 @@
-"""Carries out the runs of a sweep: which are due, which are done, which are tried again; all state is on the disk."""
+"""Executes the runs of a sweep: which are due, which are done, which are tried again; all state is on disk."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ State = Literal["waiting", "running", "elsewhere", "done", "failed", "interrupte
 
 @dataclass
 class Task:
-    """One run of a sweep and how far it is.
+    """One run of a sweep and its progress.
 
-    `elsewhere`: another process has its directory; it is waited for. `interrupted`: it can be resumed. `damaged`: its
-    configuration is, so it is left alone; a run with other damage goes on from before it. `num_attempts` counts those
-    of this sweep, so a task done without one was finished before. `message` says why it failed, what is damaged, or
-    where it goes on.
+    `elsewhere`: another process has its directory, so we wait. `interrupted`: it can be resumed. `damaged`: its
+    configuration is damaged, so it is left alone; after other damage, a run resumes from a checkpoint before it.
+    `num_attempts` counts the attempts of this sweep, so a task done without any was finished before. `message` says
+    why it failed, what is damaged, or which process has it.
     """
 
     run: PlannedRun
@@ -42,14 +42,14 @@ class Task:
 
     @property
     def log(self) -> Path:
-        """What the run's processes print; not in its directory, which a process may fail to make."""
+        """The output of the run's processes; not in its directory, which a process may fail to make."""
         return self.path.parent / "logs" / f"{self.path.name}.txt"
 
 
 def place(planned: Sequence[PlannedRun], out: Path) -> list[Task]:
     """A task for each run, with its directory below `out`; finished runs are done.
 
-    A run that is there already is known by its configuration's hash, whatever its directory is called.
+    An existing run is identified by its configuration's hash, whatever its directory is called.
 
     Raises:
         InputError: a directory of that name holds something else.
@@ -68,7 +68,7 @@ def place(planned: Sequence[PlannedRun], out: Path) -> list[Task]:
 
 
 def _is_known(path: Path) -> bool:
-    """Whether the configuration is whole: then the run may go on from a checkpoint before what is damaged."""
+    """Whether the configuration is intact: then the run can resume from a checkpoint before the damage."""
     try:
         read_identity(RunDir(path))
     except InputError:
@@ -122,7 +122,7 @@ def carry_out(
     asked_for: Mapping[str, object] | None = None,
     on_tick: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Carries out the tasks that are not done, and keeps their states; returns whether it was told to stop.
+    """Executes the tasks that are not done, and updates their states; returns whether it was interrupted.
 
     A run that fails (or whose process is killed) is tried again from its last checkpoint after the others, `retries`
     times. Ctrl-C and SIGTERM let every run write a checkpoint; a second Ctrl-C does not wait for that. `on_tick` is
@@ -135,7 +135,7 @@ def carry_out(
         try:
             while not stopped.is_set() and (going or queue):
                 _collect(going, queue, retries, stopping=False)
-                on_tick()  # in between, so that a failure is seen before its next attempt
+                on_tick()  # in between, so that a failure is shown before the next attempt
                 _fill(going, queue, executor, data_dir, asked_for or {})
                 stopped.wait(POLL_S if going or queue else 0)
             _interrupt(going)
@@ -176,7 +176,7 @@ def _fill(
     data_dir: Path | None,
     asked_for: Mapping[str, object],
 ) -> None:
-    """Starts as many waiting runs as there are free workers, in order; runs of other processes are passed over."""
+    """Starts as many waiting runs as there are free workers, in order; runs of other processes are skipped."""
     for task in tuple(queue):
         if len(going) >= executor.num_workers:
             break
@@ -185,7 +185,7 @@ def _fill(
         if task.state == "elsewhere":
             continue
         queue.remove(task)
-        if glance(task.path).is_finished and _damage(task) is None:  # by another sweep, meanwhile
+        if glance(task.path).is_finished and _damage(task) is None:  # by another sweep in the meantime
             task.state = "done"
             continue
         asked = {**asked_for, "name": task.run.name, "changes": dict(task.run.changes)}
@@ -206,7 +206,7 @@ def _collect(going: list[tuple[Task, Attempt]], queue: deque[Task], retries: int
         elif stopping or code == EXIT_INTERRUPTED:
             task.state, task.message = "interrupted", None
         elif (other := holder(task.path)) is not None:
-            # Another sweep was quicker, or the process lives on without its parent: it has the directory, so wait.
+            # Another sweep was faster, or the process outlived its parent: it has the directory, so wait.
             task.state, task.message, task.num_attempts = "elsewhere", other, task.num_attempts - 1
             queue.append(task)
         else:

@@ -1,4 +1,4 @@
-"""The reproduction of the paper on what a machine can afford: a tier is some sweeps, for any number of seeds.
+"""Reproductions of the paper for different machines: a tier is a set of sweeps, for any number of seeds.
 
 docs/reproduce.md says what each part is for.
 """
@@ -25,8 +25,8 @@ EQUAL_UPDATES = "equal-updates"
 class Tier:
     """What a reproduction runs: sweeps by name, and models to be compared at equal update size afterwards.
 
-    `sized` are those models, the reference first, and `sized_rates` the learning rates of the reference at which the
-    others are matched to it. Their own rates are measured: the sweeps have each model at each of these rates.
+    `sized` are those models, the reference first. `sized_rates` are the learning rates of the reference at which the
+    others are matched to it. The others' rates are computed, so the sweeps run each model at each of these rates.
     """
 
     sweeps: Mapping[str, Sweep]
@@ -35,7 +35,7 @@ class Tier:
 
 
 def builtin(num_seeds: int | None, *, quick: bool) -> Tier:
-    """The models that are shipped, on the two novels: five learning rates by three sizes, controls, equal updates."""
+    """The shipped models on the two novels: five learning rates by three sizes, controls, equal updates."""
     changes = {"stop.max_steps": 600, "eval.every": 5, "eval.full_every": 0}
     base = override(presets.demo(), changes)
     if not quick:
@@ -124,7 +124,7 @@ def load_tier(name: str, num_seeds: int | None = None, *, quick: bool = False, d
 
 
 def plan(sweeps: Mapping[str, Sweep]) -> dict[str, list[PlannedRun]]:
-    """The runs of some sweeps, by the name of the sweep; a run that an earlier one has is left out of a later one."""
+    """The runs of some sweeps, by the name of the sweep; a run of an earlier sweep is left out of later ones."""
     seen: set[str] = set()
     planned: dict[str, list[PlannedRun]] = {}
     for name, sweep in sweeps.items():
@@ -147,7 +147,7 @@ def equal_updates(tier: Tier, runs: Runs) -> Sweep:
 
 
 def about_equal_updates(tier: Tier) -> Sweep:
-    """What `equal_updates` will be like before the rates are known: as many runs of the same models."""
+    """A stand-in for `equal_updates` before the rates are known: as many runs of the same models."""
     return _sized(tier, {(model, rate): rate for rate in tier.sized_rates for model in tier.sized[1:]})
 
 
@@ -158,14 +158,14 @@ def _sized(tier: Tier, rates: Mapping[tuple[str, float], float]) -> Sweep:
 
 
 def _past_collapse(base: RunConfig, num_steps: int, grid: Mapping[str, Sequence[object]]) -> Sweep:
-    """Runs that do not stop at total collapse, to see where the loss on own text goes (H3)."""
+    """Runs that do not stop at total collapse, to see how far the loss on own text falls (H3)."""
     return Sweep(override(base, {"stop.on_collapse": False, "stop.max_steps": num_steps}), grid)
 
 
 def _controls(base: RunConfig, num_steps: int, text: str, other: str, grid: Mapping[str, Sequence[object]]) -> Sweep:
     """The same loop on real text and on another model's, and on own text judged in the same way: by probes (H6).
 
-    The text that is trained on is not evaluated on.
+    The training text is not used for evaluation.
     """
     data = tuple(name for name in base.data if name != text)
     probes = {"collapse.source": "probe", "collapse.probe_every": 5, "collapse.probe_samples": 8}

@@ -117,7 +117,7 @@ def test_what_is_missing_is_named(key: str, keep: Callable[[Made], bool], words:
 
 def test_runs_without_a_step_leave_all_undecided() -> None:
     rows = frames(true_world()[:2]).runs.drop(columns=["train_nll_first", "train_nll_last", "last_step"])
-    rows = rows.drop(columns="total_collapse_step").assign(outcome=None, onset_step=pd.array([None, None], "Int64"))
+    rows = rows.drop(columns="total_collapse_step").assign(ended_by=None, onset_step=pd.array([None, None], "Int64"))
     found = judge(Runs(rows, pd.DataFrame(columns=pd.Index(["run", "step"])), pd.DataFrame()))
     assert tuple(h.key for h in found) == KEYS
     assert {h.verdict for h in found} == {"undecided"}

@@ -38,7 +38,7 @@ def a_run(
     values = [value for value in values for _ in range(every)]
     is_judged = [i % every == 0 and value is not None for i, value in enumerate(values)]
     degenerate = [None if not judged else False for judged in is_judged]
-    row: dict[str, object] = {"outcome": "budget" if finished else None, "onset_step": onset}
+    row: dict[str, object] = {"ended_by": "budget" if finished else None, "onset_step": onset}
     row |= {"collapse.patience": patience, "collapse.window": 8}
     steps = {"step": range(len(values)), "degenerate": degenerate, "degenerate_share": values}
     return row, pd.DataFrame(steps).astype({"degenerate": "boolean", "step": "Int64"})
@@ -98,7 +98,7 @@ def test_a_run_that_was_never_judged_is_unknown() -> None:
     ((duration, is_event),) = onsets(a_run("???"))
     assert math.isnan(duration)
     assert not is_event
-    rows = pd.DataFrame({"run": ["a"], "outcome": [None], "onset_step": [None], "collapse.patience": [3]})
+    rows = pd.DataFrame({"run": ["a"], "ended_by": [None], "onset_step": [None], "collapse.patience": [3]})
     rows["collapse.window"] = 8
     empty = onset_times(Runs(rows, pd.DataFrame(columns=pd.Index(["run", "step"])), pd.DataFrame()))
     assert empty["duration"].isna().tolist() == [True]

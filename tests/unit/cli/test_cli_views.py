@@ -21,8 +21,8 @@ from collapselab.sweep.grid import Sweep, expand
 from collapselab.sweep.schedule import place
 
 OUTCOME = {
-    "outcome": "budget",
-    "state": "healthy",
+    "ended_by": "budget",
+    "fate": "healthy",
     "degenerate_share": 0.0,
     "onset_step": None,
     "total_collapse_step": None,
@@ -45,7 +45,7 @@ def record(step: int, **values: object) -> Record:
         "seq_rep_4": 0.125,
         "degenerate_share": 0.0,
         "reasons": [],
-        "stop": None,
+        "ended_by": None,
         "seconds_generate": 0.5,
     }
     return Record(step, base | values, (Sample((1,), "a line\nand [red]another[/red] \x1b[31m"),))  # pyright: ignore
@@ -76,7 +76,7 @@ def test_the_live_panel_has_losses_verdict_times_and_the_sample() -> None:
     text = shown([record(0), record(1, degenerate_share=0.5, reasons=["loop"])], terminal=True)
     for wanted in (
         "step 1/1000",
-        "loss on austen",
+        "validation loss, austen",
         "3.250",
         "50% of the last samples",
         "loop",
@@ -89,7 +89,7 @@ def test_the_live_panel_has_losses_verdict_times_and_the_sample() -> None:
 
 
 def test_without_a_terminal_the_first_and_the_last_step_are_lines() -> None:
-    text = shown([record(0), record(1), record(2, stop="budget")], terminal=False)
+    text = shown([record(0), record(1), record(2, ended_by="budget")], terminal=False)
     steps = [line.split()[1] for line in text.splitlines()]
     assert steps == ["0", "2"], "lines between come every two seconds"
     assert "austen 3.250" in text
@@ -98,18 +98,18 @@ def test_without_a_terminal_the_first_and_the_last_step_are_lines() -> None:
 def test_verdict_so_far() -> None:
     assert verdict_so_far(record(3)) == "healthy so far"
     assert verdict_so_far(record(3, reasons=["loop"])) == "healthy so far (this sample: loop)"
-    lost = verdict_so_far(record(3, loss_state="lost"))
+    lost = verdict_so_far(record(3, loss_fate="lost"))
     assert lost == "no degenerate sample so far; lost: worse than a uniform guess on human text"
-    both = verdict_so_far(record(3, loss_state="severe", degenerate_share=0.5))
+    both = verdict_so_far(record(3, loss_fate="severe", degenerate_share=0.5))
     assert both == "50% of the last samples are degenerate; severe: perplexity on human text has doubled"
-    assert "degraded" in verdict_so_far(record(3, loss_state="degraded", degenerate_share=None))
+    assert "degraded" in verdict_so_far(record(3, loss_fate="degraded", degenerate_share=None))
     for share in (0.0, 0.5, None):
-        diverged = verdict_so_far(record(3, loss_state="diverged", degenerate_share=share))
+        diverged = verdict_so_far(record(3, loss_fate="diverged", degenerate_share=share))
         assert diverged == "diverged: a loss or norm is not finite"
 
 
 def test_a_line_says_what_the_loss_has_come_to() -> None:
-    text = shown([record(0), record(1, stop="budget", loss_state="lost")], terminal=False)
+    text = shown([record(0), record(1, ended_by="budget", loss_fate="lost")], terminal=False)
     assert ["lost" in line for line in text.splitlines()] == [False, True]
 
 
@@ -125,7 +125,7 @@ def test_a_line_says_what_the_loss_has_come_to() -> None:
 def test_a_sweep_says_what_the_loss_of_a_run_has_come_to(
     share: float | None, loss: str | None, words: str, tmp_path: Path
 ) -> None:
-    line = dumps({"step": 7, "degenerate_share": share, "loss_state": loss})
+    line = dumps({"step": 7, "degenerate_share": share, "loss_fate": loss})
     (tmp_path / "steps.jsonl").write_text(line + "\n")
     (tmp_path / "status.json").write_text(dumps({"status": "running"}))
     task = replace(place(expand(Sweep(RunConfig(), {"seed": (0,)})), tmp_path)[0], state="running")
@@ -142,16 +142,16 @@ def test_a_sweep_says_what_the_loss_of_a_run_has_come_to(
             "Onset of collapse at step 9, recovered at step 20; no total collapse within 50 steps.",
         ),
         (
-            {"onset_step": 9, "total_collapse_step": 14, "kind_at_end": "loop", "outcome": "collapsed"},
+            {"onset_step": 9, "total_collapse_step": 14, "kind_at_end": "loop", "ended_by": "collapse"},
             "Collapsed: onset at step 9, total collapse at step 14, kind loop.",
         ),
         ({"degenerate_share": None}, "Not judged within 50 steps: no sample had the 100 tokens that it takes."),
         (
-            {"outcome": "budget", "state": "diverged", "diverged_step": 3},
+            {"ended_by": "budget", "fate": "diverged", "diverged_step": 3},
             "Diverged at step 3: a loss or norm is not finite.",
         ),
         (
-            {"outcome": "diverged", "state": "diverged", "onset_step": 9, "diverged_step": 30},
+            {"ended_by": "divergence", "fate": "diverged", "onset_step": 9, "diverged_step": 30},
             "Onset of collapse at step 9; no total collapse within 50 steps. "
             "Diverged at step 30: a loss or norm is not finite.",
         ),

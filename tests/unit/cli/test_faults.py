@@ -25,7 +25,7 @@ def raised(action: object, task: str | None = None) -> Exception:
 
 
 def test_a_librarys_reason_comes_with_what_was_being_done() -> None:
-    error = explained(raised(lambda: json.loads("[" * 100_000), "reading the model x"), "eval")
+    error = explained(raised(lambda: json.loads("[" * 100_000), "reading the model x"), "collapselab eval")
     assert error.message.startswith("reading the model x: RecursionError: maximum recursion depth")
     assert (error.exit_code, error.hint) == (1, "COLLAPSELAB_DEBUG=1 shows the traceback")
 
@@ -34,20 +34,20 @@ def test_without_a_note_the_command_is_named_and_lines_are_joined() -> None:
     def fails() -> None:
         raise ImportError("needs\n  autoawq")
 
-    assert explained(raised(fails), "eval").message == "collapselab eval: ImportError: needs autoawq"
+    assert explained(raised(fails), "collapselab eval").message == "collapselab eval: ImportError: needs autoawq"
 
 
 def test_a_fault_of_this_package_is_said_to_be_one() -> None:
-    error = explained(raised(lambda: cli.parse(None)), "report")  # pyright: ignore
+    error = explained(raised(lambda: cli.parse(None)), "collapselab report")  # pyright: ignore
     assert "a fault in collapselab itself: TypeError" in error.message
     assert "collapselab/cli/__init__.py, line" in error.message
     assert "report it" in (error.hint or "")
 
 
 def test_an_error_of_the_system_names_the_file(tmp_path: Path) -> None:
-    error = explained(raised(lambda: (tmp_path / "no").read_text()), "eval")
+    error = explained(raised(lambda: (tmp_path / "no").read_text()), "collapselab eval")
     assert error.message == f"collapselab eval: No such file or directory: {tmp_path / 'no'}"
-    assert explained(raised(lambda: bytearray(1 << 62)), "run").message == "collapselab run: out of memory"
+    assert explained(raised(lambda: bytearray(1 << 62)), "collapselab run").message == "collapselab run: out of memory"
 
 
 def test_our_own_errors_pass_without_a_note() -> None:

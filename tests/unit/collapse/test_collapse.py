@@ -97,9 +97,9 @@ def test_recovery_is_under_one_eighth_for_patience_steps_after_onset():
     assert run(pattern(text + "..")).recovered_step is None
     state = run(pattern(text + "..."))
     assert (state.onset_step, state.total_collapse_step, state.recovered_step) == (3, 7, 15)
-    assert outcome(state).outcome == "recovered"
+    assert outcome(state).fate == "recovered"
     relapsed = pattern(text + "..." + "x" * 8 + "." * 12)
-    assert outcome(run(relapsed[:26])).outcome == "total-collapse"
+    assert outcome(run(relapsed[:26])).fate == "total-collapse"
     assert run(relapsed).recovered_step == 15  # the first recovery
     assert run(pattern("." * 20)).recovered_step is None
 
@@ -116,8 +116,8 @@ def test_degraded_and_severe_are_rises_of_validation_loss():
     assert run([first, rise(math.log(2) + 1e-9)]).severe_step == 9
     assert run([first, rise(None)]).degraded_step is None
     assert run([unjudged(0, None), rise(5.0)]).severe_step is None
-    assert outcome(run([first, rise(0.1)])).outcome == "degraded"
-    assert outcome(run([first, rise(0.7)])).outcome == "severe"
+    assert outcome(run([first, rise(0.1)])).fate == "degraded"
+    assert outcome(run([first, rise(0.7)])).fate == "severe"
 
 
 def test_lost_is_worse_than_a_uniform_guess():
@@ -137,16 +137,16 @@ def test_lost_is_worse_than_a_uniform_guess():
 def test_no_loss_on_human_text_however_high_is_divergence():
     state = run([unjudged(0), unjudged(1, 1e6)], vocab_size=2048)
     assert (state.degraded_step, state.severe_step, state.lost_step, state.diverged_step) == (1, 1, 1, None)
-    assert (state.loss_state, outcome(state).outcome) == ("lost", "lost")
+    assert (state.loss_fate, outcome(state).fate) == ("lost", "lost")
     assert run([unjudged(0), unjudged(1, is_finite=False)]).diverged_step == 1
-    assert run([unjudged(0), unjudged(1, is_finite=False), unjudged(2)]).loss_state == "diverged"
+    assert run([unjudged(0), unjudged(1, is_finite=False), unjudged(2)]).loss_fate == "diverged"
 
 
-def test_the_worst_loss_state_is_told():
+def test_the_worst_loss_fate_is_told():
     rises = {0.0: None, 0.1: "degraded", 0.7: "severe", 20.0: "lost"}
     for rise, name in rises.items():
         state = run([unjudged(0), unjudged(1, 3.0 + rise), unjudged(2)])
-        assert (state.loss_state, outcome(state).outcome) == (name, name or "healthy")
+        assert (state.loss_fate, outcome(state).fate) == (name, name or "healthy")
 
 
 def test_losses_known_later_in_a_step_are_taken_in_then():
@@ -158,16 +158,16 @@ def test_losses_known_later_in_a_step_are_taken_in_then():
 
 def test_of_divergence_and_total_collapse_the_earlier_names_the_run():
     total, bad = pattern("x" * 8), unjudged(30, is_finite=False)
-    assert outcome(run([*total, bad])).outcome == "total-collapse"
-    assert outcome(run([*pattern("xxxxxx"), bad])).outcome == "diverged"
+    assert outcome(run([*total, bad])).fate == "total-collapse"
+    assert outcome(run([*pattern("xxxxxx"), bad])).fate == "diverged"
     recovered = pattern("x" * 8 + "." * 12)
-    assert outcome(run(recovered)).outcome == "recovered"
-    assert outcome(run([*recovered, bad])).outcome == "diverged", "what has recovered and diverged is not well"
+    assert outcome(run(recovered)).fate == "recovered"
+    assert outcome(run([*recovered, bad])).fate == "diverged", "what has recovered and diverged is not well"
 
 
 def test_a_censored_run_says_how_long_it_was_watched():
     assert outcome(run(pattern("." * 30))) == outcome(run(pattern("." * 20))).__class__(
-        outcome="healthy",
+        fate="healthy",
         last_step=29,
         degenerate_share=0.0,
         onset_step=None,
@@ -180,8 +180,8 @@ def test_a_censored_run_says_how_long_it_was_watched():
         kind_at_onset=None,
         kind_at_end=None,
     )
-    assert outcome(CollapseState(50_257)).outcome == "healthy"
-    assert outcome(run(pattern("xxxx..."))).outcome == "collapsed"
+    assert outcome(CollapseState(50_257)).fate == "healthy"
+    assert outcome(run(pattern("xxxx..."))).fate == "onset"
 
 
 def test_with_a_short_window_total_collapse_waits_for_onset():

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from collapselab.collapse.audit import Audit, _repeated_shares, clopper_pearson, diagnose
+from collapselab.collapse.audit import Audit, _repeated_shares, diagnose
 from collapselab.config.schema import Collapse
 from collapselab.errors import InputError
+from collapselab.metrics.shares import clopper_pearson
 
 LOOP = "abc" * 100
 HEALTHY = "".join(chr(0x4E00 + k) for k in range(200))

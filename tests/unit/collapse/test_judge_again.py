@@ -35,7 +35,7 @@ def test_what_this_version_wrote_does_not_move(
     write_run(tmp_path / "a", make_config(), 10)
     (write_run(tmp_path / "b", make_config(seed=1), 20) / "samples.jsonl").unlink()
     tool.main(tmp_path, None, write=False)
-    assert capsys.readouterr().out == "2 runs: nothing moves\n"
+    assert capsys.readouterr().out == "2 runs: nothing changes\n"
 
 
 def made_old(path: Path) -> dict[str, object]:
@@ -45,7 +45,7 @@ def made_old(path: Path) -> dict[str, object]:
     """
     now = read_json(RunDir(write_run(path, make_config(), 10)).summary)
     old = {name: value for name, value in now.items() if name not in ("lost_step", "vocab_size")}
-    write_json(RunDir(path).summary, {**old, "state": "diverged", "diverged_step": 4, "kind_at_end": "template"})
+    write_json(RunDir(path).summary, {**old, "fate": "diverged", "diverged_step": 4, "kind_at_end": "template"})
     return {**now, "kind_at_end": "template"}
 
 
@@ -55,8 +55,8 @@ def test_an_old_summary_is_rewritten(tool: ModuleType, tmp_path: Path, capsys: p
         tool.main(tmp_path, None, write=True)
     tool.main(tmp_path, VOCABULARY, write=True)
     written = capsys.readouterr().out
-    assert "old: state: diverged → total-collapse; diverged_step: 4 → None; lost_step: None → 13\n" in written
-    assert "1 runs: state in 1, diverged_step in 1, lost_step in 1\n" in written
+    assert "old: fate: diverged → total-collapse; diverged_step: 4 → None; lost_step: None → 13\n" in written
+    assert "1 runs: fate in 1, diverged_step in 1, lost_step in 1\n" in written
     assert read_json(tmp_path / "old" / "summary.json") == now
 
 
@@ -66,5 +66,5 @@ def test_every_reader_judges_an_old_summary_from_its_steps(tmp_path: Path) -> No
     seen = glance(tmp_path / "old").summary or {}
     result = run(make_config(), tmp_path / "old", resume=True)
     for found in (row, seen, result.summary):
-        assert (found["state"], found["onset_step"]) == ("total-collapse", now["onset_step"])
+        assert (found["fate"], found["onset_step"]) == ("total-collapse", now["onset_step"])
         assert found["diverged_step"] is None or pd.isna(found["diverged_step"])

@@ -8,9 +8,10 @@ import pytest
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from collapselab.config.identity import LATER, flat_settings, identity
 from collapselab.config.overrides import override, settings, validate
-from collapselab.config.presets import authors_code, demo, paper
-from collapselab.config.schema import RunConfig, identity
+from collapselab.config.presets import PRESETS, authors_code, demo, paper
+from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError
 
 
@@ -160,7 +161,10 @@ def literal_values(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
-@pytest.mark.parametrize(("name", "field"), list(settings()), ids=lambda x: x if isinstance(x, str) else "")
+CHOICES = [(name, field) for name, field in settings() if len(literal_values(field.annotation)) != 1]
+
+
+@pytest.mark.parametrize(("name", "field"), CHOICES, ids=lambda x: x if isinstance(x, str) else "")
 def test_the_run_id_changes_with_what_makes_the_numbers_and_nothing_else(name: str, field: FieldInfo) -> None:
     config: Any = override(demo(), NEEDED.get(name, {}))
     value: Any = config
@@ -171,10 +175,34 @@ def test_the_run_id_changes_with_what_makes_the_numbers_and_nothing_else(name: s
     assert (changed.run_id == config.run_id) == (name in CHANGE_NO_NUMBER)
 
 
-def test_a_setting_that_came_later_leaves_the_ids_of_earlier_runs() -> None:
-    earlier: dict[str, Any] = demo().model_dump(mode="json")
-    assert earlier["generate"].pop("begin_token") is None, "absent means what was done before it came"
-    assert identity(earlier) == demo().run_id
+# Recorded before `loop.kind` and `generate.begin_token` came.
+RECORDED_IDS = {"paper": "7b3f29e983fb", "demo": "b80d6b337159"}
+
+
+@pytest.mark.parametrize("name", RECORDED_IDS)
+def test_a_setting_that_came_later_leaves_the_ids_of_earlier_runs(name: str) -> None:
+    config = PRESETS[name]()
+    assert config.run_id == RECORDED_IDS[name]
+    earlier: dict[str, Any] = config.model_dump(mode="json")
+    assert earlier.pop("loop") == {"kind": "online"}, "absent means what was done before it came"
+    assert identity(earlier) == RECORDED_IDS[name]
+    assert RunConfig.model_validate(earlier) == config
+    assert earlier["generate"].pop("begin_token") is None
+    assert identity(earlier) == RECORDED_IDS[name]
+    assert RunConfig.model_validate(earlier) == config
+
+
+def test_another_value_of_a_later_setting_is_another_run() -> None:
+    assert override(demo(), {"generate.begin_token": "<s>"}).run_id == "e9e70eccc32b", "recorded before loop.kind"
+    other: dict[str, Any] = demo().model_dump(mode="json")
+    assert identity(other | {"loop": {"kind": "another"}}) != demo().run_id
+
+
+def test_settings_by_name_hold_those_that_came_later() -> None:
+    settings_now: dict[str, Any] = demo().model_dump(mode="json")
+    earlier = {name: value for name, value in settings_now.items() if name != "loop"}
+    assert flat_settings(earlier) == flat_settings(settings_now)
+    assert {name: field.default for name, field in settings() if name in LATER} == LATER, "the defaults are as before"
 
 
 def test_a_configuration_cannot_be_changed() -> None:

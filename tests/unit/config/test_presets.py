@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from collapselab.config.overrides import settings
-from collapselab.config.presets import PRESETS, authors_code, demo, load, paper
+from collapselab.config.presets import PRESETS, authors_code, demo, load, paper, paper_block100
 from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError
 
 TABLE: dict[str, tuple[object, object]] = {
     # setting: (paper, authors-code)
     "model": ("gpt2", "gpt2"),
-    "data": (("wikitext-2", "ptb"), ("wikitext-2",)),
+    "data": (("wikitext-2", "ptb"), ("ptb",)),
     "sampling.temperature": (0.8, 1.0),
     "sampling.top_k": (500, 200),
     "sampling.top_p": (None, None),
@@ -38,7 +38,7 @@ TABLE: dict[str, tuple[object, object]] = {
     "optim.weight_decay": (0.1, 0.1),
     "optim.clip": (1.0, 1.0),
     "optim.reset_each_step": (False, False),
-    "eval.protocol": ("windows[100,100]", "windows[100,100]"),
+    "eval.protocol": ("windows[100,100]", "windows[101,100]"),
     "eval.redraw": (False, True),
     "collapse.source": ("stream", "stream"),
     "stop.on_collapse": (True, False),
@@ -56,6 +56,13 @@ def value(config: RunConfig, name: str) -> object:
 @pytest.mark.parametrize("name", TABLE)
 def test_the_paper_and_the_authors_code(name: str) -> None:
     assert (value(paper(), name), value(authors_code(), name)) == TABLE[name]
+
+
+def test_the_block_of_table_2_is_context_and_training_window() -> None:
+    differing = {
+        n: value(paper_block100(), n) for n, _ in settings() if value(paper_block100(), n) != value(paper(), n)
+    }
+    assert differing == {"generate.context": 100, "generate.context_mode": "crop", "train.window": 100}
 
 
 def test_the_table_names_settings_only() -> None:

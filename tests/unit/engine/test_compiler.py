@@ -1,4 +1,4 @@
-"""The kernels' library under faults: of the compiler, of the cache folder, of what lies in it."""
+"""The kernels' library under faults of the compiler, of the cache folder, and of its content."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def nothing_is_loaded() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The kernels, really compiled, in a cache folder of their own."""
+    """The kernels, really compiled, in a separate cache folder."""
     folder = tmp_path_factory.mktemp("built")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
@@ -50,7 +50,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built: Path) -> Script:
-    """Makes a shell script the compiler, in place of the real one, which takes seconds; $out is what it is to write."""
+    """Replaces the real compiler, which takes seconds, by a shell script; $out is the file it must write."""
 
     def make(body: str = f"cp '{built}' $out", arguments: str = "") -> Path:
         path = tmp_path / "compiler"
@@ -103,9 +103,9 @@ def test_the_compiler_is_split_into_words_and_runs_once(cache: Path, script: Scr
             "failed (exit status 3): x.c:1: error: no  [31momp.h",
         ),
         ("kill -9 $$", "failed (killed by signal 9): no message"),
-        ("true", "made cannot be loaded: OSError: "),
-        ("head -c 20000 {built} > $out", "made cannot be loaded: "),
-        ("cp {other} $out", "made cannot be loaded: AttributeError: "),
+        ("true", "cannot be loaded: OSError: "),
+        ("head -c 20000 {built} > $out", "cannot be loaded: "),
+        ("cp {other} $out", "cannot be loaded: AttributeError: "),
     ],
     ids=["fails", "is killed", "writes nothing", "writes half", "writes another library"],
 )
@@ -119,7 +119,7 @@ def test_a_compiler_that_fails_is_named_with_the_reason(
     assert library() is None
     assert f"'{made}'" in kernels().why_off and why in kernels().why_off
     (told,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
-    assert told.getMessage() == f"the kernels in C are off, torch computes instead (slower): {kernels().why_off}"
+    assert told.getMessage() == f"the C kernels are off; torch computes instead (slower): {kernels().why_off}"
     assert not list(cache.iterdir()), "nothing of a failed build is kept"
     model = tiny_model(0).model
     names = [e.name for e in make_engines(model, "auto", write="float32", score="bfloat16")]
@@ -158,9 +158,9 @@ def test_a_hanging_compiler_is_told_and_ended(
     caplog.set_level(logging.INFO)
     made = script(f"sleep 60 & echo $! > {tmp_path}/child; wait")
     assert library() is None
-    assert kernels().why_off == f"the C compiler '{made}' did not end within 1.0 s"
+    assert kernels().why_off == f"the C compiler '{made}' did not finish within 1.0 s"
     assert num_runs(made) == 1, "it is not tried in another folder"
-    assert caplog.messages[0].startswith("compiling the kernels in C with ")
+    assert caplog.messages[0].startswith("compiling the C kernels with ")
     child = int((tmp_path / "child").read_text())
     for _ in range(100):
         if not is_running(child):
@@ -202,7 +202,7 @@ def test_a_damaged_library_is_compiled_anew(damage: str, cache: Path, script: Sc
 def test_a_folder_that_others_may_change_is_not_trusted(
     planted: str, cache: Path, script: Script, built: Path, tmp_path: Path, monkeypatch, caplog
 ) -> None:
-    """The library there would be taken otherwise: it is whole. A private one is compiled instead, and removed."""
+    """The library there is intact and would otherwise be used. A private one is compiled instead, and removed."""
     monkeypatch.setattr(compiler.tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     kept, made = keep(cache, built), script()
@@ -215,7 +215,7 @@ def test_a_folder_that_others_may_change_is_not_trusted(
     assert library() is not None, kernels().why_off
     assert num_runs(made) == 1
     (told,) = caplog.records
-    assert told.getMessage().startswith("the kernels in C are compiled for this run only, since they cannot be kept: ")
+    assert told.getMessage().startswith("the C kernels are compiled for this run only, since they cannot be kept: ")
     assert ("belongs to another user" if "another" in planted else "other users may write to") in told.getMessage()
     assert list(cache.iterdir()) == [kept]
     assert not list((tmp_path / "temporary").iterdir())
@@ -251,7 +251,7 @@ def test_without_a_usable_cache_the_kernels_serve_one_process(
 
 
 def test_many_cold_starts_at_once(cache: Path, script: Script, built: Path) -> None:
-    """Each compiles for itself; what is left is one whole library."""
+    """Each compiles for itself; one intact library remains."""
     script(f"head -c 30000 '{built}' > $out; sleep 0.2; cp '{built}' $out")
     with ThreadPoolExecutor(20) as pool:
         loaded = list(pool.map(lambda _: compiler.load_library(["prepare_tiles"]), range(20)))

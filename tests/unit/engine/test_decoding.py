@@ -49,7 +49,7 @@ def recompute(model, prompt: list[int], tokens: list[int], context: int) -> tupl
 @pytest.mark.parametrize("make", [lambda: tiny_model(3, context=64), llama], ids=["gpt2", "llama"])
 @pytest.mark.parametrize("context", [16, 64])
 def test_generation_equals_full_recomputation(make: Callable[[], LoadedModel], name: str, context: int) -> None:
-    """In the cache (64) and past the context (16), where positions are numbered anew at every token."""
+    """In the cache (64) and past the context (16), where positions are renumbered at every token."""
     loaded = make()
     made = write(loaded, name, context=context)
     ids, generator = [0, 5], noises(1)[0]

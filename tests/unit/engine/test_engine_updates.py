@@ -1,4 +1,4 @@
-"""Updates, and engines after them: torch's fused AdamW changes weights without counting up their version."""
+"""Updates, and engines after them: torch's fused AdamW changes weights without incrementing their version."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KINDS.remove(("plain", "bfloat16"))  # the plain engine knows float32 only
 def test_engines_read_the_weights_of_the_last_update(
     make: Callable[[], LoadedModel], name: str, precision: Precision, settings: Optimizer, by_kernels: bool
 ) -> None:
-    """An engine that was there before equals one made afterwards, bit for bit, in writing and in scoring."""
+    """An engine made before the update equals one made afterwards, bit for bit, in writing and in scoring."""
     model = make().model
     engine, scorer = engines_of(model, name, precision)
     kernels = library() if by_kernels else None
@@ -62,7 +62,7 @@ def test_engines_read_the_weights_of_the_last_update(
 
 
 def test_the_kernels_step_is_that_of_adamw(native: None) -> None:
-    """Six steps, clipped and not, with and without decay; the state is torch's, so either can go on."""
+    """Six steps, clipped and not, with and without decay; the state is torch's, so either can continue."""
     for clip in (0.3, None):
         ours, theirs = tiny_model(1).model, tiny_model(1).model
         settings = Optimizer(lr=1e-2, weight_decay=0.1)
@@ -102,7 +102,7 @@ def test_sgd_is_left_to_torch() -> None:
 def test_gradients_of_rounded_copies_are_the_modules(
     make: Callable[[], LoadedModel], is_tied: bool, kernels: bool
 ) -> None:
-    """Against float32, in norm: bfloat16 has 8 bits, so each product is some 0.4 % off."""
+    """Against float32, in norm: bfloat16 has 8 bits, so each product is about 0.4 % off."""
     model = make().model
     if not is_tied:
         head = torch.nn.Linear(model.lm_head.in_features, BYTE_VOCAB, bias=False)

@@ -1,4 +1,4 @@
-"""Engines against the `transformers` module they serve."""
+"""Engines against the `transformers` module they run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from engines import ENGINES, MODELS, engine_of, engines_of, llama, tokens
 
 @torch.no_grad()
 def reference(loaded: LoadedModel, ids: list[int]) -> torch.Tensor:
-    """Logits (T, V) in float64: the module's own float32 logits are themselves some 4e-7 off."""
+    """Logits (T, V) in float64: the module's own float32 logits are themselves about 4e-7 off."""
     double = copy.deepcopy(loaded.model).double()
     return double(torch.tensor([ids])).logits[0].float()
 
@@ -33,7 +33,7 @@ def reference(loaded: LoadedModel, ids: list[int]) -> torch.Tensor:
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 def test_logits_are_those_of_transformers(make: Callable[[], LoadedModel], name: str) -> None:
-    """All at once, token by token, and a forgotten end read anew: float32, to 1e-5."""
+    """All at once, token by token, and a forgotten end read again: float32, to 1e-5."""
     loaded, ids = make(), tokens(50)
     expected, engine = reference(loaded, ids), engine_of(loaded.model, name)
     engine.begin(1, 64)
@@ -59,7 +59,7 @@ def test_scores_are_those_of_transformers(make: Callable[[], LoadedModel], name:
 
 
 def test_native_rows_do_not_depend_on_each_other(native: None) -> None:
-    """Bit for bit, in both precisions: several sequences, each with tokens of its own, against one token at a time."""
+    """Bit for bit, in both precisions: several different sequences against one token at a time."""
     for make in MODELS.values():
         for precision in ("float32", "bfloat16"):
             loaded, ids = make(), [tokens(30, seed) for seed in range(3)]
@@ -114,7 +114,7 @@ def test_bfloat16_is_the_module_with_rounded_matrices(make: Callable[[], LoadedM
 
 
 def test_rounding_at_random_keeps_the_mean_and_the_change() -> None:
-    """A change of a tenth of a unit in the last place survives in the mean; rounding to the nearest loses it."""
+    """A change of a tenth of a unit in the last place survives in the mean; rounding to nearest loses it."""
     weight = torch.full((1000, 1000), 1.0)
     change = 2.0**-7 / 10
     rounded = (round_at_random(weight + change).double() - 1).mean().item()
@@ -153,7 +153,7 @@ def test_unusual_models_are_served_plainly() -> None:
     for model in (neox, relu, inverse, double):
         assert read_decoder(model) is None
         assert [e.name for e in make_engines(model, "auto", write="float32", score="float32")] == ["plain", "plain"]
-        with pytest.raises(InputError, match="serves the GPT-2 and Llama families"):
+        with pytest.raises(InputError, match="runs only the GPT-2 and Llama families"):
             make_engines(model, "native", write="float32", score="float32")
 
 
@@ -178,7 +178,7 @@ def test_scaled_rotary_positions(native: None) -> None:
 
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 def test_the_kernels_read_nothing_outside_their_tables(make: Callable[[], LoadedModel], native: None) -> None:
-    """A bad token, position or target is an error with its value, wherever it stands; nothing is read before."""
+    """A bad token, position or target is an error with its value, wherever it is; nothing is read first."""
     loaded = make()
     for precision in ("float32", "bfloat16"):
         engine, scorer = engines_of(loaded.model, "native", precision)
@@ -199,7 +199,7 @@ def test_the_kernels_read_nothing_outside_their_tables(make: Callable[[], Loaded
             engine.read([tokens(5)], [60])
         with pytest.raises(IndexError, match="sequences 0 to 1 of 1"):
             engine.read([[1], [2]], [0, 0])
-        assert engine.read([[1]], [0]).isfinite().all()  # goes on afterwards
+        assert engine.read([[1]], [0]).isfinite().all()  # still works afterwards
 
 
 def test_the_kernels_refuse_noise_and_moments_of_another_size(native: None) -> None:

@@ -1,4 +1,4 @@
-"""The token from which samples, probes and `+eot` windows begin: the model's own, or the one that a setting names."""
+"""The token with which samples, probes and `+eot` windows begin: the model's own, or the one named in a setting."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_setting_names_another(config: RunConfig) -> None:
     setup = build(override(config, {"generate.begin_token": "</s>"}))
     assert training_text(setup, 0).prompts == [[2]]
     assert build(config).losses(0) != setup.losses(0)
-    with pytest.raises(InputError, match="'<bos>' is no token of the tokenizer") as caught:
+    with pytest.raises(InputError, match="'<bos>' is not a token of the tokenizer") as caught:
         build(override(config, {"generate.begin_token": "<bos>"}))
     assert "'<s>'" in (caught.value.hint or "")
 
@@ -140,3 +140,14 @@ def test_a_begin_token_spells_no_text_when_samples_are_encoded_again() -> None:
     tokenizer = wrap_tokenizer(backend, 2, "here", bos=1)
     assert tokenizer.encode(tokenizer.decode([1, 3, 3])) == [1, 4, 3, 3]
     assert tokenizer.again([1, 3, 3]) == [1, 3, 3]
+
+
+def test_a_special_token_in_a_sample_is_plain_text_when_encoded_again() -> None:
+    """Only the start token in front stays; GPT-2's tokenizer does so too (`encode_ordinary`)."""
+    tokenizer = builtin_tokenizer()
+    end, words = tokenizer.end_of_text_id, tokenizer.encode("She said")
+    spelt = tokenizer.again([end, *words, end])
+    assert spelt[: 1 + len(words)] == [end, *words]
+    assert end not in spelt[1:]
+    assert tokenizer.decode(spelt) == "<|endoftext|>She said<|endoftext|>"
+    assert tokenizer.encode("<|endoftext|>") == [end], "texts and prompts still know it"

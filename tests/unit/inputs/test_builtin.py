@@ -50,7 +50,7 @@ def test_the_card_of_nano_is_what_its_weights_score(text: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_model_has_its_size_and_is_healthy(name: str) -> None:
-    """Four samples from the bare end-of-text token; human text is flagged once in thousands."""
+    """Four samples with the end-of-text token as the only prompt; human text is flagged once in thousands."""
     loaded = load_model(f"builtin:{name}")
     assert loaded.num_parameters == card(name)["parameters"]
     noise = [rng(1, "sample", 0, i) for i in range(4)]

@@ -144,7 +144,7 @@ def test_records_without_a_text_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["wikitext-2:train", "wikitext-2-raw:test", "ptb"])
 def test_without_a_network_the_error_comes_at_once(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    # A proxy that is not there stands for the missing network, on machines that have one.
+    # A proxy that does not exist simulates a missing network on machines that have one.
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     start = time.monotonic()
     with pytest.raises(InputError, match="cannot download") as caught:

@@ -16,7 +16,7 @@ from collapselab.engine.plain import PlainEngine
 from collapselab.inputs.encoded_text import encode_text
 from collapselab.inputs.tokenizers import Tokenizer, builtin_tokenizer
 from collapselab.randomness import rng
-from collapselab.step.evaluate import evaluate, plan
+from collapselab.step.evaluate import Loss, evaluate, plan
 from collapselab.testing import byte_tokenizer, uniform_model
 
 GPT2 = Path(__file__).parents[4] / "shared" / "data" / "gpt2-bpe"
@@ -130,8 +130,8 @@ def test_a_blank_put_first_and_bytes_of_unknown_characters_by_hand() -> None:
     assert encoded.words_before.tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
 
 
-def marked(chosen: Tokenizer, text: str, protocol: str) -> tuple[int, int, int]:
-    """(tokens, bytes, words) scored, by marking each byte of the text and looking where words begin."""
+def marked(chosen: Tokenizer, text: str, protocol: str) -> tuple[int, int, int, int]:
+    """(tokens, bytes, words, line ends) scored, by marking each byte of the text and looking where words begin."""
     encoded = encode_text(chosen, text)
     windows = parse_protocol(protocol).windows(len(encoded.ids), rng(0, "evaluation", 0))
     tokens = Counter(token for w in windows for token in range(w.first_scored, w.end))
@@ -140,7 +140,9 @@ def marked(chosen: Tokenizer, text: str, protocol: str) -> tuple[int, int, int]:
         for byte in range(encoded.bytes_before[token], encoded.bytes_before[token + 1]):
             marks[byte] += times
     begins = [place for place in range(len(text)) if not text[place].isspace() and not text[:place][-1:].strip()]
-    return tokens.total(), sum(marks), sum(marks[len(text[:place].encode())] for place in begins)
+    ends = [place for place, character in enumerate(text) if character == "\n"]
+    words, lines = (sum(marks[len(text[:place].encode())] for place in places) for places in (begins, ends))
+    return tokens.total(), sum(marks), words, lines
 
 
 @by_text
@@ -150,7 +152,8 @@ def test_every_protocol_counts_the_marked_bytes_and_words(name: str, script: str
     chosen, text = tokenizer(name), TEXTS[script]
     planned = plan(parse_protocol(protocol), encode_text(chosen, text), rng(0, "evaluation", 0))
     num_tokens = sum(w.end - w.first_scored for w in planned.windows)
-    assert (num_tokens, planned.num_bytes, planned.num_words) == marked(chosen, text, protocol)
+    counts = (num_tokens, planned.num_bytes, planned.num_words, planned.num_line_ends)
+    assert counts == marked(chosen, text, protocol)
 
 
 @by_text
@@ -187,3 +190,10 @@ def test_a_text_without_a_word_in_what_is_scored_has_no_word_perplexity() -> Non
 def test_an_empty_text_has_no_tokens() -> None:
     encoded = encode_text(builtin_tokenizer(), "")
     assert (encoded.ids, encoded.bytes_before.tolist(), encoded.words_before.tolist()) == ([], [0], [0])
+    assert encoded.line_ends_before.tolist() == [0]
+
+
+def test_perplexity_per_word_with_and_without_line_ends_by_hand() -> None:
+    """Two words and a line end in nine tokens of ln 2 nats each: 2^(9/2) a word, 2^(9/3) with the line end."""
+    loss = Loss("p", math.log(2), None, num_tokens=9, num_bytes=9, num_words=2, num_line_ends=1)
+    assert (loss.word_perplexity, loss.word_perplexity_eol) == (pytest.approx(2**4.5), pytest.approx(8))

@@ -1,4 +1,4 @@
-"""What is refused at the door of a model, before a number is computed: each check, and what it must let through."""
+"""Checks on a model before a number is computed: what each one refuses, and what it must accept."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_weights_that_lack_a_tensor_are_refused(folder: Path) -> None:
 
 def test_weights_of_another_shape_are_refused(folder: Path) -> None:
     change_config(folder, n_embd=10)
-    with pytest.raises(InputError, match=r"has shape \(.*, and by the configuration it has"):
+    with pytest.raises(InputError, match=r"has shape \(.*, but its configuration says"):
         load_model(str(folder))
 
 
@@ -155,9 +155,9 @@ def recurrent(name: str) -> PreTrainedModel:
 @pytest.mark.parametrize("name", ["bloom", "mamba", "recurrent_gemma"])
 def test_where_a_model_names_no_context_the_setting_does(tmp_path: Path, name: str) -> None:
     folder = str(write_folder(tmp_path / "model", recurrent(name)))
-    with pytest.raises(InputError, match="does not say how long a text it can read") as caught:
+    with pytest.raises(InputError, match="does not say how many tokens it can read") as caught:
         load_model(folder)
-    assert "--generate.context" in (caught.value.hint or "")
+    assert "context=N" in (caught.value.hint or "")
     loaded = load_model(folder, context=24)
     assert loaded.context_length == 24
     engine = PlainEngine(loaded.model)
@@ -165,7 +165,7 @@ def test_where_a_model_names_no_context_the_setting_does(tmp_path: Path, name: s
     written = generate(
         engine, [[0, 5], [7, 2]], Sampling(), noise, vocab_size=loaded.vocab_size, max_new_tokens=10, context=24
     )
-    # Token by token the model must see all that it wrote before: the same losses as in one pass over the whole.
+    # Token by token, the model must see everything it wrote before: the same losses as in one pass over everything.
     rows_BT = torch.tensor([[0, 5, *written.token_ids[0]], [7, 2, *written.token_ids[1]]])
     assert engine.score(rows_BT, 2).mean(1).tolist() == pytest.approx(written.nll_nats, abs=1e-5)
 
@@ -237,7 +237,7 @@ def test_an_adapter_is_not_left_out(folder: Path) -> None:
 )
 def test_sizes_that_cannot_fit_take_no_memory(folder: Path, change: dict[str, object]) -> None:
     change_config(folder, **change)
-    with pytest.raises(InputError, match=r"which cannot be|is the limit|the files hold"):
+    with pytest.raises(InputError, match=r"is too few for|the limit is|the files hold"):
         load_model(str(folder))
 
 
@@ -265,7 +265,7 @@ def test_a_gguf_file_that_holds_more_than_its_model_uses_is_refused(tmp_path: Pa
     info = dict.fromkeys(("mismatched_keys", "missing_keys", "unexpected_keys"), ())
     num_used = sum(p.numel() for p in model.parameters())  # embedding and head are one tensor
     check_tensors(files, info, GgufHeader({}, {"all": (num_used,)}), model)
-    with pytest.raises(InputError, match="is not all that the file holds"):
+    with pytest.raises(InputError, match="the file holds more than a"):
         check_tensors(files, info, GgufHeader({}, {"all": (num_used,), "more": (1,)}), model)
 
 

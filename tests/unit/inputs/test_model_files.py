@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Addresses that were asked for; nothing is reached."""
+    """The URLs requested; nothing can be reached."""
     asked: list[object] = []
 
     def refuse(*address: object, **_: object) -> None:
@@ -87,7 +87,7 @@ def test_missing_shipped_weights_are_named(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 class MakesAFolder:
-    """A pickle of this makes a folder when it is read: the reason for the refusal."""
+    """A pickle of this makes a folder when it is read, which is why pickles are refused."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -128,7 +128,7 @@ def test_the_hint_runs_nothing_that_a_name_says(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load_model(str(folder))
     command = (caught.value.hint or "").partition("convert it: ")[2]
-    # In place of Python stands echo, so that only what the shell itself does is seen.
+    # echo replaces Python, so that only the shell's own work is seen.
     echoed = subprocess.run(["sh", "-c", f"echo {command}"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert echoed.stdout.endswith(f"{folder}\n")
     assert not (tmp_path / "ran").exists()
@@ -178,7 +178,7 @@ def test_a_folders_own_code_is_neither_asked_about_nor_run(folder: Path, monkeyp
     monkeypatch.setattr("builtins.input", lambda prompt="": asked.append(prompt) or "y")
     own = {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M", "AutoTokenizer": ["evil.T", None]}
     change_config(folder, auto_map=own)
-    load_model(str(folder))  # of a known type: the code of transformers serves
+    load_model(str(folder))  # of a known type: the code in transformers is used
     (folder / "tokenizer.json").unlink()
     (folder / "vocab.json").write_text('{"<|endoftext|>": 0, "a": 1}')
     (folder / "merges.txt").write_text("")
@@ -232,7 +232,7 @@ def test_gguf_needs_its_extra_and_a_whole_file(tmp_path: Path, monkeypatch: pyte
         load_model(str(path))
     path.write_bytes(b"GGUF" + bytes(100))
     if find_spec("gguf") and find_spec("accelerate"):
-        with pytest.raises(InputError, match="GGUF of version 0"):
+        with pytest.raises(InputError, match="GGUF version 0"):
             load_model(str(path))
     monkeypatch.setattr(model_files.importlib.util, "find_spec", lambda package: None)
     with pytest.raises(InputError, match="gguf and accelerate") as caught:
@@ -251,7 +251,7 @@ def test_the_hub_out_of_reach_is_said_at_once(monkeypatch: pytest.MonkeyPatch, t
         load_model("gpt2")
     assert time.monotonic() - start < 5
     assert "hf download gpt2" in (caught.value.hint or "")
-    assert "--model models/gpt2" in (caught.value.hint or "")
+    assert "model='models/gpt2'" in (caught.value.hint or "")
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Addresses that were asked for; nothing is reached."""
+    """The URLs requested; nothing can be reached."""
     asked: list[object] = []
 
     def refuse(*address: object, **_: object) -> None:

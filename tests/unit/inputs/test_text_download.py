@@ -1,4 +1,4 @@
-"""Downloads: the right bytes, whole or not at all, from the next mirror if need be, and within limits."""
+"""Downloads: the right bytes, complete or not at all, from the next mirror if necessary, and within limits."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_the_next_mirror_is_used(first: str, site: Site, publish: Publish, tmp_p
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("/wrong.txt", "another sha256"), ("/missing.txt", "HTTP status 404"), ("/cut/valid.txt", "Error")],
+    [("/wrong.txt", "wrong sha256"), ("/missing.txt", "HTTP status 404"), ("/cut/valid.txt", "Error")],
 )
 def test_a_failed_download_leaves_no_file_and_says_which_to_put_where(
     path: str, reason: str, site: Site, publish: Publish, tmp_path: Path
@@ -188,7 +188,7 @@ def test_a_data_folder_that_cannot_be_made_is_named(publish: Publish, tmp_path: 
 
 @pytest.fixture
 def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """Serves whatever a function writes to each connection; limits are small."""
+    """A server on which a function writes to each connection; limits are small."""
     monkeypatch.setattr(text_download, "MAX_BYTES", 1_000_000)
     monkeypatch.setattr(text_download, "MAX_SECONDS", 1.5)
     servers: list[socketserver.ThreadingTCPServer] = []
@@ -256,7 +256,7 @@ def bomb(file: BinaryIO) -> None:
         (endless_redirection, "HTTP status 302"),
         (dripping, "not finished after 1.5 s"),
         (dripping_headers, "not finished after 1.5 s"),
-        (bomb, "another sha256"),
+        (bomb, "wrong sha256"),
     ],
 )
 def test_a_hostile_server_is_left_within_the_limits(
@@ -275,7 +275,7 @@ def test_a_hostile_server_is_left_within_the_limits(
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"0" * 3_000_000, "more than 1,000,000 bytes"), (b"?", "another sha256")]
+    ("content", "reason"), [(b"0" * 3_000_000, "more than 1,000,000 bytes"), (b"?", "wrong sha256")]
 )
 def test_a_member_of_a_zip_file_is_checked_before_it_is_put_in_place(
     content: bytes, reason: str, site: Site, publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

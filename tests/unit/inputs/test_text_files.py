@@ -1,4 +1,4 @@
-"""What a file of text is: its name, packing, encoding and records; what is refused is named, and nothing hangs."""
+"""Text files by name, packing, encoding and records; refusals name the cause, and nothing hangs."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_file_whose_whole_name_it_is_goes_first(tmp_path: Path) -> None:
         ("{}", r"line 2 has none of the fields text, .*, received no fields"),
         ('{"txt": "a", "step": 1}', r"line 2 has none of the fields text, .*, received 'txt', 'step'"),
         ('{"text": 3}', r"line 2: 'text' must be a text, .* received 3"),
-        ('{"messages": [{"role": "user", "content": "p"}]}', "line 2: 'messages' has no turn of the assistant"),
+        ('{"messages": [{"role": "user", "content": "p"}]}', "line 2: 'messages' has no assistant turn"),
         ('{"token_ids": "1 2"}', "line 2: 'token_ids' must be .* a list of whole numbers .* received '1 2'"),
         ('{"token_ids": [1, -2]}', "received -2 at position 1"),
         ('{"token_ids": [1.0]}', "received 1.0 at position 0"),

@@ -13,7 +13,7 @@ import pytest
 
 from collapselab.report.figures import MAX_RAW_STEPS, PNG_SCALE, loss_figure, save_figure, specification
 
-RUN: dict[str, Any] = {"model": "builtin:micro", "lr": 3e-5, "seed": 1, "outcome": "collapsed", "kind_at_end": "loop"}
+RUN: dict[str, Any] = {"model": "builtin:micro", "lr": 3e-5, "seed": 1, "ended_by": "collapse", "kind_at_end": "loop"}
 
 
 def make_steps(num_steps: int, texts: tuple[str, ...] = ("austen", "moby-dick")) -> pd.DataFrame:
@@ -59,21 +59,21 @@ def test_both_panels_hold_every_line_with_its_values() -> None:
     drawn = points(loss_figure(make_steps(3), RUN))
     assert drawn["training loss"] == {0: 3.0, 1: 2.99, 2: 2.98}
     assert drawn["validation loss, austen"] == drawn["validation loss, moby-dick"] == {0: 3.0, 1: 3.01, 2: 3.02}
-    assert drawn["repeated 4-grams (seq_rep_4)"] == {0: 0.5, 1: 0.5, 2: 0.5}
+    assert drawn["repeated 4-grams"] == {0: 0.5, 1: 0.5, 2: 0.5}
     assert drawn["tokens inside a loop"] == {0: 0.25, 1: 0.25, 2: 0.25}
 
 
 def test_the_picture_says_what_was_run_and_when_it_collapsed(tmp_path: Path) -> None:
     run = {**RUN, "onset_step": 60, "total_collapse_step": 67, "train.source": "shuffled"}
     found = words(loss_figure(make_steps(68), run), tmp_path)
-    assert "builtin:micro trained on its own text, shuffled" in found
+    assert "builtin:micro trained on own text, shuffled" in found
     assert {"onset, step 60", "total collapse, step 67", "loss (nats per token)", "step"} <= set(found)
     (subtitle,) = [text for text in found if text.startswith("learning rate")]
     assert subtitle.split("  ·  ") == ["learning rate 3e-5", "seed 1", "total collapse", "kind loop"]
 
 
 def test_a_run_that_never_collapsed_has_no_marks(tmp_path: Path) -> None:
-    run = {**RUN, "outcome": None, "kind_at_end": None, "onset_step": pd.NA, "total_collapse_step": math.nan}
+    run = {**RUN, "ended_by": None, "kind_at_end": None, "onset_step": pd.NA, "total_collapse_step": math.nan}
     found = words(loss_figure(make_steps(5, texts=("ptb",)), run), tmp_path)
     assert not [text for text in found if "onset" in text or "total collapse" in text]
     assert any(text.endswith("unfinished") for text in found)

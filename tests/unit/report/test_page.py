@@ -21,10 +21,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collapselab.collapse.numbers import NUMBERS
 from collapselab.errors import InputError
-from collapselab.metrics import SAMPLE_METRICS
 from collapselab.report import catalogue, explorer, tables
-from collapselab.report.definitions import RECORD_NAMES, definitions
+from collapselab.report.definitions import definitions
 from collapselab.report.describe import common_environment, common_settings, labels, outcome, shown, visible
 from collapselab.report.explorer import MAX_SAMPLE_CHARS, explorer_runs, kept_steps
 from collapselab.report.packing import columns_for_json, json_list, packed, script_json
@@ -315,16 +315,16 @@ def test_runs_that_do_not_differ_are_named_by_their_folder(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"outcome": "collapsed", "state": "total-collapse", "total_collapse_step": 30, "kind_at_end": "loop"},
+        ({"ended_by": "collapse", "fate": "total-collapse", "total_collapse_step": 30, "kind_at_end": "loop"},
          "total collapse at step 30 (loop)"),
-        ({"outcome": "diverged", "state": "diverged", "diverged_step": 4, "onset_step": 2}, "diverged at step 4"),
-        ({"outcome": "budget", "state": "collapsed", "onset_step": 9, "last_step": 20},
+        ({"ended_by": "divergence", "fate": "diverged", "diverged_step": 4, "onset_step": 2}, "diverged at step 4"),
+        ({"ended_by": "budget", "fate": "onset", "onset_step": 9, "last_step": 20},
          "onset at step 9, not total by step 20"),
-        ({"outcome": "budget", "state": "healthy", "onset_step": pd.NA, "last_step": 20}, "no collapse by step 20"),
-        ({"outcome": "budget", "state": "lost", "degraded_step": 2, "lost_step": 14, "last_step": 20},
+        ({"ended_by": "budget", "fate": "healthy", "onset_step": pd.NA, "last_step": 20}, "no collapse by step 20"),
+        ({"ended_by": "budget", "fate": "lost", "degraded_step": 2, "lost_step": 14, "last_step": 20},
          "no collapse by step 20; loss on human text: lost at step 14"),
-        ({"outcome": None, "status": "running"}, "running"),
-        ({"outcome": None, "status": None}, "unfinished"),
+        ({"ended_by": None, "status": "running"}, "running"),
+        ({"ended_by": None, "status": None}, "unfinished"),
     ],
 )  # fmt: skip
 def test_outcomes_in_words(row: dict[str, Any], words: str) -> None:
@@ -347,26 +347,10 @@ def test_versions_and_machines_are_those_of_the_frames() -> None:
     assert (common.shared, common.names, common.rows) == ([("packages.torch", "2")], ["cpu"], [["x"], ["y"]])
 
 
-def documented() -> dict[str, str]:
-    """The names of steps.jsonl with their meanings, from docs/run-directory.md."""
-    page = (ROOT / "docs" / "run-directory.md").read_text(encoding="utf-8")
-    section = page.partition("## Names in steps.jsonl")[2].partition("## ")[0]
-    rows = re.findall(r"^\| (`[^|]+`) \| [^|]+ \| ([^|]+) \|$", section, re.MULTILINE)
-    meanings = [(names, re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", meaning).replace("`", "")) for names, meaning in rows]
-    return {name: meaning for names, meaning in meanings for name in re.findall(r"`([^`]+)`", names)}
-
-
-def test_every_name_of_a_step_is_defined_on_the_page() -> None:
-    again = {"step", "val_nll_nats", "val_nll_se", "full_nll_nats", "full_nll_se"}  # shown as the first text's
-    names = {name for name in documented() if name not in again and not name.startswith("seconds_")}
-    assert len(names) > 25
-    assert names | set(SAMPLE_METRICS) <= set(definitions())
-
-
-def test_definitions_are_those_of_the_documentation() -> None:
-    written = documented()
-    names = [name for name in RECORD_NAMES if name != "full_nll_se[TEXT]"]  # there in one row with full_nll_nats[TEXT]
-    assert {name: written[name] for name in names} == {name: RECORD_NAMES[name] for name in names}
+def test_every_recorded_number_is_defined_on_the_page_once() -> None:
+    of_first_text = {name for name in NUMBERS if f"{name}[TEXT]" in NUMBERS}
+    assert set(NUMBERS) - of_first_text <= set(definitions())
+    assert not of_first_text & set(definitions()), "they would have the anchor of the same name with its text"
 
 
 # --- the page

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from collapselab.collapse.numbers import NUMBERS
 from collapselab.report import plans
 from collapselab.report.catalogue import FIGURES
 from collapselab.report.curves import mean_curve, tails
@@ -56,14 +57,15 @@ def test_a_caption_of_one_run_says_from_what_to_what_each_curve_goes(sparse: Run
     steps = sparse.steps[sparse.steps["run"] == row["run"]]
     names = {
         "Training loss": "train_nll_nats",
-        "validation loss on austen": "val_nll_nats[austen]",
-        "the share of repeated 4-grams": "seq_rep_4",
-        "the entropy of the predictions": "entropy_nats",
+        "validation loss, austen": "val_nll_nats[austen]",
+        "repeated 4-grams": "seq_rep_4",
+        "entropy of the model's predictions": "entropy_nats",
     }
     for words, name in names.items():
         first, last = ends_of(sparse, name, row["run"])
         at = steps.loc[steps[name].notna(), "step"]
-        told = f"{words} goes from {first:.2f} at step {at.min()} to {last:.2f} at step {at.max()}"
+        unit = NUMBERS[name.replace("austen", "TEXT")].unit
+        told = f"{words} from {first:.2f} at step {at.min()} to {last:.2f} at step {at.max()} ({unit})"
         assert told in caption
         assert f"{first:.2f}" != f"{last:.2f}"
 

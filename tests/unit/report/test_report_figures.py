@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collapselab.analysis.survival import median_onset
+from collapselab.collapse.words import ENDED_BY
 from collapselab.report import groups, plans
 from collapselab.report.barcode import MAX_ROWS, barcode, repeat_lengths
 from collapselab.report.catalogue import FIGURES, NOT_DRAWN
@@ -179,8 +180,8 @@ def test_every_run_ends_in_a_mark_that_says_why(sweep: Runs) -> None:
     ends = [row for row in rows_of(drawn("figure-2", sweep)) if row["part"].startswith("end 0")]
     found = {row["run"]: (row["step"][0], row["ending"]) for row in ends}
     table = sweep.runs.set_index("run")
-    words = {"collapsed": "total collapse", "budget": "steps used up"}
-    assert found == {run: (table["last_step"][run], words[table["outcome"][run]]) for run in table.index}
+    words = {"collapse": "total collapse", "budget": "steps used up"}
+    assert found == {run: (table["last_step"][run], words[table["ended_by"][run]]) for run in table.index}
     assert {ending for _, ending in found.values()} == {"total collapse", "steps used up"}
 
 
@@ -286,14 +287,14 @@ def test_the_main_runs_differ_in_model_rate_and_seed_only(odd: Runs) -> None:
 
 
 def test_a_trajectory_seen_twice_is_drawn_once_and_ends_at_total_collapse(sweep: Runs) -> None:
-    past = sweep.runs.assign(run="past/" + sweep.runs["run"], outcome="budget", **{"stop.on_collapse": False})
+    past = sweep.runs.assign(run="past/" + sweep.runs["run"], ended_by="budget", **{"stop.on_collapse": False})
     longer = sweep.steps.assign(run="past/" + sweep.steps["run"], step=sweep.steps["step"] + 5)
     twice = Runs(pd.concat([past, sweep.runs]), pd.concat([longer, sweep.steps]), sweep.samples)
     once, before = plans.by_learning_rate(twice, 0), plans.by_learning_rate(sweep, 0)
     assert once is not None
     assert before is not None
     assert len(run_table(twice)) == 2 * len(run_table(sweep))
-    stopped = set(before.table.loc[before.table["ending"] == groups.ENDINGS["collapsed"], "run"])
+    stopped = set(before.table.loc[before.table["ending"] == ENDED_BY["collapse"].label, "run"])
     assert stopped
     assert stopped <= set(once.table["run"])
     assert {name.removeprefix("past/") for name in once.table["run"]} == set(before.table["run"])
@@ -544,7 +545,7 @@ def test_the_captions_of_one_run_name_it_and_its_events(sweep: Runs) -> None:
     for key in ("anatomy", "barcode"):
         caption = FIGURES[key].caption(sweep)
         assert f"({row['run']})" in caption
-        assert f"nset of collapse at step {row['onset_step']}, total collapse at step {row['last_step']}" in caption
+        assert f"nset at step {row['onset_step']}, total collapse at step {row['last_step']}" in caption
 
 
 # --- what a reader can do

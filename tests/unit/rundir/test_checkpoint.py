@@ -70,7 +70,7 @@ def test_a_finished_run_keeps_no_checkpoints_if_asked_and_stays_finished(
         run(config, out, on_record=stop_after(1))
     assert len(list((out / "checkpoint").iterdir())) == 2
     result = run(config, out, resume=True)
-    assert result.summary["outcome"] == "budget"
+    assert result.summary["ended_by"] == "budget"
     assert not (out / "checkpoint").exists()
     assert timeless(out) == timeless(finished)
     assert run(config, out, resume=True).summary == result.summary

@@ -55,7 +55,7 @@ def test_resume_and_fresh_exclude_each_other(finished: Path, tiny_config: RunCon
 def test_a_mistake_does_not_occupy_the_directory(tiny_config: RunConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown model"):
         run(override(tiny_config, {"model": "builtin:nanoo"}), tmp_path / "run")
-    assert run(tiny_config, tmp_path / "run").summary["outcome"] == "budget"
+    assert run(tiny_config, tmp_path / "run").summary["ended_by"] == "budget"
 
 
 def test_a_run_killed_right_after_its_configuration_was_written_goes_on(

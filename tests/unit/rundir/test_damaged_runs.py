@@ -9,13 +9,14 @@ import signal
 import warnings
 from collections.abc import Generator
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, rmtree
 
 import pytest
 
 from collapselab import cli
 from collapselab.errors import EXIT_DONE, EXIT_FAILED, InputError
 from collapselab.report.page import write_page
+from collapselab.rundir import frames
 from collapselab.rundir.frames import RUN_COLUMNS, Runs, load_runs, read_runs
 from collapselab.rundir.layout import read_json, write_json
 from collapselab.sweep import presets
@@ -98,7 +99,7 @@ def test_a_damaged_run_is_told_and_the_other_one_is_read(two_runs: Path, damaged
         assert frames_of(found, "seed-0") == frames_of(whole, "seed-0")
         assert all(one.run == "seed-0" and file in one.message and not one.is_left_out for one in found.damages)
     elif (file, damage) == MISSING_SUMMARY:
-        assert found.runs.set_index("run")["outcome"].isna().tolist() == [True, False]
+        assert found.runs.set_index("run")["ended_by"].isna().tolist() == [True, False]
     else:
         assert found.runs["run"].tolist() == ["seed-1"]
         (told,) = found.damages
@@ -248,9 +249,9 @@ def test_a_file_of_another_run_is_found_out(packed: Path, file: str) -> None:
 
 
 def test_a_newer_schema_is_not_guessed_at(damaged: Path) -> None:
-    change(damaged / "runs" / "seed-0" / "config.json", schema=2)
+    change(damaged / "runs" / "seed-0" / "config.json", schema=3)
     (told,) = read_runs(damaged / "runs").damages
-    assert "has schema 2" in told.message
+    assert "has schema 3" in told.message
 
 
 def test_steps_out_of_order_are_found_out(packed: Path) -> None:
@@ -284,18 +285,12 @@ def test_the_versions_of_a_run_stand_on_its_page(damaged: Path) -> None:
 
 def test_a_folder_in_which_runs_come_and_go_is_read(damaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that vanishes while it is read is no damage, and half a copy is one."""
-    from shutil import rmtree
-
-    from collapselab.rundir import frames
-    from collapselab.rundir.layout import RunDir
-
     copytree(damaged / "runs" / "seed-0", damaged / "runs" / "half")
     DAMAGES["truncate"](damaged / "runs" / "half" / "steps.jsonl")
     read_run = frames.read_run
 
-    def vanishing(rundir: RunDir) -> object:
-        if rundir.path.name == "seed-0":
-            rmtree(rundir.path)
+    def vanishing(rundir: frames.RunDir) -> object:
+        rmtree(rundir.path) if rundir.path.name == "seed-0" else None
         return read_run(rundir)
 
     monkeypatch.setattr(frames, "read_run", vanishing)

@@ -78,7 +78,7 @@ def test_engines_that_are_gone_are_named_and_the_run_is_left_as_it_is(
     changed = "write native → static, evaluate native → static, update native → torch"
     assert changed in error.value.message
     assert "the C compiler 'false' failed (exit status 1)" in error.value.message
-    assert "--engine static" in error.value.hint
+    assert "engine='static'" in error.value.hint
     assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before
 
     caplog.clear()

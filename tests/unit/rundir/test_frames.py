@@ -12,29 +12,35 @@ from collapselab.config.overrides import settings
 from collapselab.config.presets import demo
 from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError
-from collapselab.records import dumps
+from collapselab.records import dumps, loads
 from collapselab.rundir.frames import load_runs
 
 
 def write_run(path: Path, config: RunConfig, num_steps: int = 3, summary: dict[str, object] | None = None) -> Path:
     path.mkdir(parents=True)
-    identity = {"schema": 1, "run_id": config.run_id, "config": config.model_dump(mode="json")}
+    identity = {"schema": 2, "run_id": config.run_id, "config": config.model_dump(mode="json")}
     (path / "config.json").write_text(dumps(identity))
-    (path / "status.json").write_text(dumps({"schema": 1, "status": "collapsed" if summary else "running", "pid": 7}))
+    (path / "status.json").write_text(dumps({"schema": 2, "status": "finished" if summary else "running", "pid": 7}))
     steps = [{"step": t, "train_nll_nats": 3.0 - t, "degenerate": None if t == 0 else t == 2} for t in range(num_steps)]
     samples = [{"step": t, "index": 0, "role": "train", "token_ids": [t, 5], "text": "NaN"} for t in range(num_steps)]
     (path / "steps.jsonl").write_text("".join(dumps(line) + "\n" for line in steps))
     (path / "samples.jsonl").write_text("".join(dumps(line) + "\n" for line in samples))
     if summary is not None:
-        (path / "summary.json").write_text(dumps({"schema": 1, **summary}))
+        (path / "summary.json").write_text(dumps({"schema": 2, **summary}))
     return path
 
 
 def test_one_finished_run(tmp_path: Path) -> None:
-    summary = {"outcome": "collapsed", "onset_step": 1, "total_collapse_step": 2, "best": {"val_nll_nats": 3.5}}
+    summary = {
+        "ended_by": "collapse",
+        "fate": "total-collapse",
+        "onset_step": 1,
+        "total_collapse_step": 2,
+        "best": {"val_nll_nats": 3.5},
+    }
     runs = load_runs(write_run(tmp_path / "a", demo(), summary=summary))
     (row,) = runs.runs.to_dict("records")
-    assert (row["run"], row["run_id"], row["status"], row["outcome"]) == ("a", demo().run_id, "collapsed", "collapsed")
+    assert (row["run"], row["run_id"], row["status"], row["ended_by"]) == ("a", demo().run_id, "finished", "collapse")
     assert (row["model"], row["data"], row["seed"], row["lr"]) == ("builtin:micro", "austen,moby-dick", 0, 5e-5)
     assert (row["onset_step"], row["total_collapse_step"], row["best.val_nll_nats"]) == (1, 2, 3.5)
     assert runs.steps["step"].tolist() == [0, 1, 2]
@@ -52,10 +58,20 @@ def test_the_run_row_holds_every_setting(tmp_path: Path) -> None:
     assert row["stop.max_steps"] == 1000
 
 
+def test_the_row_of_an_earlier_version_is_that_of_the_same_settings_today(tmp_path: Path) -> None:
+    now, earlier = (write_run(tmp_path / name, demo()) for name in "ab")
+    content = loads((earlier / "config.json").read_text())
+    del content["config"]["loop"], content["config"]["generate"]["begin_token"]
+    (earlier / "config.json").write_text(dumps(content))
+    (_, of_now), (_, of_earlier) = load_runs(now.parent).runs.drop(columns="run").iterrows()
+    pd.testing.assert_series_equal(of_now, of_earlier, check_names=False)
+    assert of_now["loop.kind"] == "online"
+
+
 def test_an_unfinished_run_has_no_outcome(tmp_path: Path) -> None:
     row = load_runs(write_run(tmp_path / "a", demo())).runs.iloc[0]
     assert row["status"] == "running"
-    assert pd.isna(row["outcome"])
+    assert pd.isna(row["ended_by"])
     assert row["onset_step"] is pd.NA
 
 

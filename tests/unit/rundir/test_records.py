@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collapselab.errors import InputError
 from collapselab.records import Record, dumps, loads
+from collapselab.rundir.layout import read_lines
 
 # The words that stand for non-finite numbers are the only text that does not come back as text.
 words = st.text().filter(lambda text: text not in ("NaN", "Infinity", "-Infinity"))
@@ -51,3 +54,10 @@ def test_the_number_of_a_record(value: float | str | list[str] | None, number: f
 
 def test_a_name_that_was_not_recorded_is_unknown() -> None:
     assert Record(0, {}).number("val_nll_nats") is None
+
+
+def test_lines_that_are_no_objects_are_named(tmp_path: Path) -> None:
+    for content, reason in (("[1]", "no JSON object"), ("[" * 100_000, "not JSON"), ("9" * 5000, "not JSON")):
+        (tmp_path / "steps.jsonl").write_text('{"step": 0}\n' + content + "\n")
+        with pytest.raises(InputError, match=rf"steps\.jsonl, line 2: {reason}"):
+            read_lines(tmp_path / "steps.jsonl")

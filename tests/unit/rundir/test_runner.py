@@ -8,15 +8,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
 from collapselab.config.overrides import override
-from collapselab.config.schema import RunConfig
-from collapselab.errors import Interrupted, RunFailed
+from collapselab.config.schema import Loop, RunConfig
+from collapselab.errors import InputError, Interrupted, RunFailed
+from collapselab.loop import online_loop
 from collapselab.records import Record
-from collapselab.rundir.layout import read_json, read_lines
-from collapselab.runner import run
+from collapselab.rundir.layout import read_json, read_lines, write_json
+from collapselab.runner import LOOPS, run
 from run_files import newest_weights, stop_after, timeless, weights
 
 
@@ -27,7 +29,7 @@ def test_a_finished_run_leaves_every_file(finished: Path, tiny_config: RunConfig
     config = read_json(finished / "config.json")
     assert config["run_id"] == tiny_config.run_id
     assert RunConfig.model_validate(config["config"]) == tiny_config
-    assert read_json(finished / "status.json")["status"] == "budget"
+    assert read_json(finished / "status.json")["status"] == "finished"
     environment = read_json(finished / "env.json")
     assert environment["packages"]["torch"]
     assert environment["threads"] == 1
@@ -37,7 +39,7 @@ def test_a_finished_run_leaves_every_file(finished: Path, tiny_config: RunConfig
 def test_the_summary_agrees_with_the_records(finished: Path) -> None:
     steps, summary = read_lines(finished / "steps.jsonl"), read_json(finished / "summary.json")
     assert [line["step"] for line in steps] == [0, 1, 2, 3]
-    assert summary["outcome"] == "budget"
+    assert summary["ended_by"] == "budget"
     assert summary["last_step"] == 3
     assert summary["num_parameters"] == sum(value.numel() for value in newest_weights(finished).values())
     loss = next(entry for entry in summary["losses"] if entry["protocol"] == "windows[20,5]")
@@ -45,6 +47,36 @@ def test_the_summary_agrees_with_the_records(finished: Path) -> None:
     assert loss["last"] == steps[-1]["val_nll_nats"]
     assert loss["best"] == min(line["val_nll_nats"] for line in steps)
     assert summary["train_nll_last"] == steps[-1]["train_nll_nats"]
+
+
+def test_a_run_of_an_earlier_version_goes_on(tiny_config: RunConfig, finished: Path, tmp_path: Path) -> None:
+    """Its config.json lacks what came later; the run id is the same."""
+    out = tmp_path / "earlier"
+    with pytest.raises(Interrupted):
+        run(tiny_config, out, on_record=stop_after(1))
+    content = read_json(out / "config.json")
+    del content["config"]["loop"]
+    write_json(out / "config.json", content)
+    run(tiny_config, out, resume=True)
+    assert timeless(out) == timeless(finished)
+    other = override(tiny_config, {"seed": 2})
+    with pytest.raises(InputError, match=r"another configuration: seed is 1 there, 2 here\n"):
+        run(other, out, resume=True)
+
+
+def test_the_runner_takes_the_loop_of_the_kind(
+    tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(LOOPS) == set(get_args(Loop.model_fields["kind"].annotation))
+    taken: list[str] = []
+
+    def noted(*arguments: Any) -> Iterator[Record]:
+        taken.append("online")
+        return online_loop(*arguments)
+
+    monkeypatch.setitem(LOOPS, "online", noted)
+    run(tiny_config, tmp_path / "run")
+    assert taken == ["online"]
 
 
 def test_an_interrupted_run_goes_on_bit_for_bit(finished: Path, tiny_config: RunConfig, tmp_path: Path) -> None:
@@ -91,7 +123,7 @@ def test_wall_time_ends_a_run_that_can_go_on(finished: Path, tiny_config: RunCon
 
 def test_resuming_a_finished_run_returns_it_untouched(finished: Path, tiny_config: RunConfig) -> None:
     before = {p: p.stat().st_mtime_ns for p in finished.iterdir() if p.is_file() and p.name != "lock"}
-    assert run(tiny_config, finished, resume=True).summary["outcome"] == "budget"
+    assert run(tiny_config, finished, resume=True).summary["ended_by"] == "budget"
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
@@ -122,7 +154,7 @@ def test_a_full_disk_keeps_the_records_so_far(
     out = tmp_path / "full"
     with file_size_limit(num_bytes), pytest.raises(RunFailed, match="cannot write to") as caught:
         run(tiny_config, out)
-    assert "--resume" in (caught.value.hint or "")
+    assert "resume=True" in (caught.value.hint or "")
     kept = timeless(out)
     assert kept == timeless(finished)[: len(kept)]
     assert len(kept) >= 1

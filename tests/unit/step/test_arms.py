@@ -1,4 +1,4 @@
-"""Every setting of the training text changes what is trained on, as it says."""
+"""Every setting of the training text changes it as its description says."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_other_arm_trains_on_what_the_other_model_writes(tiny_config: RunConfig,
 
 
 def test_retokenising_goes_through_the_text(tiny_config: RunConfig) -> None:
-    """A random model's bytes are no UTF-8: decoding puts U+FFFD in their place, so the ids do not survive."""
+    """A random model's bytes are not UTF-8: decoding replaces them by U+FFFD, so the ids do not survive."""
     plain, again = built(tiny_config), built(tiny_config, train__retokenise=True, train__window=100)
     text = training_text(plain, 0)
     tokenizer = plain.learner.tokenizer
@@ -121,7 +121,7 @@ def test_a_real_text_shorter_than_a_step_is_refused(tiny_config: RunConfig, tmp_
 
 
 def test_other_text_in_another_tokenizer_is_cut_to_the_length(tiny_config: RunConfig) -> None:
-    """100 tokens of the shipped tokenizer are some 300 bytes, more than the model of bytes has positions."""
+    """100 tokens of the shipped tokenizer are about 300 bytes, more than the byte model has positions."""
     setup = built(tiny_config, train__source="other", train__other_model="builtin:nano")
     text = training_text(setup, 0)
     assert [len(sample) for sample in text.samples] == [100]

@@ -1,4 +1,4 @@
-"""The values of a record that are made of several samples."""
+"""The values of a record that come from several samples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from random_text import random_ids
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_the_loop_is_that_of_the_sample_with_the_longest(place: int) -> None:
-    """A loop of 7 over 140 tokens, beside one of 3 over 60 and a sample without."""
+    """A loop of 7 over 140 tokens, one of 3 over 60, and a sample without a loop."""
     longest = [*random_ids(0, 60), *list(range(5000, 5007)) * 20]
     others = [[*random_ids(1, 140), *list(range(6000, 6003)) * 20], list(random_ids(2, 200))]
     samples = [*others[:place], longest, *others[place:]]

@@ -27,7 +27,7 @@ def batch_nll(model, batch: Batch) -> torch.Tensor:
 
 
 def reference_nll(model, ids: list[int], first_target: int) -> torch.Tensor:
-    """Mean NLL of the tokens from `first_target` on, by one forward pass and a sum over positions."""
+    """Mean NLL of the tokens starting at `first_target`, by one forward pass and a sum over positions."""
     logp_TV = model(torch.tensor([ids])).logits[0].log_softmax(-1)
     return -sum(logp_TV[t - 1, ids[t]] for t in range(first_target, len(ids))) / (len(ids) - first_target)
 
@@ -102,7 +102,7 @@ def test_window_is_one_random_block_that_moves_with_the_step() -> None:
         assert inputs == SEQUENCE[start : start + 10]
         assert targets == SEQUENCE[start + 1 : start + 11]
         starts.add(start)
-    # 41 places; a given one is missed by 200 draws with probability .7 %.
+    # 41 places; a given one is missed by 200 draws with probability 0.7 %.
     assert {0, 40} <= starts
     assert len(starts) > 35
 

@@ -164,8 +164,8 @@ REFUSED = {
     "list is a table": ("[sweep.list]\nseed = 3", "sweep.list must be a list of tables", "[[sweep.list]]"),
     "list of values": ("[sweep]\nlist = [3]", "sweep.list must hold tables, received 3", "[[sweep.list]]"),
     "unequal zip": ("[sweep.zip]\nseed = [1, 2]\noptim.lr = [1]", "seed has 2, optim.lr has 1", "sweep.grid"),
-    "two parts": ("[sweep.grid]\nseed = [1]\n[sweep.zip]\nseed = [2]", "seed stands in two parts", "one"),
-    "grid and list": ("[sweep.grid]\nseed = [1]\n[[sweep.list]]\nseed = 2", "seed stands in two parts", "one"),
+    "two parts": ("[sweep.grid]\nseed = [1]\n[sweep.zip]\nseed = [2]", "seed is in two parts", "one"),
+    "grid and list": ("[sweep.grid]\nseed = [1]\n[[sweep.list]]\nseed = 2", "seed is in two parts", "one"),
     "broken rule": ("[sweep.grid]\nseed = [-1]", "seed: Input should be greater than or equal to 0", "seed"),
     "not TOML": ("[sweep", "cannot read the settings file", "TOML"),
 }

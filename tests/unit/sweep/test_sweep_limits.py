@@ -1,4 +1,4 @@
-"""A sweep's file of any size is answered at once, and a machine that cannot start processes is told clearly."""
+"""A sweep file of any size is answered at once, and a machine that cannot start processes is reported clearly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reproduction runs: the paper's grid, controls beside own text, and rates that make updates equally large."""
+"""What a reproduction runs: the paper's grid, controls and own text, and rates that make updates equally large."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// AdamW with everything that reads the weights in one pass. Equal to torch.optim.AdamW (Loshchilov & Hutter 2019).
+// AdamW in one pass over the weights. Equal to torch.optim.AdamW (Loshchilov & Hutter 2019).
 #include "common.h"
 
 enum { BLOCK = 16384 };
@@ -10,7 +10,7 @@ static inline float element(const void *x, int32_t is_bf16, int64_t i) {
   return bits.f;
 }
 
-// `total` += SUM_OF_BLOCK(begin, end) over blocks, by threads, added in one order whatever their number.
+// `total` += SUM_OF_BLOCK(begin, end) over blocks, in threads, added in one order whatever the number of threads.
 #define SUM_OVER_BLOCKS(total, n, threads, SUM_OF_BLOCK)                            \
   int64_t num_blocks = ((n) + BLOCK - 1) / BLOCK;                                   \
   Sums *parts = malloc(num_blocks * sizeof(Sums));                                  \

@@ -1,4 +1,4 @@
-// What all kernels share: the model as Python describes it, and vectorised elementary functions.
+// Shared by all kernels: the model as Python describes it, and vectorised elementary functions.
 // Shape letters: R rows (tokens), K inputs, N outputs, T positions of a sequence, D head dimension, V vocabulary.
 #pragma once
 #include <math.h>
@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-// y = x W + b. `packed` is the bfloat16 copy in the tile layout of packed.h; where it is NULL, `weight` is used:
-// the very memory of the `transformers` module, [K, N] if `is_in_out` (GPT-2's Conv1D), else [N, K].
+// y = x W + b. `packed` is the bfloat16 copy in the tile layout of packed.h. If it is NULL, `weight` is used:
+// the memory of the `transformers` module itself, [K, N] if `is_in_out` (GPT-2's Conv1D), else [N, K].
 typedef struct {
   const float *weight, *bias;
   const uint16_t *packed;
@@ -37,7 +37,7 @@ typedef struct {
 } Model;
 
 // keys [layer, sequence, kv head, D, T]: transposed, so that scores are sums of contiguous rows;
-// values [layer, sequence, kv head, T, D]. T is `length`, a multiple of 16; what was never written is 0.
+// values [layer, sequence, kv head, T, D]. T is `length`, a multiple of 16; unwritten entries are 0.
 typedef struct {
   float *keys, *values;
   int64_t num_sequences, length;

@@ -1,5 +1,5 @@
-// Matrix products with float32 weights for few rows: bound by reading the weights, so each is read once.
-// A row's sums are taken in an order that depends on neither the other rows nor the number of threads.
+// Matrix products with float32 weights for few rows: limited by reading the weights, so each is read once.
+// The order of a row's sums depends on neither the other rows nor the number of threads.
 #pragma once
 #include "common.h"
 

@@ -1,6 +1,6 @@
 // Matrix products with bfloat16 weights in the tile layout of Intel's matrix unit (AMX), and the packing itself.
 // Layout: blocks of 16 outputs; in a block, for every 32 inputs a tile of 16 x 32 values: [pair of inputs, output, 2].
-// Inputs and outputs are padded with zeros, so a product never has a rest.
+// Inputs and outputs are padded with zeros, so a product never has a remainder.
 #pragma once
 #include "common.h"
 #include <sys/mman.h>
@@ -14,10 +14,10 @@ enum { TILE = 512, ROWS = 16 };  // values of a weight tile; rows of a tile of i
 
 static inline int64_t padded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-// Rounds to bfloat16: up or down at random, with probabilities that make the mean exact. Rounding to the nearest
-// would lose an update smaller than half a unit in the last place; over a run that is a bias (docs/performance.md, Numerics).
-// The random bits depend on the place in the matrix alone, so equal weights are always rounded alike (and as
-// numerics.round_at_random does it).
+// Rounds to bfloat16: up or down at random, with probabilities that make the mean exact. Rounding to nearest
+// would lose updates smaller than half a unit in the last place; over a run this is a bias (docs/performance.md, Numerics).
+// The random bits depend only on the position in the matrix, so equal weights are always rounded alike (and as in
+// numerics.round_at_random).
 static inline uint16_t round_f32(float x, uint32_t place) {
   union { float f; uint32_t u; } bits = {x};
   uint32_t h = place * 0x9E3779B1u;
@@ -68,7 +68,7 @@ static inline Input to_input(float x) { return x; }
 #endif
 
 // Row r of x, columns k0 (a multiple of 32) to k1, as the products read it: tiles
-// [padded(R, 32) / 16, padded(K, 32) / 32, 16, 32]. Rows and columns beyond are 0.
+// [padded(R, 32) / 16, padded(K, 32) / 32, 16, 32]. Padding is 0.
 static inline void to_inputs(const float *x, int64_t x_stride, int64_t K, int rows, int64_t r, int64_t k0, int64_t k1,
                              Input *inputs) {
   int64_t num_tiles = padded(K, 32) / 32;
@@ -95,7 +95,7 @@ static inline void begin_tiles(void) {
 }
 static inline void end_tiles(void) { _tile_release(); }
 
-// Linux gives the tile registers to a process on request.
+// Linux grants the tile registers to a process on request.
 int32_t prepare_tiles(void) { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
 
 // out[16 * num_row_tiles][16 * num_blocks] = inputs times neighbouring blocks of weights; (1, 4) or (2, 2) of them.
@@ -108,7 +108,7 @@ static inline void tile_product(const Input *x, int num_row_tiles, const uint16_
   _tile_zero(3);
   if (num_row_tiles == 2) {
     for (int64_t t = 0; t < num_tiles; t++) {
-      // Inputs pass by the first-level cache, which is left to the weights of these blocks: 40 % faster at K = 768.
+      // Inputs bypass the first-level cache, which keeps the weights of these blocks: 40 % faster at K = 768.
       _tile_stream_loadd(4, x + t * TILE, 64);
       _tile_loadd(6, w[0] + t * TILE, 64);
       _tile_dpbf16ps(0, 4, 6);
@@ -122,7 +122,7 @@ static inline void tile_product(const Input *x, int num_row_tiles, const uint16_
     _tile_stored(1, out + 16, 128);
     _tile_stored(2, out + 512, 128);
     _tile_stored(3, out + 528, 128);
-  } else {  // four streams of weights: what memory gives is more than with two
+  } else {  // four streams of weights: memory delivers more than with two
     for (int64_t t = 0; t < num_tiles; t++) {
       _tile_loadd(4, x + t * TILE, 64);
       _tile_loadd(5, w[0] + t * TILE, 64);
@@ -176,7 +176,7 @@ static inline int block_product(const Linear *l, const Input *inputs, int rows, 
   return 16 * num_blocks;
 }
 
-// What becomes of the products x W + b.
+// What to do with the products x W + b.
 typedef enum { STORE, ADD, GELU, GATED } After;
 
 // Activates a block of 32 x 32 products: GELU, or SiLU(gate) * products. Whole blocks keep the pipeline full.
@@ -207,7 +207,7 @@ static inline __attribute__((always_inline)) void linear_packed(const Linear *l,
       int64_t ns = min_i64(step, l->num_out - n0);
       for (int64_t n = 0; l->bias && n < ns; n++) bias[n] = l->bias[n0 + n];
       for (int r0 = p0; r0 < rows && r0 < p0 + panel; r0 += 32) {
-        // A last block of up to 16 rows is taken as 32, which exist as padding: the width must not change.
+        // A last block of up to 16 rows is treated as 32, which exist as padding: the width must not change.
         int width = block_product(l, inputs + r0 * K, rows > ROWS ? 32 : rows, n0, out);
         if (after == GELU || after == GATED) {
           activate_block(out, bias, y + r0 * y_stride + n0, y_stride, min_i64(32, rows - r0), ns, after == GATED);
@@ -233,7 +233,7 @@ static inline __attribute__((always_inline)) void linear_packed(const Linear *l,
   end_tiles();
 }
 
-// Memory in large pages is read some 10 % faster; to be asked before it is first touched.
+// Memory in large pages is read about 10 % faster; call this before the memory is first touched.
 void prefer_large_pages(char *memory, int64_t bytes) {
 #ifdef MADV_HUGEPAGE
   int64_t begin = padded((int64_t)memory, 1 << 21), end = ((int64_t)memory + bytes) >> 21 << 21;

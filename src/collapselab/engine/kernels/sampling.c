@@ -1,9 +1,9 @@
-// The draw of the next token without sorting: see collapselab.sampling.distribution and draw, which it equals.
+// The draw of the next token without sorting; equals engine.sampling.distribution and draw.
 #include "common.h"
 
-// One row: argmax of exp((logit - largest) / temperature) / noise among the tokens the rule keeps. Whether a token is
-// kept is asked of the winner only: with top-k, fewer than k logits may be larger. A winner that is not kept excludes
-// all tokens up to its logit, and the race is run again. Few races are needed, since the kept tokens hold most of the mass.
+// One row: argmax of exp((logit - largest) / temperature) / noise among the tokens that the rule keeps. Only the winner
+// is checked against the rule: with top-k, fewer than k logits may be larger. A winner that is not kept excludes
+// all tokens up to its logit, and the race is repeated. Few races are needed, since the kept tokens have most of the mass.
 static int32_t draw_row(const float *logits, const float *noise, int64_t V, float temperature, int64_t top_k, float min_p,
                         float high, float *restrict race) {
   float inverse = 1.0f / temperature, floor = -INFINITY;
@@ -31,7 +31,7 @@ static int32_t draw_row(const float *logits, const float *noise, int64_t V, floa
 }
 
 // tokens[r], nll[r] = -log p(token) and entropy[r] of p, in nats at temperature 1 and untruncated; p has logits [R, V].
-// temperature 0 takes the likeliest token. `race`: room for V values a thread.
+// temperature 0 takes the likeliest token. `race`: room for V values per thread.
 void draw_tokens(const float *logits, const float *noise, int32_t rows, int64_t V, float temperature, int64_t top_k,
                  float min_p, int32_t *tokens, float *nll, float *entropy, float *race, int32_t threads) {
 #pragma omp parallel for num_threads(threads < rows ? threads : rows) schedule(static)

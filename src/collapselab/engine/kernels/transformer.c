@@ -26,13 +26,13 @@ static void output_share(const Linear *l, int64_t *begin, int64_t *end) {
   *end = min_i64(*end, l->num_out);
 }
 
-// y = (y if `add`) + x W + b, by all threads together, each its share of the outputs, without a barrier at the end.
-// `inputs`: room for x as the tiles read it; `is_ready`: it is there already, and x is not read.
+// y = (y if `add`) + x W + b, by all threads together, each for its share of the outputs, without a barrier at the end.
+// `inputs`: room for x as the tiles read it; `is_ready`: it is filled already, and x is not read.
 static void linear(const Linear *l, const float *x, int64_t x_stride, float *y, int64_t y_stride, int rows, int add,
                    Input *inputs, int is_ready) {
   int64_t begin = 0, end = padded(rows, 32), K = l->num_in, is_shared = rows > ROWS;
   if (l->packed) {
-    // Few rows are converted by each thread for itself, which saves a barrier.
+    // If there are few rows, each thread converts them itself, which saves a barrier.
     if (is_shared)
       my_share(padded(rows, 32), 1, &begin, &end);
     else
@@ -99,7 +99,7 @@ static void product(int num, const float *a, int64_t a_stride, const float *b, i
 }
 
 // Turns scores into exp(scale * (score - largest)) and returns their sum; from `count` to `padded_count`, a multiple of
-// LANES, they become 0. Whole vectors only: rests would take longer than all else.
+// LANES, they become 0. Whole vectors only: remainders would take longer than everything else.
 static float softmax(float *restrict s, int64_t count, int64_t padded_count, float scale) {
   float lanes[LANES], largest = -INFINITY, total = 0;
   for (int64_t i = count; i < padded_count; i++) s[i] = -INFINITY;
@@ -135,12 +135,12 @@ typedef struct {
   Input *inputs, *active;
 } Workspace;
 
-// The feed-forward part for normed rows, added to the residual stream.
+// Adds the feed-forward part for normed rows to the residual stream.
 static void feed_forward(const Model *m, const Layer *l, const Workspace *w, const float *normed, int rows,
                          int as_inputs) {
   int64_t width = m->width, inner = m->inner, up_width = inner * m->num_up, begin, end;
   int is_gated = m->num_up == 2;
-  if (as_inputs) {  // activated as the products are made, so that they never lie in memory
+  if (as_inputs) {  // activated as the products are made, so that they are never stored
     if (is_gated) linear(&l->up[0], NULL, 0, w->up, inner, rows, 0, w->inputs, 1);
     if (is_gated)
       linear_packed(&l->up[1], w->inputs, w->up, inner, rows, GATED, w->active);
@@ -151,7 +151,7 @@ static void feed_forward(const Model *m, const Layer *l, const Workspace *w, con
   } else {
     for (int64_t i = 0; i < m->num_up; i++)
       linear(&l->up[i], normed, width, w->up + i * inner, up_width, rows, 0, w->inputs, 0);
-    output_share(&l->up[0], &begin, &end);  // a thread activates what it computed: no barrier is needed before
+    output_share(&l->up[0], &begin, &end);  // a thread activates what it computed itself: no barrier needed
     for (int r = 0; r < rows; r++) {
       float *up = w->up + r * up_width;
       if (is_gated)
@@ -198,7 +198,7 @@ static void store_key_value(const Model *m, const Cache *c, int64_t layer, float
   memcpy(c->values + at + t * D, v, D * sizeof(float));
 }
 
-// Attention of head h for rows r0 to r1; rows of one sequence at successive positions are taken together.
+// Attention of head h for rows r0 to r1; rows of one sequence at successive positions are processed together.
 static void attend_rows(const Model *m, const Cache *c, const Workspace *w, int64_t layer, int64_t h, int r0, int r1,
                         const int32_t *sequences, const int32_t *positions) {
   int64_t D = m->head_dim, T = c->length, H = m->num_heads, width = (H + 2 * m->num_kv_heads) * D;
@@ -234,7 +234,7 @@ static void attention(const Model *m, const Cache *c, const Workspace *w, int64_
       attend_rows(m, c, w, layer, h, r, (int)min_i64(r + QUERIES, rows), sequences, positions);
 }
 
-// Norms the rows of the residual stream into `to`, and into the tiles of the products that follow if there are many.
+// Norms the rows of the residual stream into `to`, and, if there are many, into the tiles of the following products.
 static void norm_rows(const Model *m, const Norm *n, const Workspace *w, int rows, float *to, int as_inputs) {
 #pragma omp for schedule(static)
   for (int r = 0; r < (as_inputs ? (int)padded(rows, 32) : rows); r++) {
@@ -251,9 +251,9 @@ static int are_rows(const int32_t *numbers, int32_t count, int64_t limit) {
   return 1;
 }
 
-// Reads `rows` tokens, row r at position[r] of sequence[r], where the positions before it are in the cache or among
-// the rows; writes their keys and values to the cache and the normed hidden states, [R, width], to `hidden`.
-// Returns 0, or, before anything is read, 1 for a token, 2 for a sequence and 3 for a position outside its table.
+// Reads `rows` tokens, row r at position[r] of sequence[r]; the positions before it are in the cache or among
+// the rows. Writes their keys and values to the cache and the normed hidden states, [R, width], to `hidden`.
+// Returns 0, or, before reading anything, 1 for a token, 2 for a sequence and 3 for a position outside its table.
 int32_t forward(const Model *m, const Cache *c, int32_t rows, const int32_t *tokens, const int32_t *sequences,
                 const int32_t *positions, float *hidden, char *memory, int32_t threads) {
   if (!are_rows(tokens, rows, m->num_embeddings)) return 1;
@@ -266,7 +266,7 @@ int32_t forward(const Model *m, const Cache *c, int32_t rows, const int32_t *tok
   int as_inputs = m->head.packed && rows > ROWS;  // then a row is converted while it is hot
 #pragma omp parallel num_threads(threads)
   {
-    // The norm of a single row is computed by each thread for itself, which is quicker than to wait for it.
+    // Each thread computes the norm of a single row itself, which is faster than waiting for it.
     float *normed = w.normed + (rows == 1 ? omp_get_thread_num() * width : 0);
 #pragma omp for schedule(static)
     for (int r = 0; r < rows; r++) {
@@ -312,8 +312,8 @@ int64_t nll_bytes(const Model *m, int64_t rows, int32_t threads) {
 }
 
 // nll[r] = -log p(target[r]) in nats, of normed hidden states [R, width] and a packed head. Logits live for 32 rows
-// and CHUNK words at a time, in the second-level cache; each chunk leaves its largest logit and its sum.
-// Returns 0, or, before anything is read, 1 for a target outside the vocabulary.
+// and CHUNK words at a time, in the second-level cache; each chunk keeps only its largest logit and its sum.
+// Returns 0, or, before reading anything, 1 for a target outside the vocabulary.
 int32_t head_nll(const Model *m, const float *hidden, const int32_t *targets, int32_t rows, float *nll, char *memory,
                  int32_t threads) {
   if (!are_rows(targets, rows, m->vocab)) return 1;

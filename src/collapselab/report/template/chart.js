@@ -3,7 +3,6 @@
 const MARGIN = { left: 46, right: 14, bottom: 24 };
 const EVENT_ROW = 15; // px for one row of words above the plot
 const EVENT_ROOM = 190; // px for the longest words and the axis
-const EVENT_WORDS = { onset_step: "onset", total_collapse_step: "total collapse", diverged_step: "diverged", recovered_step: "recovered" };
 
 // About `count` round numbers inside an interval.
 function ticks(low, high, count) {
@@ -83,7 +82,7 @@ function createChart(svg, { height, unit, hasWords }) {
     const isLeft = isLeftward || scaleX(step) > scaleX(view.lastStep) - EVENT_ROOM;
     const rule = { x1: scaleX(step), x2: scaleX(step), y1: hasWords ? y : top(view), y2: top(view) + height, class: "event" };
     const words = { x: scaleX(step) + (isLeft ? -5 : 5), y: y + 11, class: `tick ${isLeft ? "end" : ""}` };
-    return [create("line", rule), ...(hasWords ? [create("text", words, `${EVENT_WORDS[name]}, step ${step}`)] : [])];
+    return [create("line", rule), ...(hasWords ? [create("text", words, `${METADATA.events[name]}, step ${step}`)] : [])];
   }
 
   // Unknown values are passed over; infinite ones, and those a logarithm does not know, are gaps.

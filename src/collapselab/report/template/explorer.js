@@ -1,19 +1,13 @@
 // The explorer: one pane, or two side by side. A pane shows a run at one of its steps: curves, sample, values.
 
-const CURVE_WORDS = {
-  train_nll_nats: "training loss",
-  seq_rep_4: "repeated 4-grams",
-  loop_share: "tokens inside a loop",
-  degenerate_share: "degenerate steps of the last window",
-  entropy_nats: "entropy while writing",
-};
-const CHARTS = [
-  { name: "loss", unit: "nats per token", height: 200, hasWords: true, curves: ["train_nll_nats", "val_nll_nats[", "entropy_nats"] },
-  { name: "repetition", unit: "share", height: 110, hasWords: false, curves: ["seq_rep_4", "loop_share", "degenerate_share"] },
+const CHARTS = METADATA.charts.map((chart, i) => ({ ...chart, height: i ? 110 : 200, hasWords: !i }));
+const JUMPS = [
+  ["first step", () => 0],
+  ...["onset_step", "total_collapse_step"].map((name) => [METADATA.events[name], (run) => run.events[name]]),
+  ["last step", () => Infinity],
 ];
-const JUMPS = [["first step", () => 0], ["onset", (run) => run.events.onset_step], ["total collapse", (run) => run.events.total_collapse_step], ["last step", () => Infinity]];
 
-const explorer = { panes: [], isComparing: false, isLinked: true, isLog: false, n: 4, hidden: new Set(["entropy_nats", "degenerate_share"]) };
+const explorer = { panes: [], isComparing: false, isLinked: true, isLog: false, n: 4, hidden: new Set(CHARTS.flatMap((chart) => chart.hidden)) };
 
 function startExplorer() {
   const root = document.getElementById("panes");
@@ -147,7 +141,7 @@ function redraw() {
     const common = extent(drawn.flat(), isLog);
     panes.forEach((pane, j) => {
       pane.find("slider").max = String(lastStep);
-      const events = Object.entries(METADATA.runs[pane.run].events).filter(([name]) => name in EVENT_WORDS);
+      const events = Object.entries(METADATA.runs[pane.run].events);
       const view = { steps: pane.data.curves.step, curves: drawn[j], events: events.sort((a, b) => a[1] - b[1]), lastStep, extent: common, isLog };
       pane.charts[i].draw(view);
       showLegend(pane.charts[i].legend, curves[j]);
@@ -156,15 +150,10 @@ function redraw() {
   panes.forEach(showStop);
 }
 
-// Texts have one colour in all panes: that of their place in the list of all texts.
+// A curve has one colour in all panes: that of its place among all curves of the chart.
 function curvesOf(pane, chart) {
-  const curves = pane.data.curves;
-  const own = chart.curves.flatMap((start) => Object.keys(curves).filter((name) => name === start || (start.endsWith("[") && name.startsWith(start))));
-  return own.map((name) => {
-    const text = name.match(/^val_nll_nats\[(.*)\]$/s)?.[1];
-    const style = text === undefined ? `curve-${name}` : `curve-text-${METADATA.texts.indexOf(text) % 4}`;
-    return { key: name, words: text === undefined ? CURVE_WORDS[name] : `validation loss, ${visible(text)}`, style, values: curves[name] };
-  });
+  const recorded = pane.data.curves;
+  return chart.curves.flatMap(({ name, label }, i) => (name in recorded ? [{ key: name, words: visible(label), style: `curve-${i && 1 + ((i - 1) % 4)}`, values: recorded[name] }] : []));
 }
 
 function showLegend(legend, curves) {
@@ -252,5 +241,5 @@ function showSampleOf(pane, stop, values) {
 function sampleName(samples, i) {
   const { role, of } = samples[i];
   const place = samples.slice(0, i).filter((sample) => sample.role === role).length + 1;
-  return `${role === "train" ? "training sample" : role}${of ? ` ${place} of ${of}` : ""}`;
+  return `${METADATA.roles[role] ?? role}${of ? ` ${place} of ${of}` : ""}`;
 }

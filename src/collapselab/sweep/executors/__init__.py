@@ -1,1 +1,1 @@
-"""Who carries out the runs of a sweep."""
+"""What executes the runs of a sweep."""

@@ -1,7 +1,7 @@
-"""What carries out runs: a configuration goes in, a run directory comes out.
+"""What executes runs: a configuration goes in, a run directory comes out.
 
-`local` does it with processes of this machine. An executor for a cluster implements the same two classes; which runs
-are due, skipped or tried again is decided in `schedule`, from the run directories alone.
+`local` uses processes on this machine. An executor for a cluster implements the same two classes. `schedule` decides
+which runs are due, skipped or tried again, from the run directories alone.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from collapselab.config.schema import RunConfig
 
 @dataclass(frozen=True)
 class Job:
-    """One run to carry out, anew or from its last checkpoint.
+    """One run to execute, from the start or from its last checkpoint.
 
-    `path` is its run directory, `log` the file for what the process prints, `data_dir` where texts lie, `asked_for`
-    what user.json shall say.
+    `path` is its run directory, `log` the file for the output of its process, `data_dir` where texts are, `asked_for`
+    the content of user.json.
     """
 
     config: RunConfig
@@ -30,10 +30,10 @@ class Job:
 
 
 class Attempt(Protocol):
-    """A job on its way."""
+    """A job in progress."""
 
     def exit_code(self) -> int | None:
-        """How it ended, as the command line does: 0 done, 75 interrupted and resumable, else failed; None: it goes on.
+        """The exit code, as on the command line: 0 done, 75 interrupted and resumable, else failed; None if running.
 
         A negative code is the number of the signal that killed it.
         """
@@ -49,7 +49,7 @@ class Attempt(Protocol):
 
 
 class Executor(Protocol):
-    """Carries out up to `num_workers` jobs side by side."""
+    """Executes up to `num_workers` jobs in parallel."""
 
     @property
     def num_workers(self) -> int: ...

@@ -1,4 +1,4 @@
-"""Runs in processes of this machine, each forked from a clean process that has torch imported already."""
+"""Runs in processes on this machine, each forked from a clean process that has already imported torch."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from collapselab.config.names import as_flags
 from collapselab.errors import EXIT_FAILED, EXIT_INTERRUPTED, CollapselabError, InputError, RunFailed
 from collapselab.sweep.executors.interface import Attempt, Job
 
 EXIT_UNGUARDED = 64  # of a process that began a sweep instead of its run
-MAX_SOCKET_BYTES = 107 - len("/pymp-xxxxxxxx/listener-xxxxxxxx")  # of the folder of sockets, whose names have 107
+MAX_SOCKET_BYTES = 107 - len("/pymp-xxxxxxxx/listener-xxxxxxxx")  # for the folder: a socket's name has at most 107
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 @dataclass(frozen=True)
 class LocalAttempt:
-    """A run in a process of its own."""
+    """A run in its own process."""
 
     process: BaseProcess
 
@@ -38,8 +39,8 @@ class LocalAttempt:
         """
         if self.process.exitcode == EXIT_UNGUARDED:
             raise InputError(
-                "the script begins the sweep wherever it is imported, and each run's process imports it",
-                'put what begins the sweep below `if __name__ == "__main__":`',
+                "the script starts the sweep whenever it is imported, and each run's process imports it",
+                'put the code that starts the sweep below `if __name__ == "__main__":`',
             )
         return self.process.exitcode
 
@@ -52,10 +53,10 @@ class LocalAttempt:
 
 @dataclass(frozen=True)
 class LocalExecutor:
-    """Carries out jobs on this machine, with `num_threads` threads each.
+    """Executes jobs on this machine, with `num_threads` threads each.
 
-    A configuration may name another number, and a run that goes on keeps the one it began with, since that number
-    decides the last bits of its results.
+    A configuration may name another number. A resumed run keeps the number it began with, since that number
+    affects the last bits of its results.
     """
 
     num_workers: int
@@ -82,19 +83,19 @@ class LocalExecutor:
         except (EOFError, OSError, MemoryError) as error:  # EOFError: the process that forks has ended at once
             raise RunFailed(
                 f"cannot start a process for {job.path.name}: {str(error) or type(error).__name__} (out of memory?)",
-                "take fewer --workers, or see what is limited (ulimit -a): memory, processes or open files",
+                "use fewer --workers, or check the limits (ulimit -a) on memory, processes and open files",
             ) from None
         return LocalAttempt(process)
 
 
 def _has_fork_server() -> bool:
-    """Whether there is one: on Linux, unless its socket would have too long a name."""
+    """Whether there is a fork server: on Linux, unless its socket's name would be too long."""
     return sys.platform == "linux" and len(os.fsencode(tempfile.gettempdir())) <= MAX_SOCKET_BYTES
 
 
 @contextmanager
 def _signals_blocked() -> Generator[None]:
-    """What is started here sees neither a terminal's Ctrl-C nor that it was closed: the parent decides what to do."""
+    """Processes started here see neither Ctrl-C nor the closing of the terminal: the parent decides what to do."""
     former = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
@@ -115,10 +116,10 @@ def _carry_out(job: Job, num_threads: int) -> None:
 
         from collapselab.runner import run
 
-        torch.set_num_threads(num_threads)  # the configuration, and a run that goes on, may say another number
+        torch.set_num_threads(num_threads)  # the configuration or a resumed run may set another number
         run(job.config, job.path, resume=True, data_dir=job.data_dir, asked_for=job.asked_for)
     except CollapselabError as error:
-        _say(f"hint: {error.hint}" if error.hint else "", f"error: {error.message}")
+        _say(f"hint: {as_flags(error.hint)}" if error.hint else "", f"error: {error.message}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:  # SIGTERM, before the first step
         sys.exit(EXIT_INTERRUPTED)
@@ -132,7 +133,7 @@ def _say(*lines: str) -> None:
 
 
 def _end_with_parent() -> None:
-    """A sweep that was killed leaves no run behind that goes on unseen: it writes a checkpoint and ends."""
+    """If the sweep is killed, its runs do not continue unseen: each writes a checkpoint and ends."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from collapselab.benchmarks.workload import Arm, Workload, seconds_by_phase, update_sequence
+from benchmarks.workload import Arm, Workload, seconds_by_phase, update_sequence
 from collapselab.inputs.models import load_model
 from collapselab.inputs.texts import load_text
 from collapselab.step.measure import Stopwatch

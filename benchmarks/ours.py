@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from collapselab.benchmarks.workload import Arm, Workload, seconds_by_phase, update_sequence
+from benchmarks.workload import Arm, Workload, seconds_by_phase, update_sequence
 from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
 from collapselab.loop import online_loop

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 
-from collapselab.benchmarks.costs import Ceilings
-from collapselab.benchmarks.measure import Spread, spread
+from benchmarks.costs import Ceilings
+from benchmarks.measure import Spread, spread
+from collapselab.machine import cpu_features, cpu_name, memory_bytes
 from collapselab.rundir.environment import environment
 
 ARRAY_BYTES = 2**30  # well beyond caches: a large server's last level is half of it, shared with others
@@ -84,22 +85,14 @@ def _rate(kernel: Callable[[], object], amount: float, repeats: int, clock: Call
 def machine() -> dict[str, object]:
     """Versions, processor, caches, memory and instruction sets, and a fingerprint of what does not change by itself."""
     hardware: dict[str, object] = {
-        "cpu": environment()["cpu"],
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "memory_bytes": memory_bytes(),
         "caches": _caches(),
         "instruction_sets": _instruction_sets(),
     }
     fingerprint = hashlib.sha256(repr(sorted(hardware.items())).encode()).hexdigest()[:12]
     return environment(torch.get_num_threads()) | hardware | {"fingerprint": fingerprint}
-
-
-def available_bytes() -> int | None:
-    """Memory that can still be taken without swapping; `None` where the system does not say."""
-    for line in _lines(Path("/proc/meminfo")):
-        if line.startswith("MemAvailable"):
-            return int(line.split()[1]) * 1024
-    return None
 
 
 def _caches() -> dict[str, str]:
@@ -112,8 +105,7 @@ def _caches() -> dict[str, str]:
 
 
 def _instruction_sets() -> list[str]:
-    flags = " ".join(line for line in _lines(Path("/proc/cpuinfo")) if line.startswith("flags")).split()
-    known = {flag for flag in flags if flag.startswith(("avx", "amx", "fma"))}
+    known = {flag for flag in cpu_features().split() if flag.startswith(("avx", "amx", "fma"))}
     return sorted(known) or [torch.backends.cpu.get_cpu_capability()]
 
 

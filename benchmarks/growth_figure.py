@@ -9,7 +9,7 @@ from typing import cast
 import altair as alt
 import pandas as pd
 
-from collapselab.benchmarks.growth import PANELS, Panel, Point
+from benchmarks.growth import PANELS, Panel, Point
 from collapselab.report.theme import Styles, styles, themed
 
 PANEL_WIDTH, PANEL_HEIGHT = 270, 240

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from collapselab.benchmarks.measure import Spread
-from collapselab.benchmarks.workload import Workload
+from benchmarks.measure import Spread
+from benchmarks.workload import Workload
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -1,10 +1,10 @@
-"""Writes results/performance/DATE-rest.json: what `collapselab bench` does not time, each thing five times in turn.
+"""Writes results/performance/DATE-rest.json: what `python -m benchmarks` does not time, each measured five times.
 
-python tools/performance.py speculation FOLDER …    decoding with and without guesses, by collapsed models (checkpoints)
-python tools/performance.py records MODEL …         share of a run that is metrics, records and files
-python tools/performance.py checkpoints MODEL       steps with a checkpoint at each, and without
-python tools/performance.py sweep                   eight builtin runs by two workers, and one after the other
-python tools/performance.py start                   commands that only print
+python -m benchmarks.rest speculation FOLDER …    decoding with and without guesses, by collapsed models (checkpoints)
+python -m benchmarks.rest records MODEL …         share of a run spent on metrics, records and files
+python -m benchmarks.rest checkpoints MODEL       steps with a checkpoint at each, and without
+python -m benchmarks.rest sweep                   eight builtin runs with two workers, and one after the other
+python -m benchmarks.rest start                   commands that only print
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 
 import torch
 
-from collapselab.benchmarks.models import SHAPES, locate
-from collapselab.benchmarks.probe import machine
+from benchmarks.models import SHAPES, locate
+from benchmarks.probe import machine
 from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig, Sampling
 from collapselab.engine.choose import make_engines
@@ -37,7 +37,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "performance"
 
 
 def paired(first: Callable[[], float], second: Callable[[], float]) -> dict[str, object]:
-    """Seconds of two ways in turn, and the ratio first / second of each round."""
+    """Seconds of two alternatives in turn, and the ratio first / second of each round."""
     rounds = [(first(), second()) for _ in range(N)]
     ratios = [a / b for a, b in rounds]
     return {"seconds": rounds, "ratios": ratios, "median_ratio": statistics.median(ratios)}
@@ -76,7 +76,7 @@ def speculation(folder: str) -> dict[str, object]:
 
 
 def small_run(model: str, folder: Path, **changes: object) -> tuple[RunConfig, Path]:
-    """A run of a few steps of the paper's size that nothing ends early."""
+    """A run with a few steps of the paper's size, which nothing ends early."""
     located = locate(model, folder, 0) if model in SHAPES else model
     base: dict[str, object] = {
         "model": str(located), "data": ("austen",), "eval.full_every": 0,
@@ -86,7 +86,7 @@ def small_run(model: str, folder: Path, **changes: object) -> tuple[RunConfig, P
 
 
 def records(model: str) -> dict[str, object]:
-    """Share of the time of a run, after its first step, that is not evaluation, writing or update."""
+    """Share of a run's time after its first step that is not evaluation, writing or update."""
     shares: list[float] = []
     for numerics in ("exact", "fast"):
         with tempfile.TemporaryDirectory() as name:
@@ -102,7 +102,7 @@ def records(model: str) -> dict[str, object]:
 
 
 def checkpoints(model: str) -> dict[str, object]:
-    """Seconds a step with a checkpoint after every step, over seconds without; and what one costs."""
+    """Seconds per step with a checkpoint after every step, over seconds without; and the cost of one."""
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name)
 
@@ -118,7 +118,7 @@ def checkpoints(model: str) -> dict[str, object]:
 
 
 def sweep(_: str = "") -> dict[str, object]:
-    """One worker over two, eight runs of builtin:nano."""
+    """The time with one worker over that with two, for eight runs of builtin:nano."""
     with tempfile.TemporaryDirectory() as name:
         file, numbers = Path(name) / "sweep.toml", iter(range(1000))
         file.write_text(
@@ -135,7 +135,7 @@ def sweep(_: str = "") -> dict[str, object]:
 
 
 def start(_: str = "") -> dict[str, object]:
-    """Seconds of commands that only print, as whole processes."""
+    """Seconds of commands that only print, each as a whole process."""
     commands = ("--help", "presets", "report --help", "run --help", "sweep --help")
     found: dict[str, object] = {}
     for command in commands:
@@ -150,7 +150,7 @@ TASKS: dict[str, Callable[[str], dict[str, object]]] = {
 
 
 def main() -> None:
-    """Runs one task on each argument and adds its figures to today's file."""
+    """Runs one task on each argument and adds its numbers to today's file."""
     task, *arguments = sys.argv[1:]
     file = RESULTS / f"{time.strftime('%Y-%m-%d')}-rest.json"
     RESULTS.mkdir(parents=True, exist_ok=True)

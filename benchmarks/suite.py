@@ -10,21 +10,22 @@ from pathlib import Path
 
 import torch
 
-from collapselab.benchmarks import authors, ours, plain
-from collapselab.benchmarks.costs import Ceilings, Size, size_of
-from collapselab.benchmarks.measure import Timed, alternate, peak_rss_bytes
-from collapselab.benchmarks.models import SHAPES, locate, skeleton
-from collapselab.benchmarks.probe import available_bytes, machine, make_probe
-from collapselab.benchmarks.results import (
+from benchmarks import authors, ours, plain
+from benchmarks.costs import Ceilings, Size, size_of
+from benchmarks.measure import Timed, alternate, peak_rss_bytes
+from benchmarks.models import SHAPES, locate, skeleton
+from benchmarks.probe import machine, make_probe
+from benchmarks.results import (
     VARIANTS,
     BenchResult,
     median_ceilings,
     median_floors,
     variant_results,
 )
-from collapselab.benchmarks.workload import Arm, Task, Workload
+from benchmarks.workload import Arm, Task, Workload
 from collapselab.errors import InputError, nearest
 from collapselab.inputs.models import load_model
+from collapselab.machine import available_bytes
 
 MEMORY_TURNS = 2  # the second turn writes and evaluates beside the optimiser's state
 SEED = 0
@@ -118,7 +119,7 @@ def check_memory(size: Size, task: Task, num_arms: int) -> None:
     """
     each = size.training_bytes if task in ("iteration", "update") else size.training_bytes // 4
     available = available_bytes()
-    if available is not None and num_arms * each > available:
+    if num_arms * each > available:
         raise InputError(
             f"{num_arms} variants of {size.parameters / 1e6:.0f} M parameters need {num_arms * each / 1e9:.1f} GB, "
             f"{available / 1e9:.1f} GB are free",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
-from collapselab.benchmarks.workload import Arm, Workload, seconds_by_phase, update_sequence
+from benchmarks.workload import Arm, Workload, seconds_by_phase, update_sequence
 from collapselab.config.protocols import Protocol
 from collapselab.inputs.models import LoadedModel, load_model
 from collapselab.inputs.texts import load_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from collapselab.benchmarks.costs import (
+from benchmarks.costs import (
     DTYPES,
     Ceilings,
     Dtype,
@@ -17,8 +17,8 @@ from collapselab.benchmarks.costs import (
     rates_for,
     typical,
 )
-from collapselab.benchmarks.measure import Spread, Timed, ratios, spread
-from collapselab.benchmarks.workload import PHASE_OF, Task, Workload
+from benchmarks.measure import Spread, Timed, ratios, spread
+from benchmarks.workload import PHASE_OF, Task, Workload
 
 SCHEMA_VERSION = 1
 VARIANTS = ("authors", "transformers", "exact", "fast")

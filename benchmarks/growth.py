@@ -12,15 +12,16 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from collapselab.benchmarks import ours
-from collapselab.benchmarks.costs import Ceilings, Size, floors, rates_for, typical
-from collapselab.benchmarks.measure import Timed, alternate, spread
-from collapselab.benchmarks.models import SHAPES, locate
-from collapselab.benchmarks.probe import available_bytes, machine, make_probe
-from collapselab.benchmarks.results import SCHEMA_VERSION, dtype_of
-from collapselab.benchmarks.suite import SEED, Note, model_size, now, timed_call
-from collapselab.benchmarks.workload import Workload
+from benchmarks import ours
+from benchmarks.costs import Ceilings, Size, floors, rates_for, typical
+from benchmarks.measure import Timed, alternate, spread
+from benchmarks.models import SHAPES, locate
+from benchmarks.probe import machine, make_probe
+from benchmarks.results import SCHEMA_VERSION, dtype_of
+from benchmarks.suite import SEED, Note, model_size, now, timed_call
+from benchmarks.workload import Workload
 from collapselab.errors import InputError
+from collapselab.machine import available_bytes
 from collapselab.records import dumps
 
 Panel = Literal["parameters", "new tokens", "batch size"]
@@ -156,8 +157,7 @@ def save(points: Sequence[Point], ceilings: Ceilings, folder: Path) -> tuple[Pat
 
 
 def _fits(size: Size) -> bool:
-    available = available_bytes()
-    return available is None or size.training_bytes + OVERHEAD_BYTES <= available
+    return size.training_bytes + OVERHEAD_BYTES <= available_bytes()
 
 
 def _measure(numerics: str, workload: Workload, n: int) -> Turns:

@@ -1,28 +1,53 @@
-"""`collapselab bench`: how fast a step is, beside the authors' way, plain `transformers` and the machine's ceilings."""
+"""`python -m benchmarks`: how fast a step is, beside the authors' way, plain `transformers` and the machine."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import tyro
 from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
+from collapselab.cli import guarded
 from collapselab.cli.faults import only_warned
 from collapselab.cli.places import check_folder
 from collapselab.cli.text import note, plain, print_json, stdout_console
 from collapselab.errors import InputError
 
 if TYPE_CHECKING:  # they bring in torch
-    from collapselab.benchmarks.measure import Spread
-    from collapselab.benchmarks.results import BenchResult, VariantResult
+    from benchmarks.measure import Spread
+    from benchmarks.results import BenchResult, VariantResult
 
 TRAINING_COPIES = 4  # weights, gradients and two moments; a model that only reads has one
 MIN_RUNS = 5  # to publish
 MAX_THREADS = 4096
 DASH = "–"
+PROGRAM = "python -m benchmarks"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the benchmarks and exits, with the codes of `collapselab`."""
+    given = sys.argv[1:] if arguments is None else arguments
+    sys.exit(guarded(lambda: parse(given)(), PROGRAM))
+
+
+def parse(arguments: Sequence[str]) -> Callable[[], None]:
+    """The benchmark that these arguments ask for, ready to be called.
+
+    Raises:
+        SystemExit: an unknown flag, a wrong value (code 2), or --help (code 0); it has been printed.
+    """
+
+    @wraps(bench)
+    def ready(*values: Any, **named_values: Any) -> Callable[[], None]:
+        return partial(bench, *values, **named_values)
+
+    return tyro.cli(ready, prog=PROGRAM, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
 
 
 def bench(
@@ -59,9 +84,9 @@ def bench(
     if task == "growth":
         _grow(model, [v for v in names if v in ("exact", "fast")], _split(sizes or ""), n, threads, out, json)
         return
-    from collapselab.benchmarks.results import to_json
-    from collapselab.benchmarks.suite import bench as measure
-    from collapselab.benchmarks.workload import Workload
+    from benchmarks.results import to_json
+    from benchmarks.suite import bench as measure
+    from benchmarks.workload import Workload
 
     workload = Workload(model, threads)
     result = measure(task, workload, n=n, variants=names, with_memory=not skip_memory, note=_note)
@@ -163,8 +188,8 @@ def _number(value: float | None) -> str:
 def _grow(
     model: str, numerics: Sequence[str], sizes: Sequence[str], n: int, threads: int | None, out: Path, json: bool
 ) -> None:
-    from collapselab.benchmarks.growth import SIZES, cases, grow, save
-    from collapselab.benchmarks.growth_figure import growth_figure
+    from benchmarks.growth import SIZES, cases, grow, save
+    from benchmarks.growth_figure import growth_figure
     from collapselab.report.theme import save_figure
 
     check_folder(out, "--out")
