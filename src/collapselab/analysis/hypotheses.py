@@ -89,7 +89,7 @@ CLAIMS = (
     ),
     Claim(
         "H4",
-        "A larger model collapses sooner, at equal learning rate",
+        "A larger model collapses faster at the same learning rate",
         _MODELS,
         "time ratio of collapse per doubling of parameters",
         onsets.size_hastens,
