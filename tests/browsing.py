@@ -41,3 +41,10 @@ def wait_while(page: Any, is_pending: Callable[[], bool], what: str = "it stayed
 
 def step_shown(page: Any, pane: int = 0) -> int:
     return int(page.locator(".pane").nth(pane).get_attribute("data-step"))
+
+
+def figure(page: Any, key: str = "anatomy") -> Any:
+    found = page.locator(f"#figure-{key}")
+    found.evaluate("one => one.scrollIntoView()")
+    until(page, f"document.querySelector('#figure-{key}[data-drawn]') !== null")
+    return found

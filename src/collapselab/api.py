@@ -129,8 +129,8 @@ def figure(runs: Runs | Path | str, name: str = "loss") -> Figure:
         InputError: no such figure or folder, or these runs do not have what it needs.
         DrawingError: the figure could not be drawn.
     """
-    from collapselab.report.catalogue import FIGURES
-    from collapselab.report.run_figures import loss_figure
+    from collapselab.report.figures import FIGURES
+    from collapselab.report.run_figure import loss_figure
     from collapselab.report.theme import save_figure
 
     frames = runs if isinstance(runs, Runs) else load_runs(runs)

@@ -53,7 +53,8 @@ class RunResult:
         return {name: self.summary[name] for name in names if self.summary.get(name) is not None}
 
     def __repr__(self) -> str:
-        return f"RunResult({str(self.path)!r}: {', '.join(f'{name} {value}' for name, value in self._in_short().items())})"
+        known = ", ".join(f"{name} {value}" for name, value in self._in_short().items())
+        return f"RunResult({str(self.path)!r}: {known})"
 
     def _repr_html_(self) -> str:
         return html_table([("run", self.path), *self._in_short().items()])

@@ -1,13 +1,19 @@
-"""For tests in a browser: Debian's Chromium."""
+"""For tests in a browser: Debian's Chromium, and a page in it."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from browsing import opened
+from collapselab.report.page import write_page
+from collapselab.rundir.frames import load_runs
+from report_runs import write_run
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +29,18 @@ def browser() -> Generator[Any]:
         chromium = running.chromium.launch(executable_path=path, args=arguments)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of three runs: two that collapse at steps 6 and 9, and one that goes on."""
+    folder = tmp_path_factory.mktemp("runs")
+    write_run(folder / "a", onset=6, settings={"seed": 1})
+    write_run(folder / "b", onset=9, num_steps=16, settings={"seed": 2})
+    write_run(folder / "c", onset=None, is_finished=False, settings={"seed": 3})
+    return write_page(load_runs(folder), folder / "report.html")
+
+
+@pytest.fixture
+def page(browser: Any, report: Path) -> Generator[Any]:
+    yield from opened(browser, report)

@@ -84,6 +84,11 @@ def test_kinds_are_described_in_the_words_of_the_code() -> None:
     assert [row for kind, meaning in words.KINDS.items() if (row := f"| {kind} | {meaning} |") not in rows] == []
 
 
+def test_the_lists_of_figures_and_tables_are_current() -> None:
+    written = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
+    assert written == load_tool("report_reference").reference(), "run: python tools/report_reference.py"
+
+
 def headings(page: Path) -> set[str]:
     """The anchors of a page, as GitHub makes them."""
     titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)

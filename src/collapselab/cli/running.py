@@ -118,7 +118,8 @@ def _run(config: RunConfig, options: Options, changes: dict[str, str]) -> tuple[
 
 
 def _draw(path: Path) -> tuple[Path, ...]:
-    from collapselab.report.figures import loss_figure, save_figure
+    from collapselab.report.run_figure import loss_figure
+    from collapselab.report.theme import save_figure
     from collapselab.rundir.frames import load_runs
 
     frames = load_runs(path)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import pandas as pd
 
 from collapselab.analysis.comparisons import CARRIED_OUT, LOOKING
+from collapselab.analysis.survival import Frame
 from collapselab.collapse.words import ENDED_BY
 from collapselab.config.overrides import settings
+from collapselab.report.values import known, shown
 from collapselab.rundir.frames import ENVIRONMENT, Runs
 from collapselab.visible import visible
 
@@ -24,31 +26,17 @@ NO_LABEL = (*CARRIED_OUT, *LOOKING, "train.real_text", "train.other_model", "col
 
 @dataclass(frozen=True)
 class Common:
-    """Columns in two parts: those with one value for all runs, and those that differ, with a row a run."""
+    """Columns in two parts: those with one value for all runs, and those that differ, with a row for each run."""
 
     shared: list[tuple[str, str]]
     names: list[str]
     rows: list[list[str]]
 
 
-def shown(value: object) -> str:
-    """A setting or a figure as people read it; unknown is a dash."""
-    if isinstance(value, (list, tuple)):
-        return visible(" ".join(map(str, cast(Sequence[object], value))))
-    if value is None or bool(pd.isna(cast(Any, value))):
-        return "–"
-    if isinstance(value, str):
-        return visible(value) or "(empty)"
-    if isinstance(value, float):
-        text = f"{value:.3e}" if 0 < abs(value) < 1e-3 else f"{value:.4g}"
-        return re.sub(r"\.?0*e([+-])0*", r"e\1", text).replace("e+", "e")
-    return {True: "yes", False: "no"}[bool(value)] if isinstance(value, bool) else str(value)
-
-
 def labels(runs: Runs) -> list[str]:
     """What tells the runs apart: model, learning rate, seed, other settings that differ; names, where none does."""
     frame = cast(Any, runs.runs)
-    names = [name for name in _settings_of(frame) if not name.startswith(NO_LABEL)]
+    names = [name for name in settings_of(frame) if not name.startswith(NO_LABEL)]
     varying = [name for name in names if len({shown(value) for value in frame[name]}) > 1]
     chosen = [name for name in names if name in varying or (len(frame) == 1 and name in ALWAYS_IN_LABEL)]
     ranked = sorted(chosen, key=lambda name: (*ALWAYS_IN_LABEL, name).index(name))
@@ -64,10 +52,10 @@ def labels(runs: Runs) -> list[str]:
 def outcome(row: Mapping[str, Any]) -> str:
     """What became of a run, in a few words; of an unfinished one, how far it has come."""
     onset, total, diverged = (_step(row, name) for name in ("onset_step", "total_collapse_step", "diverged_step"))
-    kind = f" ({row['kind_at_end']})" if _known(row, "kind_at_end") else ""
+    kind = f" ({row['kind_at_end']})" if known(row, "kind_at_end") else ""
     last = _step(row, "last_step")
-    if not _known(row, "ended_by"):
-        return str(row["status"]) if _known(row, "status") else "unfinished"
+    if not known(row, "ended_by"):
+        return str(row["status"]) if known(row, "status") else "unfinished"
     loss = loss_on_human_text(row)
     after = f"; loss on human text: {loss}" if loss else ""
     if row.get("fate") == "diverged":
@@ -87,38 +75,32 @@ def loss_on_human_text(row: Mapping[str, Any]) -> str | None:
 
 def common_settings(runs: Runs) -> Common:
     """The settings of all runs."""
-    return _parted(runs.runs, {name: name for name in _settings_of(runs.runs)})
+    return _parted(cast(Frame, runs.runs)[settings_of(runs.runs)])
 
 
 def common_environment(runs: Runs) -> Common:
     """The versions and machines of all runs, from their `env.json`; nothing if the frames do not have them."""
-    names = [name for name in cast(list[str], runs.runs.columns.tolist()) if name.startswith(ENVIRONMENT)]
-    titles = {name: name.removeprefix(ENVIRONMENT) for name in names}
-    return _parted(runs.runs, {name: title for name, title in titles.items() if title not in NO_VERSION})
+    frame: Frame = runs.runs.filter(regex="^" + re.escape(ENVIRONMENT))
+    frame.columns = frame.columns.str.removeprefix(ENVIRONMENT)
+    return _parted(frame.drop(columns=list(NO_VERSION), errors="ignore"))
 
 
-def _parted(frame: Any, titles: Mapping[str, str]) -> Common:
-    columns = {title: [shown(value) for value in frame[name]] for name, title in titles.items()}
-    shared = [(title, column[0]) for title, column in columns.items() if len(set(column)) == 1]
-    varying = {title: column for title, column in columns.items() if len(set(column)) > 1}
+def _parted(frame: Frame) -> Common:
+    columns = {str(name): [shown(value) for value in frame[name]] for name in frame}
+    shared = [(name, column[0]) for name, column in columns.items() if len(set(column)) == 1]
+    varying = {name: column for name, column in columns.items() if len(set(column)) > 1}
     return Common(shared, list(varying), [list(row) for row in zip(*varying.values(), strict=True)])
 
 
-def _settings_of(frame: pd.DataFrame) -> list[str]:
+def settings_of(frame: pd.DataFrame) -> list[str]:
+    """The columns of a runs frame that are settings."""
     named = ["lr" if name == "optim.lr" else name for name, _ in settings()]
     return [name for name in named if name in frame]
 
 
 def _labelled(name: str, value: object) -> str:
-    text = shown(value)
-    if name == "model":
-        return text.removeprefix("builtin:")
-    return f"{name.rpartition('.')[2] if name == 'lr' else name} {text}"
-
-
-def _known(row: Mapping[str, Any], name: str) -> bool:
-    return not bool(pd.isna(row.get(name)))
+    return shown(value).removeprefix("builtin:") if name == "model" else f"{name} {shown(value)}"
 
 
 def _step(row: Mapping[str, Any], name: str) -> int | None:
-    return int(row[name]) if _known(row, name) else None
+    return int(row[name]) if known(row, name) else None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from collapselab.report.catalogue import FIGURES
 from collapselab.report.drawing import DrawingError, Painter
+from collapselab.report.figures import FIGURES
 from collapselab.report.table_files import save_table
 from collapselab.report.tables import TABLES
 from collapselab.report.theme import save_with
@@ -29,15 +29,15 @@ def write_files(runs: Runs, folder: Path) -> list[Path]:
     undrawn: dict[str, list[str]] = {}
     with writing(folder), Painter() as painter:
         folder.mkdir(parents=True, exist_ok=True)
-        for figure in FIGURES.values():
+        for key, figure in FIGURES.items():
             chart = figure.draw(runs)
             try:
-                paths += [] if chart is None else save_with(painter, chart, folder, figure.key, FIGURE_FORMATS)
+                paths += [] if chart is None else save_with(painter, chart, folder, key, FIGURE_FORMATS)
             except DrawingError as error:
-                undrawn.setdefault(error.message, []).append(figure.key)
-        for table in TABLES.values():
+                undrawn.setdefault(error.message, []).append(key)
+        for key, table in TABLES.items():
             frame = table.build(runs)
-            paths += [] if frame is None else save_table(frame, folder, table.key, table.title)
+            paths += [] if frame is None else save_table(frame, folder, key, table.title)
     for reason, keys in undrawn.items():
         logging.getLogger("collapselab").warning("figures not drawn (%s): %s", ", ".join(keys), reason)
     return paths

@@ -1,26 +1,24 @@
-"""Runs in arms: what tells them apart, in which words, and which run is shown where only one can be."""
+"""Runs in arms: what tells them apart, in which words."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, cast
 
 import pandas as pd
 
-from collapselab.analysis.comparisons import CARRIED_OUT, LOOKING, condition, num_parameters, trajectory
+from collapselab.analysis.comparisons import CARRIED_OUT, LOOKING, condition, num_parameters
 from collapselab.analysis.survival import Frame, onset_times
 from collapselab.collapse.words import ENDED_BY, JUDGED_TEXTS, TRAINING_SOURCES
-from collapselab.config.overrides import settings
-from collapselab.report.table_files import readable
-from collapselab.report.theme import short
+from collapselab.report.describe import settings_of
+from collapselab.report.values import readable, short
 from collapselab.rundir.frames import Runs
 
 NO_ARM = ("seed", *CARRIED_OUT, *LOOKING)
 FIRST = ("model", "train.source", "lr")  # what arms are told apart by, where it suffices
 UNFINISHED = "unfinished"
-PAPER_LR = 2e-5
 _tables: dict[int, Frame] = {}
 
 
@@ -49,8 +47,7 @@ def make_run_table(runs: Runs) -> Frame:
     frame = every[every["run"].isin(last.index)].reset_index(drop=True)
     sizes = num_parameters(frame)
     labels = _model_labels(dict(zip(frame["model"].astype(str), sizes, strict=True)))
-    names = ["lr" if name == "optim.lr" else name for name, _ in settings()]
-    names = [name for name in names if name in frame and not name.startswith(NO_ARM)]
+    names = [name for name in settings_of(frame) if not name.startswith(NO_ARM)]
     ended_by = frame["ended_by"].astype(object).where(frame["ended_by"].notna(), UNFINISHED)
     return frame.assign(
         duration=frame["run"].map(onsets["duration"]),
@@ -65,56 +62,6 @@ def make_run_table(runs: Runs) -> Frame:
         ending=ended_by.replace({word: shown.label for word, shown in ENDED_BY.items()}),
         last_step=frame["run"].map(last).astype(int),
     )
-
-
-def main_runs(table: Frame) -> Frame:
-    """The runs on their own text that differ in model, learning rate and seed only: of several such sets the largest.
-
-    From small to large models and learning rates.
-    """
-    own = table[table["train.source"] == "own"]
-    if own.empty:
-        return own
-    largest = own[own["rest"] == own["rest"].value_counts(sort=False).idxmax()]
-    return largest.sort_values(["size", "model_label", "lr", "seed"], kind="stable")
-
-
-def drawn_once(table: Frame) -> Frame:
-    """The runs, each trajectory (`comparisons.trajectory`) once.
-
-    A run whose samples show the collapse stands for those that probes judge; among these one that ended by total
-    collapse for those that went on past it; among these the longest.
-    """
-    ordered = table.assign(
-        trajectory=trajectory(table),
-        own_samples=table["collapse.source"] == "stream",
-        stopped=table["ending"] == ENDED_BY["collapse"].label,
-    )
-    ordered = ordered.sort_values(["own_samples", "stopped", "last_step"], ascending=False, kind="stable")
-    return table[table.index.isin(ordered.drop_duplicates("trajectory").index)]
-
-
-def shown_run(table: Frame, sampled: Set[str]) -> str | None:
-    """The run that is shown where only one can be; `None` if there is none.
-
-    One with samples, if any has them; among these one that reached total collapse, before one with an onset, before any
-    other; among these one at the learning rate of the paper's Table 1, 2e-5; among these the one whose last step is the
-    median.
-
-    Args:
-        table: the runs to choose from, for example `main_runs`.
-        sampled: the names of runs with samples.
-    """
-    if table.empty:
-        return None
-    is_sampled = table["run"].isin(sampled)
-    table = table[is_sampled] if is_sampled.any() else table
-    rank = 2 * (table["ending"] == ENDED_BY["collapse"].label) + table["is_event"].astype(int)
-    best = table[rank == rank.max()]
-    if (best["lr"] == PAPER_LR).any():
-        best = best[best["lr"] == PAPER_LR]
-    ordered = best.sort_values("last_step", kind="stable")
-    return str(ordered["run"].iloc[(len(ordered) - 1) // 2])
 
 
 def count(number: float) -> str:

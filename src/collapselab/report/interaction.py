@@ -1,7 +1,8 @@
 """What a reader can do with a figure on the page: zoom along the x axis, switch curves off and on, logarithmic axes.
 
 Charts are drawn without any of it; here it is put into their Vega-Lite. So files stay plain, and one rule serves all:
-every curve with a colour in a legend can be switched, every panel with an x axis of numbers can be zoomed.
+every curve with a colour in a legend can be switched, every panel with an x axis of numbers can be zoomed. Altair's own
+selections would have to be put into each layer of each figure, and be taken out again for files.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 FADED = 0.1  # of the opacity of what is switched off
-LISTS = ("vconcat", "hconcat", "concat", "layer")
 
 Spec = dict[str, Any]
 
@@ -27,8 +27,8 @@ def interactive(vega_lite: Spec) -> Spec:
     """
     panels = list(_panels(vega_lite))
     params: list[Spec] = []
-    zoomed = [unit for panel in panels if (unit := _first_with_x(panel)) is not None]
-    for unit in (unit for panel in panels if _first_with_x(panel) is not None for unit in _units(panel)):
+    zoomed = [(next(filter(_is_zoomable, units)), units) for units in panels if any(map(_is_zoomable, units))]
+    for unit in (unit for _, units in zoomed for unit in units):
         # Words and the rules that lead to them stand above their panel, where a selection bound to scales would clip
         # them; instead they are left out where the axis does not reach their step.
         is_above = "value" in unit["encoding"].get("y", {})
@@ -37,10 +37,12 @@ def interactive(vega_lite: Spec) -> Spec:
             unit["transform"] = [*unit.get("transform", []), {"filter": {"param": "zoom"}}]
     if zoomed:
         select = {"type": "interval", "encodings": ["x"], "zoom": "wheel![event.shiftKey]"}
-        params.append({"name": "zoom", "select": select, "bind": "scales", "views": _named(zoomed)})
+        # A selection says by name where it lives.
+        views = [unit.setdefault("name", f"panel_{i}") for i, (unit, _) in enumerate(zoomed)]
+        params.append({"name": "zoom", "select": select, "bind": "scales", "views": views})
     is_independent = vega_lite.get("resolve", {}).get("scale", {}).get("color") == "independent"
-    for i, group in enumerate([[panel] for panel in panels] if is_independent else [panels]):
-        params += _toggle(i, [unit for panel in group for unit in _units(panel) if _legend_field(unit) is not None])
+    for i, group in enumerate(panels if is_independent else [[unit for panel in panels for unit in panel]]):
+        params += _toggle(i, [unit for unit in group if _legend_field(unit) is not None])
     vega_lite["params"] = [*vega_lite.get("params", []), *params]
     vega_lite["usermeta"] = {"log_scales": list(_linear_scales(vega_lite, ""))}
     return vega_lite
@@ -55,14 +57,13 @@ def without_invisible(node: Any) -> Any:
     return node
 
 
-def _panels(spec: Spec) -> Iterator[Spec]:
-    """The parts with axes of their own: units, or layers of units."""
-    inner = [part for name in LISTS[:3] for part in spec.get(name, [])]
-    if inner:
-        for part in inner:
-            yield from _panels(part)
-    else:
-        yield spec
+def _panels(spec: Spec) -> Iterator[list[Spec]]:
+    """The units of each part with axes of its own."""
+    inner = [part for name in ("vconcat", "hconcat", "concat") for part in spec.get(name, [])]
+    if not inner:
+        yield list(_units(spec))
+    for part in inner:
+        yield from _panels(part)
 
 
 def _units(panel: Spec) -> Iterator[Spec]:
@@ -72,19 +73,9 @@ def _units(panel: Spec) -> Iterator[Spec]:
         yield from _units(part)
 
 
-def _first_with_x(panel: Spec) -> Spec | None:
-    def is_zoomable(unit: Spec) -> bool:
-        x = unit.get("encoding", {}).get("x", {})
-        return x.get("type") == "quantitative" and "axis" in x and x["axis"] is not None
-
-    return next((unit for unit in _units(panel) if is_zoomable(unit)), None)
-
-
-def _named(units: list[Spec]) -> list[str]:
-    """The names of units, given where there are none: a selection says by name where it lives."""
-    for i, unit in enumerate(units):
-        unit.setdefault("name", f"panel_{i}")
-    return [unit["name"] for unit in units]
+def _is_zoomable(unit: Spec) -> bool:
+    x = unit.get("encoding", {}).get("x", {})
+    return x.get("type") == "quantitative" and x.get("axis") is not None
 
 
 def _toggle(number: int, units: list[Spec]) -> list[Spec]:
@@ -101,19 +92,15 @@ def _toggle(number: int, units: list[Spec]) -> list[Spec]:
         for channel in unit["encoding"].values():
             if "scale" in channel and channel.get("field") == source and channel.get("legend") is not None:
                 channel["field"] = field
-        _fade(unit, name)
-    units[0].setdefault("name", name + "_view")
+        # Faint where it is not selected; what only carries tooltips is made too small to be found.
+        channel, base, faded = "opacity", unit["mark"].get("opacity", 1), FADED
+        if _is_invisible(unit):
+            channel, base, faded = "size", unit["mark"]["size"], 0
+        shown = {"condition": {"param": name, "value": base, "empty": True}, "value": base * faded}
+        unit["encoding"].setdefault(channel, shown)
+    view = units[0].setdefault("name", name + "_view")
     select = {"type": "point", "fields": [field], "toggle": "event.shiftKey"}
-    return [{"name": name, "select": select, "bind": "legend", "views": [units[0]["name"]]}]
-
-
-def _fade(unit: Spec, selection: str) -> None:
-    """Makes a unit faint where it is not selected, and one that only carries tooltips too small to be found."""
-    channel, base, faded = "opacity", unit["mark"].get("opacity", 1), FADED
-    if _is_invisible(unit):
-        channel, base, faded = "size", unit["mark"]["size"], 0
-    shown = {"condition": {"param": selection, "value": base, "empty": True}, "value": base * faded}
-    unit["encoding"].setdefault(channel, shown)
+    return [{"name": name, "select": select, "bind": "legend", "views": [view]}]
 
 
 def _legend_field(unit: Spec) -> str | None:
@@ -122,7 +109,7 @@ def _legend_field(unit: Spec) -> str | None:
 
 
 def _is_invisible(node: Any) -> bool:
-    mark = cast(Spec, node).get("mark") if isinstance(node, dict) else None
+    mark: Any = cast(Spec, node).get("mark") if isinstance(node, dict) else None
     return isinstance(mark, dict) and cast(Spec, mark).get("opacity") == 0
 
 
@@ -130,15 +117,8 @@ def _linear_scales(node: Any, pointer: str) -> Iterator[str]:
     if isinstance(node, list):
         for i, item in enumerate(cast(list[object], node)):
             yield from _linear_scales(item, f"{pointer}/{i}")
-    if not isinstance(node, dict):
-        return
-    for name, part in cast(Spec, node).items():
-        if name == "y" and isinstance(part, dict) and _type_of_scale(cast(Spec, part)) == "linear":
+    for name, part in cast(Spec, node).items() if isinstance(node, dict) else ():
+        if name == "y" and isinstance(part, dict) and (cast(Spec, part).get("scale") or {}).get("type") == "linear":
             yield f"{pointer}/y/scale"
         elif name != "datasets":
             yield from _linear_scales(part, f"{pointer}/{name}")
-
-
-def _type_of_scale(channel: Spec) -> object:
-    scale = channel.get("scale")
-    return cast(Spec, scale).get("type") if isinstance(scale, dict) else None

@@ -7,7 +7,6 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -20,26 +19,21 @@ from collapselab.collapse.numbers import DERIVED, PANELS, drawn_in, label
 from collapselab.collapse.words import EVENTS, MARKED_EVENTS, ROLES
 from collapselab.report import page_parts
 from collapselab.report.definitions import definitions
-from collapselab.report.describe import labels, outcome, visible
+from collapselab.report.describe import labels, outcome
 from collapselab.report.drawing import DrawingError, Painter
 from collapselab.report.explorer import ExplorerRun, explorer_runs
+from collapselab.report.figures import FIGURES
 from collapselab.report.packing import packed, script_json
 from collapselab.report.page_parts import Printed
-from collapselab.report.plans import one_run
+from collapselab.report.selection import one_run
+from collapselab.report.tables import TABLES
+from collapselab.report.theme import specification
+from collapselab.report.values import readable
 from collapselab.report.writing import write_file, writing
 from collapselab.rundir.frames import Runs
+from collapselab.visible import visible
 
 SCRIPTS = ("common.js", "tables.js", "sample.js", "chart.js", "explorer.js", "figures.js", "main.js")
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """A figure of the page: words, and its Vega-Lite, packed."""
-
-    key: str
-    title: str
-    caption: str
-    packed: str
 
 
 def write_page(runs: Runs, out: Path, *, title: str = "Collapse of self-trained language models") -> Path:
@@ -137,7 +131,7 @@ def _metadata(runs: Runs, explored: Sequence[ExplorerRun]) -> dict[str, Any]:
     columns = cast(list[str], runs.steps.columns.tolist())
     shown = one_run(runs)  # the one that the anatomy and the barcode show
     return {
-        "shown": next((i for i, row in enumerate(rows) if shown is not None and row["run"] == shown["run"]), 0),
+        "shown": next((i for i, row in enumerate(rows) if shown is not None and row["run"] == shown.row["run"]), 0),
         "events": {name: EVENTS[name].label for name in MARKED_EVENTS},
         "roles": ROLES,
         "charts": _charts(columns),
@@ -186,25 +180,19 @@ def _definition_id(name: str) -> str:
     return "def-" + re.sub(r"\W+", "-", name.partition("[")[0])
 
 
-def _figures(runs: Runs) -> Iterator[Embedded]:
-    """The figures that these runs have something to draw for."""
-    from collapselab.report.catalogue import FIGURES
-    from collapselab.report.theme import specification
-
-    for figure in FIGURES.values():
+def _figures(runs: Runs) -> Iterator[dict[str, str]]:
+    """The figures that these runs have something to draw for: words, and their Vega-Lite, packed."""
+    for key, figure in FIGURES.items():
         chart = figure.draw(runs)
         if chart is not None:
-            yield Embedded(figure.key, figure.title, figure.caption(runs), packed(specification(chart)))
+            words = {"key": key, "title": figure.title, "caption": figure.caption(runs)}
+            yield words | {"packed": packed(specification(chart))}
 
 
 def _tables(runs: Runs) -> Iterator[Printed]:
     """The tables that these runs have something for; the hypotheses stand in the overview."""
-    from collapselab.report.table_files import readable
-    from collapselab.report.tables import TABLES
-
-    for table in TABLES.values():
-        frame = cast(Frame, None if table.key == "hypotheses" else table.build(runs))
+    for key, table in TABLES.items():
+        frame: Frame = None if key == "hypotheses" else table.build(runs)
         if frame is not None and len(frame):
-            columns = [[readable(cell) for cell in frame[name].astype(object)] for name in frame.columns]
-            rows = [list(row) for row in zip(*columns, strict=True)]
+            rows = frame.astype(object).map(readable).to_numpy().tolist()
             yield Printed(table.title, [str(name) for name in frame.columns], rows)

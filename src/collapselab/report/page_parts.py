@@ -19,8 +19,8 @@ from collapselab.report.describe import (
     labels,
     loss_on_human_text,
     outcome,
-    shown,
 )
+from collapselab.report.values import counted, shown
 from collapselab.rundir.frames import Runs
 
 if TYPE_CHECKING:  # lifelines and scipy take a second, which only pages of several runs need
@@ -50,12 +50,12 @@ def summary(runs: Runs) -> str:
     frame = cast(Frame, runs.runs)
     if len(frame) == 1:
         return f"{labels(runs)[0]}: {outcome(frame.iloc[0].to_dict())}."
-    of_what = ", ".join(_counted(frame[name].nunique(), words) for name, words in COUNTED.items())
+    of_what = ", ".join(counted(frame[name].nunique(), words) for name, words in COUNTED.items())
     fates = Counter(_fate(row) for row in cast(list[dict[str, Any]], frame.to_dict("records")))
     became = ", ".join(f"{fate} in {count}" for fate, count in fates.most_common())
     num = trajectory(frame).nunique()
     once = f" ({num:,} trajectories, some seen more than once)" if num < len(frame) else ""
-    return f"{_counted(len(frame), 'run')}{once} of {of_what}: {became}."
+    return f"{counted(len(frame), 'run')}{once} of {of_what}: {became}."
 
 
 def overview(runs: Runs) -> Printed:
@@ -113,7 +113,3 @@ def _fate(row: Mapping[str, Any]) -> str:
 
 def _figures(value: float | None, digits: int) -> str:
     return shown(None if value is None else float(f"{value:.{digits}g}"))
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
-from io import StringIO
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
 
 from collapselab.analysis.survival import Frame
-from collapselab.report.describe import visible
-from collapselab.report.theme import short
+from collapselab.report.values import UNKNOWN, readable
 from collapselab.report.writing import write_file
+from collapselab.visible import visible
 
-UNKNOWN = "–"
 WIDE_CHARS = 40  # a column of longer cells gets a width of its own in LaTeX
 # What CommonMark and GitHub would read as markup; the backslash first.
 _MARKDOWN = re.compile(r"([\\`*_\[\]|$~#^{}!@])")
@@ -56,15 +53,11 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute cells
 
 def save_table(frame: Frame, folder: Path, stem: str, caption: str = "") -> tuple[Path, Path, Path]:
     """Writes `stem.csv`, `stem.md` and `stem.tex` into a folder; returns the paths."""
-    writers: dict[str, Callable[[], str]] = {
-        "csv": lambda: to_csv(frame),
-        "md": lambda: to_markdown(frame, caption),
-        "tex": lambda: to_latex(frame, caption),
-    }
-    paths = tuple(folder / f"{stem}.{ending}" for ending in writers)
-    for path, write in zip(paths, writers.values(), strict=True):
-        write_file(path, write())
-    return cast(tuple[Path, Path, Path], paths)
+    paths = folder / f"{stem}.csv", folder / f"{stem}.md", folder / f"{stem}.tex"
+    contents = to_csv(frame), to_markdown(frame, caption), to_latex(frame, caption)
+    for path, content in zip(paths, contents, strict=True):
+        write_file(path, content)
+    return paths
 
 
 def to_csv(frame: Frame) -> str:
@@ -72,20 +65,16 @@ def to_csv(frame: Frame) -> str:
 
     Text has control characters spelled out, and an apostrophe before a character that would make it a formula.
     """
-    out = StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([str(name) for name in frame.columns])
-    writer.writerows([[_csv_cell(value) for value in row] for row in _rows(frame)])
-    return out.getvalue()
+    return frame.astype(object).map(_csv_cell).to_csv(index=False)
 
 
 def to_markdown(frame: Frame, caption: str = "") -> str:
     """A table of GitHub's Markdown, below its caption. Text is escaped: nothing in it is markup, a link or HTML."""
-    lines = [*([escape_markdown(caption), ""] if caption else [])]
-    lines.append(_markdown_line([escape_markdown(str(name)) for name in frame.columns]))
-    lines.append(_markdown_line(["---:" if _is_numeric(frame[name]) else "---" for name in frame.columns]))
-    lines += [_markdown_line([escape_markdown(readable(value)) for value in row]) for row in _rows(frame)]
-    return "\n".join(lines) + "\n"
+    head = [escape_markdown(str(name)) for name in frame.columns]
+    ruler = ["---:" if _is_numeric(frame[name]) else "---" for name in frame.columns]
+    cells = frame.astype(object).map(readable).map(escape_markdown)
+    lines = ["| " + " | ".join(row) + " |" for row in (head, ruler, *cells.itertuples(index=False, name=None))]
+    return "\n".join([*([escape_markdown(caption), ""] if caption else []), *lines]) + "\n"
 
 
 def to_latex(frame: Frame, caption: str = "") -> str:
@@ -93,27 +82,12 @@ def to_latex(frame: Frame, caption: str = "") -> str:
 
     Letters beyond Latin-1, which LaTeX's fonts may not have, are spelled as their code points.
     """
-    rows = [[readable(value) for value in row] for row in _rows(frame)]
-    columns = "".join(_latex_column(frame[name], [row[i] for row in rows]) for i, name in enumerate(frame.columns))
-    head = " & ".join(escape_latex(str(name)) for name in frame.columns)
-    body = [" & ".join(map(escape_latex, row)) + r" \\" for row in rows]
+    cells = frame.astype(object).map(readable)
+    columns = "".join(_latex_column(frame[name], cells[name].tolist()) for name in frame.columns)
     comment = [f"% {visible(caption).replace(chr(10), ' ')}"] if caption else []
     comment.append(r"% needs \usepackage{booktabs} and \usepackage[T1]{fontenc}")
-    begin = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head + r" \\", r"\midrule"]
-    return "\n".join([*comment, *begin, *body, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-
-def readable(value: object) -> str:
-    """A cell for people: numbers to four digits, unknown as a dash, control characters spelled out."""
-    if isinstance(value, (list, tuple)):
-        return visible(", ".join(map(str, cast(Sequence[object], value))))
-    if value is None or bool(pd.isna(cast(Any, value))):
-        return UNKNOWN
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return short(float(f"{value:.4g}"))
-    return visible(str(value)).replace("\t", "⇥")
+    escaped = cells.map(escape_latex).set_axis([escape_latex(str(name)) for name in frame.columns], axis=1)
+    return "\n".join([*comment, escaped.to_latex(index=False, column_format=columns)])
 
 
 def escape_markdown(text: str) -> str:
@@ -151,11 +125,6 @@ def _csv_cell(value: object) -> object:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _rows(frame: Frame) -> list[list[object]]:
-    # Column by column, since rows would make floats of whole numbers.
-    return [list(row) for row in zip(*(frame[name].astype(object).tolist() for name in frame.columns), strict=True)]
-
-
 def _is_numeric(column: Frame) -> bool:
     known = column[column.notna()].astype(object).tolist()
     return bool(known) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
@@ -165,7 +134,3 @@ def _latex_column(column: Frame, cells: Sequence[str]) -> str:
     if _is_numeric(column):
         return "r"
     return r"p{0.5\linewidth}" if max(map(len, cells), default=0) > WIDE_CHARS else "l"
-
-
-def _markdown_line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

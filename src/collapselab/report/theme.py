@@ -65,14 +65,6 @@ def _ordered_colors(count: int) -> list[str]:
     return colors
 
 
-def short(value: float) -> str:
-    """A number as people write it: 2e-5, not 2e-05 or 0.00002."""
-    text = f"{value:e}" if 0 < abs(value) < 1e-3 else f"{value:g}"
-    mantissa, _, exponent = text.partition("e")
-    mantissa = f"{float(mantissa):g}"
-    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
-
-
 def layered(*charts: alt.Chart, **properties: Any) -> alt.LayerChart:
     """Charts over one another; Altair's own function may return a facet, for which there is no use here."""
     return cast(alt.LayerChart, alt.layer(*charts, **properties))
@@ -96,6 +88,12 @@ def legend(title: str, names: Sequence[str], symbol: str | None = None, fill: st
         symbolStrokeWidth=2 if symbol == "stroke" else 1,
         **{name: value for name, value in own.items() if value is not None},
     )
+
+
+def curve_channels(title: str, curves: Sequence[str], *, ordered: bool = True) -> tuple[alt.Color, alt.StrokeDash]:
+    """Colour and dash pattern of the curves in the column `curve`, with one legend for both."""
+    look, key = styles(curves, ordered=ordered), legend(title, curves, "stroke")
+    return alt.Color("curve:N", scale=look.color, legend=key), alt.StrokeDash("curve:N", scale=look.dash, legend=key)
 
 
 def panel_title(words: str) -> alt.TitleParams:

@@ -47,6 +47,6 @@ def test_verdicts_are_those_of_the_whole_records(tool: ModuleType, tmp_path: Pat
 def test_an_archive_is_not_replaced_by_nothing(tool: ModuleType, tmp_path: Path) -> None:
     target = tmp_path / "records.tar.xz"
     target.write_bytes(b"precious")
-    with pytest.raises(InputError, match="no run directory lies here"):
+    with pytest.raises(InputError, match="contains no run directory"):
         tool.pack(tmp_path / "none", target)
     assert target.read_bytes() == b"precious"

@@ -13,9 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from collapselab.analysis.survival import Frame
-from collapselab.collapse.words import EVENTS, MARKED_EVENTS
 from collapselab.metrics.matches import match_lengths
+from collapselab.report.captions import events_in_words, run_in_words
+from collapselab.report.entries import Figure
+from collapselab.report.run_figure import events_of
+from collapselab.report.selection import OneRun, one_run
 from collapselab.report.theme import RULE_COLOR, WIDTH, layered, legend, themed
+from collapselab.rundir.frames import Runs
 
 MAX_ROWS = 200
 MIN_COPIED = 8  # tokens of the sample before, from which a passage counts as copied
@@ -30,22 +34,19 @@ LINE_PX = 13  # between the words of two events
 Ids = Sequence[int]
 
 
-def barcode(samples: Frame, run: Mapping[str, Any]) -> alt.LayerChart | None:
-    """The text barcode of a run; `None` without samples.
+def select(runs: Runs) -> OneRun | None:
+    found = one_run(runs)
+    return None if found is None or found.samples.empty else found
 
-    Each row is the sample of a step (the first one of those that are judged), of at most 200 evenly spaced steps. A
-    token is coloured by the length of the longest passage it belongs to that stands earlier in the same sample; else
+
+def draw(run: OneRun) -> alt.LayerChart:
+    """Each row is the sample of a step (the first one of those that are judged), of at most 200 evenly spaced steps.
+
+    A token is coloured by the length of the longest passage it belongs to that stands earlier in the same sample; else
     by whether it belongs to a passage of at least 8 tokens that stands in the sample of the step before.
-
-    Args:
-        samples: one run's rows of `load_runs(...).samples`.
-        run: that run's row of `load_runs(...).runs`.
     """
-    judged = judged_samples(samples, run)
-    if judged.empty:
-        return None
-    steps = cast(list[int], judged["step"].astype(int).tolist())
-    texts = cast(list[list[int]], judged["token_ids"].tolist())
+    steps = cast(list[int], run.samples["step"].astype(int).tolist())
+    texts = cast(list[list[int]], run.samples["token_ids"].tolist())
     data: Frame = pd.DataFrame(_rows(steps, texts))
     num_tokens = max(1, *(len(ids) for ids in texts), 1)
     height = min(MAX_HEIGHT, max(MIN_HEIGHT, ROW_HEIGHT * len(data)))
@@ -61,14 +62,22 @@ def barcode(samples: Frame, run: Mapping[str, Any]) -> alt.LayerChart | None:
     tooltip = ["step:Q", alt.Tooltip("start:Q", title="from token"), alt.Tooltip("stop:Q", title="to"), "words:N"]
     bars = rects.encode(x=x, x2="stop:Q", y=y, y2="end:Q", color=color, tooltip=tooltip)
     ground = alt.Chart(data).mark_rect(color=NEW_COLOR).encode(y=y, y2="end:Q")
-    events = _events(run, (steps[0], end), height, y)
-    return themed(layered(ground, bars, *events, width=WIDTH, height=height, title=_title(run)))
+    events = _events(run.row, (steps[0], end), height, y)
+    title = f"What {run.row.get('model', 'a model')} writes: repetition by step and position"
+    return themed(layered(ground, bars, *events, width=WIDTH, height=height, title=title))
 
 
-def judged_samples(samples: Frame, run: Mapping[str, Any]) -> Frame:
-    """The first sample of each step of those that judge the model, in order of steps."""
-    role = "probe" if run.get("collapse.source") == "probe" else "train"
-    return samples[samples["role"] == role].drop_duplicates("step").sort_values("step")
+def caption(run: OneRun) -> str:
+    first, last = run.samples.iloc[0], run.samples.iloc[-1]
+    shares = [
+        float(np.mean(repeat_lengths(ids) >= 4)) if ids else 0.0 for ids in (first["token_ids"], last["token_ids"])
+    ]
+    return (
+        f"{run_in_words(run.row)}: each row is the sample of one step, from step {first['step']} (top) to "
+        f"{last['step']}, each column a token position. Tokens are coloured where they repeat earlier text of the same "
+        f"sample, darker in longer passages. The share of tokens in repeated passages of at least 4 tokens goes from "
+        f"{shares[0]:.0%} in the first row to {shares[1]:.0%} in the last. {events_in_words(run.row)}"
+    )
 
 
 def repeat_lengths(ids: Ids, before: Ids = ()) -> NDArray[np.int_]:
@@ -109,13 +118,12 @@ def _kinds(ids: Ids, before: Ids) -> NDArray[np.int_]:
     return kinds
 
 
-def _events(run: Mapping[str, Any], steps: tuple[int, int], height: int, y: alt.Y) -> list[alt.Chart]:
+def _events(row: Mapping[str, Any], steps: tuple[int, int], height: int, y: alt.Y) -> list[alt.Chart]:
     """A line across at each event that lies inside, its words beside the panel, below those of the one before."""
-    events = [(int(run[name]), EVENTS[name].label) for name in MARKED_EVENTS if not bool(pd.isna(run.get(name)))]
     first, end = steps
     charts: list[alt.Chart] = []
     lowest = -math.inf
-    for step, words in sorted(event for event in events if first <= event[0] <= end):
+    for step, words in (event for event in events_of(row) if first <= event[0] <= end):
         place = height * (step - first) / (end - first)
         lowest = max(place, lowest + LINE_PX)
         at = alt.Chart(alt.InlineData(values=[{"step": step}])).encode(y=y)
@@ -125,5 +133,10 @@ def _events(run: Mapping[str, Any], steps: tuple[int, int], height: int, y: alt.
     return charts
 
 
-def _title(run: Mapping[str, Any]) -> str:
-    return f"What {run.get('model', 'a model')} writes: repetition by step and position"
+FIGURE = Figure(
+    "The text barcode: how repetition takes over one run",
+    select,
+    draw,
+    caption,
+    "no run on its own text has samples.",
+)

@@ -11,7 +11,10 @@ import altair as alt
 import pandas as pd
 import pytest
 
-from collapselab.report.figures import MAX_RAW_STEPS, PNG_SCALE, loss_figure, save_figure, specification
+from collapselab.report.drawing import PNG_SCALE
+from collapselab.report.run_figure import loss_figure
+from collapselab.report.run_panels import MAX_RAW_STEPS
+from collapselab.report.theme import save_figure, specification
 
 RUN: dict[str, Any] = {"model": "builtin:micro", "lr": 3e-5, "seed": 1, "ended_by": "collapse", "kind_at_end": "loop"}
 

@@ -1,4 +1,4 @@
-"""The figures of one run: the picture every run leaves behind, and the anatomy of a collapse."""
+"""The picture every run leaves behind, and how panels of one run are stacked."""
 
 from __future__ import annotations
 
@@ -8,21 +8,11 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from collapselab.analysis.survival import Frame
 from collapselab.collapse.words import ENDED_BY, EVENTS, MARKED_EVENTS, TRAINING_SOURCES
-from collapselab.report.run_panels import (
-    LOSS_HEIGHT,
-    MEAN,
-    ROW,
-    THIN,
-    Panel,
-    entropy_panel,
-    loss_panel,
-    repetition_panel,
-    rows,
-    steps_of,
-    thinned,
-)
-from collapselab.report.theme import RULE_COLOR, WIDTH, layered, short, themed
+from collapselab.report.run_panels import LOSS_HEIGHT, MEAN, THIN, Panel, loss_panel, repetition_panel
+from collapselab.report.theme import RULE_COLOR, WIDTH, layered, themed
+from collapselab.report.values import known, short
 
 ROW_PX = 15  # height of one row of words above a panel
 LABEL_SHARE = 0.22  # a little more than the words "total collapse, step 1000" take of the width
@@ -30,7 +20,7 @@ MAX_DOTTED_STEPS = 40  # beyond, dots would hide the line
 Events = list[tuple[int, str]]
 
 
-def loss_figure(steps: pd.DataFrame, run: Mapping[str, Any]) -> alt.VConcatChart:
+def loss_figure(steps: Frame, run: Mapping[str, Any]) -> alt.VConcatChart:
     """The picture every run leaves behind: losses above, repetition below, both against step.
 
     Above, in nats per token: the training loss and the validation loss on each human text. Below: the share of
@@ -44,38 +34,35 @@ def loss_figure(steps: pd.DataFrame, run: Mapping[str, Any]) -> alt.VConcatChart
         steps: one run's rows of `load_runs(...).steps`.
         run: that run's row of `load_runs(...).runs`; what it does not know is left out of the picture.
     """
-    return _stack(steps, run, (loss_panel(steps), repetition_panel(steps)))
+    return stack(steps, run, (loss_panel(steps), repetition_panel(steps)))
 
 
-def anatomy_figure(steps: pd.DataFrame, run: Mapping[str, Any]) -> alt.VConcatChart:
-    """The anatomy of a collapse: losses, repetition and entropy of one run on one step axis.
-
-    As `loss_figure`, and below it, in nats per token: the mean entropy of the model's next-token distribution while it
-    wrote, and the entropy of its text by match lengths. In a run of over 400 steps lines keep the largest and the
-    smallest value of each 200th of the run, so that peaks stay and the figure stays small.
-    """
-    panels = (loss_panel(steps), repetition_panel(steps), entropy_panel(steps))
-    return _stack(steps, run, tuple(map(thinned, panels)))
+def events_of(run: Mapping[str, Any]) -> Events:
+    """The events of a run that a figure marks, in order."""
+    return sorted((int(run[name]), EVENTS[name].label) for name in MARKED_EVENTS if known(run, name))
 
 
-def _stack(steps: pd.DataFrame, run: Mapping[str, Any], panels: Sequence[Panel]) -> alt.VConcatChart:
+def stack(steps: Frame, run: Mapping[str, Any], panels: Sequence[Panel]) -> alt.VConcatChart:
     """Panels one below the other, with the run's events through all of them and in words above the first."""
-    last_step = max([1, *steps_of(steps)])
-    events = sorted((int(run[name]), EVENTS[name].label) for name in MARKED_EVENTS if _known(run, name))
-    step_axis, charts = _step_axis(last_step), list[alt.LayerChart]()
+    last_step = max([1, *steps["step"].astype(int)])
+    events = events_of(run)
+    axis = alt.Axis(format="d", tickCount=min(10, last_step), labelFlush=False)
+    step_axis = alt.X("step:Q", title="step", scale=alt.Scale(domain=[0, last_step], nice=False), axis=axis)
+    charts: list[alt.LayerChart] = []
     for i, panel in enumerate(panels):
         x = step_axis if i == len(panels) - 1 else step_axis.title(None)
-        rules = _labelled_rules(events, last_step) if i == 0 else _rules(events)
+        rules = _rules(events, last_step, is_labelled=i == 0)
         lines = _lines(panel, ROW_PX * len(events) if i == 0 else 0)
         layers = (*_collapsed_region(events, last_step), *rules, *(line.encode(x=x, y=panel.y) for line in lines))
         charts.append(layered(*layers, width=WIDTH, height=panel.height))
-    stack = alt.vconcat(
+    title = f"{run.get('model', 'a model')} trained on {TRAINING_SOURCES[run.get('train.source', 'own')]}"
+    chart = alt.vconcat(
         *charts,
-        title=alt.TitleParams(_title(run), subtitle=_subtitle(run)),
+        title=alt.TitleParams(title, subtitle=_subtitle(run)),
         spacing=12,
-        data=pd.DataFrame([row for panel in panels for row in rows(panel)], columns=pd.Index(ROW)),
+        data=pd.concat([panel.rows() for panel in panels], ignore_index=True),
     )
-    return themed(stack.resolve_scale(color="independent", strokeDash="independent"))
+    return themed(chart.resolve_scale(color="independent", strokeDash="independent"))
 
 
 def _lines(panel: Panel, legend_offset: int) -> list[alt.Chart]:
@@ -84,7 +71,7 @@ def _lines(panel: Panel, legend_offset: int) -> list[alt.Chart]:
     legend = _legend(names, 4 + legend_offset)
     color = alt.Color("line:N", scale=alt.Scale(domain=names, range=colors), legend=legend)
     dash = alt.StrokeDash("line:N", scale=alt.Scale(domain=names, range=dashes), legend=legend)
-    num_steps = max(len(values) for values in panel.thick.values())
+    num_steps = max(map(len, (panel.values | panel.means).values()))
     thick, thin, measured = (
         alt.Chart().transform_filter(" || ".join(f"datum.layer === '{panel.name}{end}'" for end in ends))
         for ends in (("", MEAN), (THIN,), ("", THIN))
@@ -115,11 +102,6 @@ def _legend(names: list[str], offset: int) -> alt.Legend:
     )
 
 
-def _step_axis(last_step: int) -> alt.X:
-    axis = alt.Axis(format="d", tickCount=min(10, last_step), labelFlush=False)
-    return alt.X("step:Q", title="step", scale=alt.Scale(domain=[0, last_step], nice=False), axis=axis)
-
-
 def _collapsed_region(events: Events, last_step: int) -> list[alt.Chart]:
     """A light band from onset to the last step; none before a collapse."""
     spans = [{"step": step, "end": last_step} for step, words in events if words == EVENTS["onset_step"].label]
@@ -127,12 +109,8 @@ def _collapsed_region(events: Events, last_step: int) -> list[alt.Chart]:
     return [band.encode(x="step:Q", x2="end:Q")] if spans else []
 
 
-def _rules(events: Events) -> list[alt.Chart]:
-    return [_at(step).mark_rule(color=RULE_COLOR).encode(x="step:Q") for step, _ in events]
-
-
-def _labelled_rules(events: Events, last_step: int) -> list[alt.Chart]:
-    """Rules that rise above the panel, each to a row of its own, so that near events do not write over each other.
+def _rules(events: Events, last_step: int, *, is_labelled: bool) -> list[alt.Chart]:
+    """A rule for each event; those with labels rise above the panel, each to a row of its own.
 
     Words stand left of their rule (a run ends at total collapse) with later events higher; for an early onset they
     stand right of it with later events lower: either way no rule crosses the words of another.
@@ -140,32 +118,24 @@ def _labelled_rules(events: Events, last_step: int) -> list[alt.Chart]:
     leftward = bool(events) and events[0][0] >= LABEL_SHARE * last_step
     charts: list[alt.Chart] = []
     for i, (step, words) in enumerate(events):
+        at = alt.Chart(alt.InlineData(values=[{"step": step}])).encode(x="step:Q")
+        rule = at.mark_rule(color=RULE_COLOR)
+        if not is_labelled:
+            charts.append(rule)
+            continue
         y = -ROW_PX * (i + 1 if leftward else len(events) - i)
         align, dx = ("right", -4) if leftward or step > (1 - LABEL_SHARE) * last_step else ("left", 4)
-        rule = _at(step).mark_rule(color=RULE_COLOR).encode(x="step:Q", y=alt.value(y), y2=alt.value(LOSS_HEIGHT))
-        text = _at(step).mark_text(align=align, dx=dx, baseline="top", text=f"{words}, step {step}", color=RULE_COLOR)
-        charts += [rule, text.encode(x="step:Q", y=alt.value(y + 1))]
+        text = at.mark_text(align=align, dx=dx, baseline="top", text=f"{words}, step {step}", color=RULE_COLOR)
+        charts += [rule.encode(y=alt.value(y), y2=alt.value(LOSS_HEIGHT)), text.encode(y=alt.value(y + 1))]
     return charts
-
-
-def _at(step: int) -> alt.Chart:
-    return alt.Chart(alt.InlineData(values=[{"step": step}]))
-
-
-def _title(run: Mapping[str, Any]) -> str:
-    return f"{run.get('model', 'a model')} trained on {TRAINING_SOURCES[run.get('train.source', 'own')]}"
 
 
 def _subtitle(run: Mapping[str, Any]) -> str:
     """Learning rate, seed, how the run ended and the kind of collapse, as far as they are known."""
     facts = [
-        f"learning rate {short(run['lr'])}" if _known(run, "lr") else None,
-        f"seed {run['seed']}" if _known(run, "seed") else None,
-        ENDED_BY[run["ended_by"]].label if _known(run, "ended_by") else "unfinished",
-        f"kind {run['kind_at_end']}" if _known(run, "kind_at_end") else None,
+        f"learning rate {short(run['lr'])}" if known(run, "lr") else None,
+        f"seed {run['seed']}" if known(run, "seed") else None,
+        ENDED_BY[run["ended_by"]].label if known(run, "ended_by") else "unfinished",
+        f"kind {run['kind_at_end']}" if known(run, "kind_at_end") else None,
     ]
     return "  ·  ".join(fact for fact in facts if fact)
-
-
-def _known(run: Mapping[str, Any], name: str) -> bool:
-    return not bool(pd.isna(run.get(name)))

@@ -1,0 +1,20 @@
+"""Every figure of a report by its key, in the order of the page: files, page and documentation are made from this."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from collapselab.report.entries import Figure
+from collapselab.report.figures import anatomy, arms, barcode, loop, losses, sizes, survival
+
+FIGURES: dict[str, Figure[Any]] = {
+    "figure-1": loop.FIGURE,
+    "figure-2": losses.ON_FIRST_TEXT,
+    "figure-3": sizes.FIGURE,
+    "figure-4": losses.ON_SECOND_TEXT,
+    "survival-by-learning-rate": survival.BY_LEARNING_RATE,
+    "survival-by-size": survival.BY_SIZE,
+    "arms": arms.FIGURE,
+    "anatomy": anatomy.FIGURE,
+    "barcode": barcode.FIGURE,
+}

@@ -1,0 +1,42 @@
+"""Losses of runs of one model at one learning rate that differ in something else, such as a control or temperature."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import cast
+
+from collapselab.report.entries import Figure
+from collapselab.report.figures.losses import Losses, caption, draw, losses_of, with_text
+from collapselab.report.groups import run_table
+from collapselab.report.selection import left_out
+from collapselab.rundir.frames import Runs
+
+MAX_ARMS = 8  # curves of unordered arms in one panel
+
+
+def select(runs: Runs) -> Losses | None:
+    """Of all models and learning rates the ones with most arms."""
+    table = with_text(run_table(runs), runs, 0)
+    if table.empty:
+        return None
+    place = table.groupby(["model", "lr", "text"])["rest"].nunique()
+    if place.max() < 2:
+        return None
+    model, rate, text = cast(tuple[str, float, str], place.idxmax())
+    table = table[(table["model"] == model) & (table["lr"] == rate) & (table["text"] == text)]
+    num_runs = table["rest_label"].value_counts()
+    kept = num_runs.index[:MAX_ARMS]
+    table = table[table["rest_label"].isin(kept)].sort_values("rest_label", kind="stable")
+    # What a model writes itself comes first, and is drawn in black.
+    table = table.iloc[(table["train.source"] != "own").to_numpy().argsort(kind="stable")]
+    table = table.assign(panel=table["model_label"], curve=table["rest_label"])
+    return losses_of(runs, table, "arm", list(table["curve"].unique()), left_out(len(num_runs) - len(kept)))
+
+
+FIGURE = Figure(
+    "Controls and other arms: losses at equal model and learning rate",
+    select,
+    partial(draw, title="Losses by arm, at equal model and learning rate"),
+    caption,
+    "no two runs of one model at one learning rate differ in anything but the seed.",
+)

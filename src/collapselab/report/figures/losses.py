@@ -1,0 +1,216 @@
+"""Losses against step over many runs (Figures 2 and 4): a curve per learning rate, a panel per model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import altair as alt
+import pandas as pd
+
+from collapselab.analysis.survival import Frame
+from collapselab.collapse.words import ENDED_BY
+from collapselab.config.schema import split_at_commas
+from collapselab.report.captions import runs_in_words, span
+from collapselab.report.curves import CURVE_COLUMNS, Series, columns, mean_curve, run_series, tails
+from collapselab.report.entries import Figure
+from collapselab.report.groups import UNFINISHED, run_table
+from collapselab.report.selection import at_shared_rates, drawn_once, left_out, main_runs, num_arms, rates
+from collapselab.report.theme import curve_channels, layered, legend, panel_title, panel_width, themed
+from collapselab.report.values import short
+from collapselab.rundir.frames import Runs
+
+MAX_MODELS = 4  # side by side; of more, those with most runs are shown
+HEIGHTS = (200, 130)
+GAP = 30
+# The lists in the data of each kind of curve.
+FIELDS: dict[str, list[str | alt.FieldName]] = {
+    "mean": list(CURVE_COLUMNS),
+    "tail": ["step", "value"],
+    "end": ["step", "value"],
+}
+ENDING_SHAPES = {
+    ENDED_BY["collapse"].label: "circle",
+    ENDED_BY["budget"].label: "square",
+    ENDED_BY["divergence"].label: "cross",
+    UNFINISHED: "triangle-up",
+}
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Rows of `groups.run_table` with the columns `panel`, `curve` and `text` (the human text), and their losses.
+
+    `series` has the validation and the training losses of each run; `left_out` is a sentence on what is not shown.
+    """
+
+    table: Frame
+    legend: str
+    panels: Sequence[str]
+    curves: Sequence[str]
+    series: tuple[Mapping[str, Series], Mapping[str, Series]]
+    left_out: str
+
+    @property
+    def is_ordered(self) -> bool:
+        return self.legend == "learning rate"
+
+
+def losses_of(runs: Runs, table: Frame, legend: str, curves: Sequence[str], left_out: str) -> Losses:
+    """A selection: the runs of a table, with their losses."""
+    every: Frame = runs.steps
+    steps = every[every["run"].isin(table["run"])]
+    validation: dict[str, Series] = {}
+    for text, rows in table.groupby("text", sort=False):
+        validation |= run_series(steps[steps["run"].isin(rows["run"])], f"val_nll_nats[{text}]")
+    series = validation, run_series(steps, "train_nll_nats")
+    return Losses(table, legend, list(table["panel"].unique()), curves, series, left_out)
+
+
+def with_text(table: Frame, runs: Runs, position: int) -> Frame:
+    """The runs, each trajectory once, with a validation loss on the text at a position of their `data`; as `text`."""
+    texts = table["data"].astype(str).map(split_at_commas).str.get(position)
+    table = table.assign(text=texts)[texts.notna()]
+    steps: Frame = runs.steps
+    known = set[str]()
+    for text in table["text"].unique():
+        column = f"val_nll_nats[{text}]"
+        if column in steps:
+            known |= set(steps.loc[steps[column].notna(), "run"])
+    return drawn_once(table[table["run"].isin(known)])
+
+
+def select(runs: Runs, position: int) -> Losses | None:
+    """Own-text runs by model and learning rate, on their first (0) or second (1) text.
+
+    Where models share two learning rates or more, those that only one model had are left out.
+    """
+    every = with_text(main_runs(run_table(runs)), runs, position)
+    if every.empty:
+        return None
+    most = every["model_label"].value_counts(sort=True).index[:MAX_MODELS]
+    table = at_shared_rates(every[every["model_label"].isin(most)])
+    has_one_text = table["text"].nunique() == 1
+    panel = table["model_label"] if has_one_text else table["model_label"] + ", " + table["text"]
+    table = table.assign(panel=panel, curve=table["lr"].map(short))
+    return losses_of(runs, table, "learning rate", rates(table), left_out(num_arms(every) - num_arms(table)))
+
+
+def draw(losses: Losses, title: str) -> alt.VConcatChart:
+    """Validation loss above training loss, against step: mean over seeds with a 95 % t-interval.
+
+    A mean goes on until the first of its runs has ended; from there thin lines show what single runs do, up to a mark
+    that says why each ended.
+    """
+    texts = losses.table["text"].unique()
+    titles = (f"validation loss, {texts[0]}" if len(texts) == 1 else "validation loss", "training loss")
+    rows = [
+        alt.hconcat(
+            *(_panel(losses, metric, panel, name) for panel in range(len(losses.panels))), spacing=GAP, bounds="flush"
+        )
+        for metric, name in enumerate(titles)
+    ]
+    # One frame for all layers: Altair would copy one of each layer's own dozens of times.
+    stack = alt.vconcat(*(row.resolve_scale(y="shared") for row in rows), spacing=14, title=title, data=_data(losses))
+    return themed(stack)
+
+
+def caption(losses: Losses) -> str:
+    table, curves = losses.table, losses.curves
+    validation, training = losses.series
+    kind = f"learning rate ({', '.join(curves)})" if losses.is_ordered else f"arm ({'; '.join(curves)})"
+    endings = ", ".join(f"{number} {words}" for words, number in table["ending"].value_counts().items())
+    return (
+        f"Validation loss on {' and '.join(table['text'].unique())} (above) and training loss (below) in nats per "
+        f"token against step, a curve for each {kind}: {runs_in_words(table)}. Lines are means over seeds until "
+        f"the first of their runs ends, bands 95 % t-intervals, thin lines single runs after that. "
+        f"Validation loss {_from_to(validation)}; training loss {_from_to(training)}. "
+        f"Runs end after {span(table['last_step'], 0)} steps: {endings}.{losses.left_out}"
+    )
+
+
+def _from_to(series: Mapping[str, Series]) -> str:
+    first, last = ([values[index] for _, values in series.values()] for index in (0, -1))
+    return f"starts at {span(first)} and ends at {span(last)}"
+
+
+def _panel(losses: Losses, metric: int, panel: int, name: str) -> alt.LayerChart:
+    """One metric of one panel: bands, means, tails and ends of runs, and points for the mouse to find."""
+    is_alone, num_ticks = len(losses.panels) == 1, 4 if metric else 6
+    axis = alt.Axis(title=[name, "(nats per token)"], tickCount=num_ticks)
+    axis = axis if panel == 0 else alt.Axis(title=None, labelOpacity=0, ticks=False, tickCount=num_ticks)
+    scale = alt.Scale(type="linear", zero=metric == 1)
+    value, low = (alt.Y(f"{field}:Q", axis=axis, scale=scale) for field in ("value", "low"))
+    x_axis = alt.Axis(format="d", tickCount=8 if is_alone else 4, title="step" if metric else None, labelFlush=False)
+    last_step = max(1, int(losses.table["last_step"].max()))
+    x = alt.X("step:Q", axis=x_axis, scale=alt.Scale(domain=[0, last_step], nice=False))
+    color, dash = curve_channels(losses.legend, losses.curves, ordered=losses.is_ordered)
+    means, tails, ends = (
+        alt.Chart()
+        .transform_filter(f"datum.part === '{kind} {metric} {panel}'")
+        .transform_flatten(fields)
+        .encode(x=x, y=value, color=color)
+        for kind, fields in FIELDS.items()
+    )
+    layers = [
+        means.transform_filter("isValid(datum.low)").mark_area(opacity=0.18).encode(y=low, y2="high:Q"),
+        tails.mark_line(strokeWidth=0.8, opacity=0.5).encode(detail="run:N"),
+        means.mark_line(strokeWidth=1.7).encode(strokeDash=dash),
+        _marks(ends, losses.table),
+        means.mark_point(size=60, opacity=0, filled=True).encode(tooltip=_mean_tooltip(losses.legend)),
+    ]
+    title = panel_title(losses.panels[panel]) if metric == 0 and not is_alone else alt.Undefined
+    return layered(*layers, width=panel_width(len(losses.panels), GAP), height=HEIGHTS[metric], title=title)
+
+
+def _marks(chart: alt.Chart, table: Frame) -> alt.Chart:
+    """Where each run ended, in its curve's colour, with the shape of its ending."""
+    endings = [ending for ending in ENDING_SHAPES if (table["ending"] == ending).any()]
+    scale = alt.Scale(domain=endings, range=[ENDING_SHAPES[ending] for ending in endings])
+    shape = alt.Shape("ending:N", scale=scale, legend=legend("end of a run:", endings, fill="#444444"))
+    tooltip = ["run:N", "ending:N", "step:Q", alt.Tooltip("value:Q", title="loss", format=".3f")]
+    return chart.mark_point(size=26, filled=True, opacity=0.9).encode(shape=shape, tooltip=tooltip)
+
+
+def _mean_tooltip(legend: str) -> list[alt.Tooltip]:
+    interval = [alt.Tooltip(f"{name}:Q", title=f"95 % {name}", format=".3f") for name in ("low", "high")]
+    first = [alt.Tooltip("curve:N", title=legend), alt.Tooltip("step:Q")]
+    last = [alt.Tooltip("n:Q", title="runs"), alt.Tooltip("width:Q", title="steps averaged")]
+    return [*first, alt.Tooltip("value:Q", title="mean", format=".3f"), *interval, *last]
+
+
+def _data(losses: Losses) -> pd.DataFrame:
+    """A row for each curve: its points as lists, and as `part` its kind, metric and panel: "mean 0 1"."""
+    endings: dict[str, str] = dict(zip(losses.table["run"], losses.table["ending"], strict=True))
+    rows: list[dict[str, object]] = []
+    for (panel, curve), runs in losses.table.groupby(["panel", "curve"], sort=False):
+        for metric, by_run in enumerate(losses.series):
+            known = {str(run): by_run[run] for run in runs["run"] if run in by_run}
+            if not known:
+                continue
+            place, curve_of = f"{metric} {losses.panels.index(panel)}", {"curve": curve}
+            means: Frame = mean_curve(list(known.values()), [endings[run] != UNFINISHED for run in known])
+            start = min(float(at[0]) for at, _ in known.values())
+            if len(means):
+                rows.append({"part": f"mean {place}", **curve_of, **columns(means)})
+                start = float(means["step"].to_numpy()[-1])
+            for run, tail in tails(known, start).items():
+                rows.append({"part": f"tail {place}", **curve_of, "run": run, **columns(tail)})
+            for run, (at, y) in known.items():
+                end = columns(pd.DataFrame({"step": at[-1:], "value": y[-1:]}))
+                rows.append({"part": f"end {place}", **curve_of, "run": run, "ending": endings[run], **end})
+    return pd.DataFrame(rows)
+
+
+TITLE = "Losses of models trained on their own text"
+ON_FIRST_TEXT, ON_SECOND_TEXT = (
+    Figure(
+        f"Figure {number}: validation and training loss against step, {which} text",
+        partial(select, position=position),
+        partial(draw, title=TITLE),
+        caption,
+        f"no run on its own text has a validation loss{on_it}.",
+    )
+    for number, which, position, on_it in ((2, "first", 0, ""), (4, "second", 1, " on a second text"))
+)

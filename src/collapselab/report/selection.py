@@ -1,0 +1,124 @@
+"""Which runs a figure or table shows: those on their own text, each trajectory once, or the one that stands for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pandas as pd
+
+from collapselab.analysis.comparisons import distinct, trajectory
+from collapselab.analysis.survival import Frame
+from collapselab.collapse.words import ENDED_BY
+from collapselab.report.groups import run_table
+from collapselab.report.values import short
+from collapselab.rundir.frames import Runs
+
+PAPER_LR = 2e-5
+
+
+@dataclass(frozen=True)
+class OneRun:
+    """A row of `groups.run_table`, the run's steps, and the first sample of each step of those that judge the model."""
+
+    row: Mapping[str, Any]
+    steps: Frame
+    samples: Frame
+
+
+def main_runs(table: Frame) -> Frame:
+    """The runs on their own text that differ in model, learning rate and seed only: of several such sets the largest.
+
+    From small to large models and learning rates.
+    """
+    own = table[table["train.source"] == "own"]
+    if own.empty:
+        return own
+    largest = own[own["rest"] == own["rest"].value_counts(sort=False).idxmax()]
+    return largest.sort_values(["size", "model_label", "lr", "seed"], kind="stable")
+
+
+def drawn_once(table: Frame) -> Frame:
+    """The runs, each trajectory (`comparisons.trajectory`) once.
+
+    A run whose samples show the collapse stands for those that probes judge; among these one that ended by total
+    collapse for those that went on past it; among these the longest.
+    """
+    ordered = table.assign(
+        trajectory=trajectory(table),
+        own_samples=table["collapse.source"] == "stream",
+        stopped=table["ending"] == ENDED_BY["collapse"].label,
+    )
+    ordered = ordered.sort_values(["own_samples", "stopped", "last_step"], ascending=False, kind="stable")
+    return table[table.index.isin(ordered.drop_duplicates("trajectory").index)]
+
+
+def judged_once(runs: Runs) -> Frame:
+    """The main runs whose onset or censoring is known, each trajectory once."""
+    main = main_runs(run_table(runs))
+    return main[main["run"].isin(distinct(main)["run"])]
+
+
+def at_shared_rates(table: Frame) -> Frame:
+    """Without the learning rates of one model, where models share a grid: they belong to another comparison."""
+    is_shared = table.groupby("lr")["model"].transform("nunique") > 1
+    return table[is_shared] if table.loc[is_shared, "lr"].nunique() > 1 else table
+
+
+def rates(table: Frame) -> list[str]:
+    """The learning rates in words, in order of size."""
+    return [short(rate) for rate in sorted(table["lr"].unique())]
+
+
+def num_arms(table: Frame) -> int:
+    return len(table[["model", "lr", "rest"]].drop_duplicates())
+
+
+def left_out(number: int) -> str:
+    """A sentence on the arms that there was no room for; empty if there was."""
+    if number < 1:
+        return ""
+    return f" {number} further {'arm is' if number == 1 else 'arms are'} not shown."
+
+
+def one_run(runs: Runs) -> OneRun | None:
+    """The run that is shown where only one can be, its onset found in the records if it is unfinished."""
+    table = run_table(runs)
+    steps, samples = cast(Frame, runs.steps), cast(Frame, runs.samples)
+    name = shown_run(main_runs(table), set(samples["run"]))
+    if name is None:
+        return None
+    row = cast(dict[str, Any], table[table["run"] == name].iloc[0].to_dict())
+    if row["is_event"] and pd.isna(row["onset_step"]):
+        row["onset_step"] = int(row["duration"])
+    return OneRun(row, steps[steps["run"] == name], judging_samples(samples[samples["run"] == name], row))
+
+
+def judging_samples(samples: Frame, row: Mapping[str, Any]) -> Frame:
+    """The first sample of each step of those that judge the model, in order of steps."""
+    role = "probe" if row.get("collapse.source") == "probe" else "train"
+    return samples[samples["role"] == role].drop_duplicates("step").sort_values("step")
+
+
+def shown_run(table: Frame, sampled: Set[str]) -> str | None:
+    """The run that is shown where only one can be; `None` if there is none.
+
+    One with samples, if any has them; among these one that reached total collapse, before one with an onset, before any
+    other; among these one at the learning rate of the paper's Table 1, 2e-5; among these the one whose last step is the
+    median.
+
+    Args:
+        table: the runs to choose from, for example `main_runs`.
+        sampled: the names of runs with samples.
+    """
+    if table.empty:
+        return None
+    is_sampled = table["run"].isin(sampled)
+    table = table[is_sampled] if is_sampled.any() else table
+    rank = 2 * (table["ending"] == ENDED_BY["collapse"].label) + table["is_event"].astype(int)
+    best = table[rank == rank.max()]
+    if (best["lr"] == PAPER_LR).any():
+        best = best[best["lr"] == PAPER_LR]
+    ordered = best.sort_values("last_step", kind="stable")
+    return str(ordered["run"].iloc[(len(ordered) - 1) // 2])

@@ -1,0 +1,134 @@
+"""Figures 2 and 4, the losses: which runs, which values, which words."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from collapselab.collapse.words import ENDED_BY
+from collapselab.report.figures import FIGURES, losses
+from collapselab.report.groups import run_table
+from collapselab.report.selection import main_runs
+from collapselab.report.theme import specification
+from collapselab.rundir.frames import Runs
+from figure_specs import drawn, rows_of
+
+
+def test_figures_2_and_4_are_of_the_first_and_the_second_text(sweep: Runs) -> None:
+    for key, text, start in (("figure-2", "austen", 3.3), ("figure-4", "moby-dick", 3.8)):
+        vega_lite = drawn(key, sweep)
+        assert f"validation loss, {text}" in json.dumps(vega_lite)
+        means = [row for row in rows_of(vega_lite) if row["part"].startswith("mean 0")]
+        assert [(row["part"], row["curve"]) for row in means] == [
+            ("mean 0 0", "4e-5"),
+            ("mean 0 0", "8e-5"),
+            ("mean 0 1", "4e-5"),
+            ("mean 0 1", "8e-5"),
+        ]
+        assert all(row["value"][0] == pytest.approx(start, abs=0.05) for row in means)
+        assert all(set(row["n"]) == {3} for row in means)
+
+
+def test_every_run_ends_in_a_mark_that_says_why(sweep: Runs) -> None:
+    ends = [row for row in rows_of(drawn("figure-2", sweep)) if row["part"].startswith("end 0")]
+    found = {row["run"]: (row["step"][0], row["ending"]) for row in ends}
+    table = sweep.runs.set_index("run")
+    words = {"collapse": "total collapse", "budget": "steps used up"}
+    assert found == {run: (table["last_step"][run], words[table["ended_by"][run]]) for run in table.index}
+    assert {ending for _, ending in found.values()} == {"total collapse", "steps used up"}
+
+
+def test_a_diverged_run_is_marked_where_its_losses_were_last_finite(odd: Runs) -> None:
+    ends = [row for row in rows_of(drawn("figure-2", odd)) if row["part"] == "end 0 0"]
+    assert {row["run"]: row["step"] for row in ends}["diverged"] == [19]
+
+
+def test_an_unfinished_run_does_not_end_the_mean_of_the_others(odd: Runs) -> None:
+    rows = rows_of(drawn("figure-2", odd))
+    (mean,) = [row for row in rows if row["part"] == "mean 0 0"]
+    ends = {row["run"]: row["step"][0] for row in rows if row["part"] == "end 0 0"}
+    assert mean["step"][-1] == min(end for run, end in ends.items() if run != "unfinished")
+    assert mean["step"][-1] > ends["unfinished"]
+    assert mean["n"][0] == len(ends) == mean["n"][-1] + 1
+
+
+def test_learning_rates_of_one_model_are_left_out_where_models_share_two(sweep: Runs) -> None:
+    more = sweep.runs.copy()
+    more.loc[more["run"].str.startswith("nano-lr-4e-05"), "lr"] = 5e-5
+    plan = losses.select(Runs(more, sweep.steps, sweep.samples), 0)
+    assert plan is not None
+    assert list(plan.curves) == ["4e-5", "5e-5", "8e-5"], "one shared rate makes no grid"
+    extra = sweep.runs.head(1).assign(run="extra", lr=1e-3, model="builtin:mini")
+    steps = sweep.steps[sweep.steps["run"] == sweep.runs["run"].iloc[0]].assign(run="extra")
+    plan = losses.select(Runs(pd.concat([sweep.runs, extra]), pd.concat([sweep.steps, steps]), sweep.samples), 0)
+    assert plan is not None
+    assert list(plan.curves) == ["4e-5", "8e-5"]
+
+
+def test_a_trajectory_seen_twice_is_drawn_once_and_ends_at_total_collapse(sweep: Runs) -> None:
+    past = sweep.runs.assign(run="past/" + sweep.runs["run"], ended_by="budget", **{"stop.on_collapse": False})
+    longer = sweep.steps.assign(run="past/" + sweep.steps["run"], step=sweep.steps["step"] + 5)
+    twice = Runs(pd.concat([past, sweep.runs]), pd.concat([longer, sweep.steps]), sweep.samples)
+    once, before = losses.select(twice, 0), losses.select(sweep, 0)
+    assert once is not None
+    assert before is not None
+    assert len(run_table(twice)) == 2 * len(run_table(sweep))
+    stopped = set(before.table.loc[before.table["ending"] == ENDED_BY["collapse"].label, "run"])
+    assert stopped
+    assert stopped <= set(once.table["run"])
+    assert {name.removeprefix("past/") for name in once.table["run"]} == set(before.table["run"])
+    assert len(once.table) == len(before.table)
+
+
+def test_captions_have_the_figures_of_what_is_seen(sweep: Runs) -> None:
+    table = main_runs(run_table(sweep))
+    caption = FIGURES["figure-2"].caption(sweep)
+    assert "12 runs of nano (0.56 M), micro (2.2 M) with 3 seeds" in caption
+    assert "learning rate (4e-5, 8e-5)" in caption
+    endings = table["ending"].value_counts()
+    assert ", ".join(f"{n} {words}" for words, n in endings.items()) in caption
+    onsets = int(table["is_event"].sum())
+    caption = FIGURES["figure-3"].caption(sweep)
+    assert 0 < onsets < 12
+    assert f"{onsets} of 12 runs had an onset, {12 - onsets} had none (censored)" in caption
+    arm = table[(table["model_label"] == "micro (2.2 M)") & (table["lr"] == 8e-5)]
+    assert f"micro (2.2 M) {sorted(arm['duration'])[1]:.0f}" in caption
+
+
+def ends_of(runs: Runs, name: str, run: str) -> tuple[float, float]:
+    values = runs.steps[runs.steps["run"] == run].sort_values("step")[name].dropna().tolist()
+    return values[0], values[-1]
+
+
+def span(values: list[float]) -> str:
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def test_a_caption_of_losses_says_where_they_start_and_end(sparse: Runs) -> None:
+    caption = FIGURES["figure-2"].caption(sparse)
+    for words, name in (("Validation", "val_nll_nats[austen]"), ("training", "train_nll_nats")):
+        ends = [ends_of(sparse, name, run) for run in sparse.runs["run"]]
+        first, last = ([end[i] for end in ends] for i in (0, 1))
+        assert f"{words} loss starts at {span(first)} and ends at {span(last)}" in caption
+        assert span(first) != span(last), "a caption that took one for the other would be found out"
+    last_steps = [int(step) for step in sparse.runs["last_step"]]
+    assert len(set(last_steps)) == 1
+    assert f"Runs end after {last_steps[0]} steps: 3 total collapse." in caption
+
+
+def test_a_mean_of_losses_has_points_only_where_all_were_measured(sparse: Runs) -> None:
+    chart = FIGURES["figure-2"].draw(sparse)
+    assert chart is not None
+    rows = rows_of(specification(chart))
+    (mean,) = [row for row in rows if row["part"] == "mean 0 0"]
+    measured = sparse.steps.pivot_table(index="step", columns="run", values="val_nll_nats[austen]")
+    assert mean["step"][:3] == [0, 4, 8]
+    for step, value, n in zip(mean["step"], mean["value"], mean["n"], strict=True):
+        known = measured.loc[step].dropna()
+        assert (len(known), value) == (n, pytest.approx(known.mean(), abs=1e-4))
+    for row in rows:
+        if row["part"] == "tail 0 0":
+            assert set(row["step"]) <= set(measured[row["run"]].dropna().index)
