@@ -75,7 +75,6 @@ GENRES: dict[str, Genre] = {
     "quotations": Genre("prose", tuple(FORTUNES + n for n in ("people", "wisdom", "politics", "science", "work",
         "education", "law", "medicine", "love", "kids", "art", "cookie", "men-women", "humorists")), no_separators),
     "verse and songs": Genre("prose", (FORTUNES + "songs-poems",), no_separators),
-    "Portuguese": Genre("prose", ("fortunes-mario/usr/share/games/fortunes/**/*",), no_separators),
     "dialogue": Genre("prose", (FORTUNES + "startrek", FORTUNES + "pratchett", FORTUNES + "zippy",
         FORTUNES + "knghtbrd"), no_separators),
     "German": Genre("prose", ("fortunes-de/usr/share/games/fortunes/de/*",), no_separators),
@@ -108,7 +107,7 @@ GENRES: dict[str, Genre] = {
     "package lists": Genre("table", ("/var/lib/dpkg/status", "/usr/share/zoneinfo/*.tab", "/etc/services")),
 }  # fmt: skip
 WHOLE = ("novels", "encyclopedia", "newspaper", "package lists", "logs", "character tables", "word lists", "quotations",
-    "verse and songs", "dialogue", "Portuguese", "German", "Spanish", "Italian", "lexicon of jargon", "policy and law")  # fmt: skip
+    "verse and songs", "dialogue", "German", "Spanish", "Italian", "lexicon of jargon", "policy and law")  # fmt: skip
 
 
 def read(path: Path) -> Iterator[tuple[str, str]]:

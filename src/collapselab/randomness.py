@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-Stream = Literal["sample", "window", "probe", "data", "init", "evaluation"]
-STREAMS: tuple[Stream, ...] = ("sample", "window", "probe", "data", "init", "evaluation")
+Stream = Literal["sample", "window", "probe", "data", "init", "evaluation", "start"]
+STREAMS: tuple[Stream, ...] = ("sample", "window", "probe", "data", "init", "evaluation", "start")
 
 
 def rng(seed: int, stream: Stream, step: int, index: int = 0) -> np.random.Generator:

@@ -18,12 +18,13 @@ _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 class Sample:
     """One generated sequence: its ids (without the prompt), their text, and what it was for.
 
-    `role` is "train" for a sequence the loop trains on, "probe" for one that only judges the model.
+    `role` is "train" for a sequence the loop trains on, "probe" for one that only judges the model, "start" for one of
+    the untouched model, to compare with.
     """
 
     token_ids: tuple[int, ...]
     text: str
-    role: Literal["train", "probe"] = "train"
+    role: Literal["train", "probe", "start"] = "train"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scipy.special import betaincinv  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
-from collapselab.collapse.rules import MIN_TOKENS, SampleVerdict, count_visible, judge_sample
+from collapselab.collapse.rules import MIN_TOKENS, SampleVerdict, count_visible, judge_sample, unspaced
 from collapselab.config.schema import Collapse
 from collapselab.errors import InputError
 from collapselab.inputs.text_files import TEXT_FIELDS, read_passages
@@ -95,8 +95,12 @@ def diagnose(
 def diagnose_ids(place: str, ids: list[int], decode: Decode | None, thresholds: Collapse) -> Diagnosis:
     """The diagnosis of one sample."""
     metrics = repetition_metrics(ids)
-    visible = None if decode is None else count_visible(ids, decode)
-    return Diagnosis(place, tuple(ids), judge_sample(ids, thresholds, visible, metrics), metrics)
+    if decode is None:
+        return Diagnosis(place, tuple(ids), judge_sample(ids, thresholds, None, metrics), metrics)
+    verdict = judge_sample(
+        ids, thresholds, count_visible(ids, decode), metrics, text=decode(ids), unspaced=unspaced(ids, decode)
+    )
+    return Diagnosis(place, tuple(ids), verdict, metrics)
 
 
 def audit(samples: tuple[Diagnosis, ...]) -> Audit:

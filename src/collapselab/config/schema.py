@@ -153,7 +153,10 @@ class Collapse(Settings):
     probe_tokens: int = Field(default=200, ge=100, description="tokens a probe sequence")
     window: int = Field(default=8, ge=1, description="steps looked back on")
     patience: int = Field(default=3, ge=1, description="steps in a row that settle onset and recovery")
-    seq_rep_4: float = Field(default=0.50, gt=0, le=1, description="degenerate from this share of repeated 4-grams on")
+    seq_rep_4: float = Field(default=0.80, gt=0, le=1, description="degenerate from this share of repeated 4-grams on")
+    seq_rep_4_per_doubling: float = Field(
+        default=0.05, ge=0, description="the bound's rise with each doubling of the length beyond 200 tokens"
+    )
     seq_rep_4_short: float = Field(default=0.70, gt=0, le=1, description="the same for samples under 200 tokens")
     loop_copies: float = Field(default=3.0, ge=2, description="degenerate from this many copies of a loop on, and")
     loop_share: float = Field(default=0.25, gt=0, le=1, description="this share of the sample inside it")
@@ -161,6 +164,21 @@ class Collapse(Settings):
     top_token_share: float = Field(default=0.50, gt=0, le=1, description="degenerate from this share of one token on")
     min_visible_tokens: int = Field(default=10, ge=0, description="degenerate below this many visible tokens")
     frozen_nll_nats: float = Field(default=0.10, ge=0, description="a step is frozen up to this loss on its own sample")
+    melted_share: float = Field(
+        default=0.85, gt=0, description="melted from this share of ln V on: own loss, or entropy while writing"
+    )
+    melted_rise_nats: float = Field(
+        default=2.0, gt=0, description="or from this rise above step 0's losses on own and human text"
+    )
+    start_samples: int = Field(
+        default=8, ge=0, description="samples of the untouched model to compare with, drawn before step 0"
+    )
+    entropy_drop_nats: float = Field(
+        default=1.0, gt=0, description="low diversity: the pooled tokens' entropy is this far below the start's"
+    )
+    distinct_4_share: float = Field(
+        default=0.60, ge=0, le=1, description="low diversity: this share of the start's distinct 4-grams, pooled"
+    )
     template_share: float = Field(
         default=0.90, gt=0, le=1, description="a template from this share of 4-grams of one earlier sample on"
     )
