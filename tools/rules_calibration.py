@@ -33,7 +33,8 @@ from collapselab.config.schema import Collapse
 ROOT = Path(__file__).parents[1]
 BUILTIN = ROOT / "src" / "collapselab" / "builtin"
 OUT = ROOT / "results" / "rules"
-WINDOWS = {100: 100, 200: 200, 512: 80, 1024: 60}  # tokens: windows at most per genre, half and tokenizer
+WINDOWS = {100: 60, 200: 150, 512: 50, 1024: 40}  # tokens: windows at most per genre, half and tokenizer
+MAX_DOCUMENTS = 50
 THRESHOLDS = Collapse()
 Rows = list[dict[str, object]]
 
@@ -80,7 +81,7 @@ def human(texts: Path, folder: Path, half: int) -> Rows:
         judge = Judge(tokenizer)
         for path in sorted(texts.glob("*.jsonl")):
             documents = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-            kept = [document for document in documents if document["half"] == half]
+            kept = [document for document in documents if document["half"] == half][:MAX_DOCUMENTS]
             if not kept:
                 continue
             encoded = [tokenizer.encode(d["text"], add_special_tokens=False).ids for d in kept]
@@ -94,6 +95,7 @@ def human(texts: Path, folder: Path, half: int) -> Rows:
                     | {"windows": len(verdicts), "flagged": flagged, "low": round(low, 5), "high": round(high, 5)}
                     | {rule: broken[rule] for rule in SAMPLE_RULES}
                 )
+            write(f"human-half-{half}.csv", rows)
             print(name, path.stem, [(row["flagged"], row["windows"]) for row in rows[-len(WINDOWS) :]], flush=True)
     return rows
 

@@ -151,6 +151,12 @@ def documents(genre: str, roots: dict[str, Path], debs: Path) -> Iterator[tuple[
                     yield f"{name}:{start}", part
 
 
+def plain(text: str, group: str) -> str:
+    """No-break spaces as spaces, and prose without lines of signs alone ("=====": no tokenizer's words)."""
+    text = text.replace("\xa0", " ")
+    return re.sub(r"(?m)^[^\w\n]{4,}$", "", text) if group == "prose" else text
+
+
 def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -172,7 +178,7 @@ def main() -> None:
         found = sorted(documents(genre, roots, debs), key=lambda pair: digest(pair[1]))[:MAX_DOCUMENTS]
         halves = [int(digest(text)[-8:], 16) % 2 for _, text in found]
         lines = [
-            json.dumps({"genre": genre, "group": settings.group, "name": name, "half": half, "text": text})
+            json.dumps({"genre": genre, "group": settings.group, "name": name, "half": half, "text": plain(text, settings.group)})
             for (name, text), half in zip(found, halves, strict=True)
         ]
         (out / f"{genre.replace(' ', '-')}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

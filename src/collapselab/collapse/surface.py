@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from collapselab.metrics.repetition import find_loop
 
-_WORD = re.compile(r"[^\W\d_]+")
+_WORD = re.compile(r"[^\W\d_]{2,}(?:['’]\w+)?")
 _PIECE = re.compile(r"\d+|[^\W\d]+|\s+|[^\w\s]")
 _MIN_NUMBERS, _MIN_WORDS = 6, 20
 _MAX_SLOTS = 4  # numbers in one copy of the loop
@@ -47,7 +47,7 @@ def _are_steady(numbers: Sequence[int]) -> bool:
 
 
 def stutter_share(text: str) -> float:
-    """The share of words (runs of letters) that equal the word before; 0 for fewer than 20 words.
+    """The share of words (two letters or more) that equal the word before; 0 for fewer than 20 words.
 
     "To to be be or or" has 0.5, and neither a loop nor a repeated 4-gram. Numbers do not count: tables repeat them.
     """

@@ -160,7 +160,7 @@ class Collapse(Settings):
     seq_rep_4_short: float = Field(default=0.70, gt=0, le=1, description="the same for samples under 200 tokens")
     loop_copies: float = Field(default=3.0, ge=2, description="degenerate from this many copies of a loop on, and")
     loop_share: float = Field(default=0.25, gt=0, le=1, description="this share of the sample inside it")
-    match_entropy_nats: float = Field(default=0.40, ge=0, description="degenerate up to this match entropy")
+    match_entropy_nats: float = Field(default=0.30, ge=0, description="degenerate up to this match entropy")
     top_token_share: float = Field(default=0.50, gt=0, le=1, description="degenerate from this share of one token on")
     min_visible_tokens: int = Field(default=10, ge=0, description="degenerate below this many visible tokens")
     frozen_nll_nats: float = Field(default=0.10, ge=0, description="a step is frozen up to this loss on its own sample")
