@@ -21,7 +21,7 @@ from collapselab.records import Value
 MIN_TOKENS = 100
 UNDER_MIN_TOKENS = f"under_{MIN_TOKENS}_tokens"
 SAMPLE_KINDS = ("whitespace", "single-token", "loop", "counting", "low-entropy")
-_LESS_SEQ_REP_4, _MAX_SEQ_REP_4 = 0.2, 0.95
+LESS_SEQ_REP_4, _MAX_SEQ_REP_4 = 0.2, 0.95
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,11 @@ def repeats(seen: Seen, thresholds: Collapse) -> bool:
 
     Lists and code of 200 tokens reach 0.6 to 0.8, prose 0.4; a loop exceeds 0.9.
     """
-    return _number(seen.values, "seq_rep_4") >= _seq_rep_4_bound(seen.num_tokens, thresholds)
+    return _number(seen.values, "seq_rep_4") >= seq_rep_4_bound(seen.num_tokens, thresholds)
 
 
-def _seq_rep_4_bound(num_tokens: int, thresholds: Collapse) -> float:
+def seq_rep_4_bound(num_tokens: float, thresholds: Collapse) -> float:
+    """The bound of `seq_rep_4` for a sample of this length."""
     if num_tokens < SHORT_TOKENS:
         return thresholds.seq_rep_4_short
     bound = thresholds.seq_rep_4 + seq_rep_4_growth(num_tokens, thresholds)
@@ -89,8 +90,8 @@ def is_predictable(seen: Seen, thresholds: Collapse) -> bool:
     The second condition since one long passage that stands twice, as in a licence, makes long matches: 0.17 nats with
     0.3 of repeated 4-grams.
     """
-    is_repeated = _number(seen.values, "seq_rep_4") >= _seq_rep_4_bound(seen.num_tokens, thresholds) - _LESS_SEQ_REP_4
-    return is_repeated and _number(seen.values, "match_entropy_nats") <= thresholds.match_entropy_nats
+    min_seq_rep_4 = seq_rep_4_bound(seen.num_tokens, thresholds) - LESS_SEQ_REP_4
+    return _number(seen.values, "seq_rep_4") >= min_seq_rep_4 and _number(seen.values, "match_entropy_nats") <= thresholds.match_entropy_nats
 
 
 def counts(seen: Seen, thresholds: Collapse) -> bool:
@@ -223,15 +224,16 @@ def _is_melted(
     """Entropy or own loss near ln V, that of a uniform guess, or far above both losses of step 0.
 
     The loss on human text is part of the second bound since a single sample of step 0 may happen to be a loop, with a
-    loss far below what the model usually has.
+    loss far below what the model usually has. A model that begins near a uniform guess has not melted by training.
     """
     known = [value for value in (own_nll_nats, entropy_nats) if value is not None]
     if not known:
         return False
-    bounds = [thresholds.melted_share * math.log(vocab_size)] if vocab_size is not None else []
-    if start is not None and start.nll_nats is not None:
-        bounds.append(start.nll_nats + thresholds.melted_rise_nats)
-    return max(known) >= min(bounds, default=math.inf)
+    near_uniform = math.inf if vocab_size is None else thresholds.melted_share * math.log(vocab_size)
+    at_start = math.inf if start is None or start.nll_nats is None else start.nll_nats
+    if near_uniform <= at_start < math.inf:
+        return False
+    return max(known) >= min(near_uniform, at_start + thresholds.melted_rise_nats)
 
 
 def _is_alike(samples: Sequence[Ids], start: Start | None, thresholds: Collapse) -> bool:

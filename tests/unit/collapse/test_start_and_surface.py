@@ -102,6 +102,7 @@ def test_a_step_near_a_uniform_guess_or_far_above_the_start_is_melted() -> None:
     start = Start(THRESHOLDS, 3.0)
     assert (step(4.99, start=start), step(5.0, start=start), step(3.0, 5.0, start)) == (StepVerdict(False), melted, melted)
     assert step(None, None, start) == StepVerdict(False)
+    assert step(9.9, start=Start(THRESHOLDS, 7.6)) == StepVerdict(False), "an untrained model has nothing to lose"
     assert judge_step([NOISE], [HEALTHY], [], 99.0, THRESHOLDS) == StepVerdict(False), "nothing to compare with"
 
 
