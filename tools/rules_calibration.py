@@ -1,4 +1,4 @@
-"""Measures what the rules of collapse flag: human text, built kinds of collapsed text, untouched models (results/rules/).
+"""Measures what the rules of collapse flag: human text, built kinds, untouched models (results/rules/).
 
     python tools/rules_calibration.py human TOKENIZERS TEXTS --half 1         # false positives by genre
     python tools/rules_calibration.py kinds TOKENIZERS                        # which built kinds are seen
@@ -18,10 +18,12 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator, default_rng
-from rules_cases import KINDS, LOSSES, Pool
+from numpy.typing import NDArray
+from rules_cases import KINDS, LOSSES, OF_TOKENS, Pool
 from tokenizers import Tokenizer
 
 from collapselab.collapse.audit import clopper_pearson
@@ -29,12 +31,15 @@ from collapselab.collapse.course import CollapseState, Observation, advance
 from collapselab.collapse.rules import SAMPLE_RULES, count_visible, judge_sample, judge_step, unspaced
 from collapselab.collapse.start import Start, diversity_of
 from collapselab.config.schema import Collapse
+from collapselab.metrics.repetition import ngrams
 
 ROOT = Path(__file__).parents[1]
 BUILTIN = ROOT / "src" / "collapselab" / "builtin"
 OUT = ROOT / "results" / "rules"
 WINDOWS = {100: 60, 200: 150, 512: 50, 1024: 40}  # tokens: windows at most per genre, half and tokenizer
 MAX_DOCUMENTS = 50
+# Losses on human text at step 0 (results/smollm2, results/builtin): the smallest of each tier, on the easier text.
+HUMAN_NLL = {"smollm2": 4.18, "builtin": 3.2, "pretraining": 3.2}
 THRESHOLDS = Collapse()
 Rows = list[dict[str, object]]
 
@@ -69,7 +74,9 @@ def windows(documents: list[list[int]], length: int, count: int) -> Iterator[lis
     left = count
     for ids in documents:
         starts = range(0, len(ids) - length + 1, length)
-        chosen = starts if len(starts) <= quota else [starts[(2 * i + 1) * len(starts) // (2 * quota)] for i in range(quota)]
+        chosen = (
+            starts if len(starts) <= quota else [starts[(2 * i + 1) * len(starts) // (2 * quota)] for i in range(quota)]
+        )
         for start in chosen[:left]:
             yield ids[start : start + length]
         left -= min(left, len(chosen))
@@ -91,7 +98,13 @@ def human(texts: Path, folder: Path, half: int) -> Rows:
                 flagged = sum(verdict.degenerate is True for verdict in verdicts)
                 low, high = clopper_pearson(flagged, len(verdicts)) or (math.nan, math.nan)
                 rows.append(
-                    {"group": kept[0]["group"], "genre": kept[0]["genre"], "tokenizer": name, "tokens": length, "half": half}
+                    {
+                        "group": kept[0]["group"],
+                        "genre": kept[0]["genre"],
+                        "tokenizer": name,
+                        "tokens": length,
+                        "half": half,
+                    }
                     | {"windows": len(verdicts), "flagged": flagged, "low": round(low, 5), "high": round(high, 5)}
                     | {rule: broken[rule] for rule in SAMPLE_RULES}
                 )
@@ -121,7 +134,7 @@ class Run:
 
 
 def kinds(folder: Path) -> Rows:
-    """Of each kind and tokenizer: samples flagged, and what a run says that is healthy for 8 steps and then is of it."""
+    """Of each kind: samples flagged, and what a run says that is healthy for 8 steps and then is of it."""
     pool = Pool.of((BUILTIN / "texts" / "austen.txt").read_text(encoding="utf-8"))
     other = (BUILTIN / "texts" / "moby-dick.txt").read_text(encoding="utf-8")
     rows: Rows = []
@@ -129,7 +142,7 @@ def kinds(folder: Path) -> Rows:
         judge, vocab_size = Judge(tokenizer), tokenizer.get_vocab_size()
         prose = tokenizer.encode(other, add_special_tokens=False).ids
         healthy = [prose[i : i + 200] for i in range(0, 16 * 200, 200)]
-        for kind in (*KINDS, "tokens at random"):
+        for kind in (*KINDS, *OF_TOKENS, "tokens at random"):
             rngs = [default_rng([zlib.crc32(kind.encode()), i]) for i in range(16)]
             made = [sample_of(kind, rng, pool, tokenizer, vocab_size) for rng in rngs]
             uniform = math.log(vocab_size)
@@ -141,8 +154,10 @@ def kinds(folder: Path) -> Rows:
                 run.step(ids, nll, nll)
             state = run.state
             rows.append(
-                {"kind": kind, "tokenizer": name, "samples": len(made), "flagged": sum(judge(ids).degenerate is True for ids in made)}
-                | {"onset_step": state.onset_step, "total_collapse_step": state.total_collapse_step, "called": state.kind}
+                {"kind": kind, "tokenizer": name, "samples": len(made)}
+                | {"flagged": sum(judge(ids).degenerate is True for ids in made)}
+                | {"onset_step": state.onset_step, "total_collapse_step": state.total_collapse_step}
+                | {"called": state.kind}
                 | {"reasons": " ".join(f"{reason}:{count}" for reason, count in run.reasons.most_common())}
             )  # fmt: skip
     return rows
@@ -151,6 +166,11 @@ def kinds(folder: Path) -> Rows:
 def sample_of(kind: str, rng: Generator, pool: Pool, tokenizer: Tokenizer, vocab_size: int) -> list[int]:
     if kind == "tokens at random":
         return rng.integers(0, vocab_size, 200).tolist()
+    if kind in OF_TOKENS:
+        num_healthy, period = OF_TOKENS[kind]
+        begin = int(rng.integers(0, len(pool.text) - 4000))
+        ids = tokenizer.encode(pool.text[begin : begin + 4000], add_special_tokens=False).ids
+        return (ids[:num_healthy] + ids[num_healthy : num_healthy + period] * 200)[:200]
     ids = tokenizer.encode(KINDS[kind](rng, pool), add_special_tokens=False).ids
     assert len(ids) >= 200, (kind, len(ids))
     return ids[:200]
@@ -160,8 +180,8 @@ def untouched(folder: Path, samples: Path, half: int, num_runs: int = 10_000, nu
     """False onsets of runs whose steps are drawn with replacement from one half of the samples of an untouched model.
 
     Independent draws: at step 0 samples are independent given the weights, and in such a run the weights never change.
-    Two things make it an upper bound: bounds are not moved by the start, and the loss on human text is not known to
-    `melted`. Low diversity is looked for in 2,000 windows and starts; where it never occurs it is left out of the runs.
+    Bounds are not moved by the start, which makes it an upper bound. Low diversity is looked for in 1,000 windows
+    against 1,000 starts; where it never occurs it is left out of the runs, and where it occurs there are 400 runs.
     """
     known = tokenizers(folder) | {
         "pretraining": Tokenizer.from_file(str(ROOT / "results" / "pretraining" / "tokenizer.json"))
@@ -172,12 +192,17 @@ def untouched(folder: Path, samples: Path, half: int, num_runs: int = 10_000, nu
         lines = lines[: len(lines) // 2] if half == 0 else lines[len(lines) // 2 :]
         name = "smollm2" if "smollm2" in path.stem else "builtin" if "built-in" in path.stem else "pretraining"
         rng = default_rng([half, zlib.crc32(path.stem.encode())])
-        rows.append({"model": path.stem, "half": half} | _resampled(lines, Judge(known[name]), rng, num_runs, num_steps))
+        rows.append(
+            {"model": path.stem, "half": half}
+            | _resampled(lines, Judge(known[name]), HUMAN_NLL[name], rng, num_runs, num_steps)
+        )
         print(rows[-1], flush=True)
     return rows
 
 
-def _resampled(lines: list[dict], judge: Judge, rng: Generator, num_runs: int, num_steps: int) -> dict[str, object]:
+def _resampled(
+    lines: list[dict[str, Any]], judge: Judge, human_nll: float, rng: Generator, num_runs: int, num_steps: int
+) -> dict[str, object]:
     ids = [tuple(line["token_ids"]) for line in lines]
     verdicts = [judge(sample) for sample in ids]
     flagged = np.array([verdict.degenerate is True for verdict in verdicts])
@@ -189,12 +214,16 @@ def _resampled(lines: list[dict], judge: Judge, rng: Generator, num_runs: int, n
     is_alike = (entropies[:1000, None] - entropies[None, 1000:] >= THRESHOLDS.entropy_drop_nats) | (
         distinct[None, 1000:] <= THRESHOLDS.distinct_4_share * distinct[:1000, None]
     )
-    onsets, melted = 0, 0
+    onsets, melted, alike = 0, 0, Alike(ids) if is_alike.any() else None
+    num_runs = num_runs if alike is None else 400
     for _ in range(num_runs):
         steps = rng.integers(0, len(ids), num_steps)
-        hot = losses[steps] >= min(own[steps[0]] + THRESHOLDS.melted_rise_nats, THRESHOLDS.melted_share * math.log(vocab_size))
+        hot = losses[steps] >= min(
+            max(own[steps[0]], human_nll) + THRESHOLDS.melted_rise_nats, THRESHOLDS.melted_share * math.log(vocab_size)
+        )
         melted += int(hot.sum())
-        counts = np.convolve(flagged[steps] | hot, np.ones(THRESHOLDS.window, int))[:num_steps]
+        low = np.zeros(num_steps, bool) if alike is None else alike.steps(steps, rng.integers(0, len(ids), 8))
+        counts = np.convolve(flagged[steps] | hot | low, np.ones(THRESHOLDS.window, int))[:num_steps]
         streaks = np.convolve(counts / THRESHOLDS.window > 1 / 2, np.ones(THRESHOLDS.patience, int))[:num_steps]
         onsets += bool((streaks == THRESHOLDS.patience).any())
     low, high = clopper_pearson(onsets, num_runs) or (math.nan, math.nan)
@@ -203,10 +232,38 @@ def _resampled(lines: list[dict], judge: Judge, rng: Generator, num_runs: int, n
     return {
         "samples": len(ids), "flagged": int(flagged.sum()), "flagged_low": round(share[0], 4),
         "flagged_high": round(share[1], 4), "runs": num_runs, "steps": num_steps, "false_onsets": onsets,
-        "low": round(low, 5), "high": round(high, 5), "melted_per_1000_steps": round(melted / num_runs / num_steps * 1000, 3),
+        "low": round(low, 5), "high": round(high, 5),
+        "melted_per_1000_steps": round(melted / num_runs / num_steps * 1000, 3),
         "low_diversity": round(float(is_alike.mean()), 6), "entropy_spread": round(float(np.ptp(entropies)), 3),
         "reasons": " ".join(f"{reason}:{count}" for reason, count in reasons.most_common()),
     }  # fmt: skip
+
+
+class Alike:
+    """The rule of low diversity over the steps of a run, on counts (`rules.judge_step` is slower)."""
+
+    def __init__(self, samples: Sequence[Sequence[int]]) -> None:
+        numbers: dict[object, int] = {}
+        rows = [[numbers.setdefault(token, len(numbers)) for token in ids] for ids in samples]
+        self._counts = np.array([np.bincount(row, minlength=len(numbers)) for row in rows])
+        grams: dict[object, int] = {}
+        self._grams = [np.array([grams.setdefault(gram, len(grams)) for gram in ngrams(ids, 4)]) for ids in samples]
+
+    def _diversity(self, chosen: Sequence[int]) -> tuple[float, float]:
+        counts = self._counts[chosen].sum(axis=0)
+        shares = counts[counts > 0] / counts.sum()
+        grams = np.concatenate([self._grams[i] for i in chosen])
+        return float(-(shares * np.log(shares)).sum()), len(np.unique(grams)) / len(grams)
+
+    def steps(self, steps: NDArray[np.int_], start: NDArray[np.int_]) -> NDArray[np.bool_]:
+        entropy, distinct = self._diversity(start)
+        low = np.zeros(len(steps), bool)
+        for t in range(7, len(steps)):
+            now = self._diversity(steps[t - 7 : t + 1])
+            low[t] = (
+                now[0] <= entropy - THRESHOLDS.entropy_drop_nats or now[1] <= THRESHOLDS.distinct_4_share * distinct
+            )
+        return low
 
 
 def write(name: str, rows: Rows) -> None:

@@ -25,7 +25,7 @@ class Pool:
 
     @classmethod
     def of(cls, text: str) -> Pool:
-        words = sorted({word for word in re.findall(r"\b[a-z]{3,9}\b", text)})
+        words = sorted(set(re.findall(r"\b[a-z]{3,9}\b", text)))
         sentences = [s for s in re.split(r"(?<=[.!?]) ", " ".join(text.split())) if 40 < len(s) < 160]
         return cls(words, sentences, " ".join(text.split()))
 
@@ -97,13 +97,6 @@ def _slipping(share: float, insert: bool) -> Kind:
         return " ".join(out)
 
     return slip
-
-
-def _late(characters: int) -> Kind:
-    def late(rng: Generator, pool: Pool) -> str:
-        return _healthy(rng, pool, characters) + " I do not know what you mean." * 80
-
-    return late
 
 
 def _stutter(low: int, high: int) -> Kind:
@@ -179,11 +172,8 @@ KINDS: dict[str, Kind] = {
     "a sentence": _once(lambda rng, pool: _sentences(rng, pool, 1)[0]),
     "two sentences": _once(lambda rng, pool: " ".join(_sentences(rng, pool, 2))),
     "one sentence in all samples": _loop(" I am sure you will be very glad to hear it, said she."),
-    "a loop of 65 words": _once(lambda rng, pool: " ".join(_words(rng, pool, 48))),
     "a loop of 16 words with 5 % slips": _slipping(0.05, insert=False),
     "a loop that drifts by insertions": _slipping(0.05, insert=True),
-    "a loop in the second half": _late(420),
-    "a loop in the last third": _late(560),
     "yes and no in turn": _in_turn('"Yes," said he. ', '"No," said she. '),
     "yes and no at random": lambda rng, _: "".join((' "Yes."', ' "No."')[i] for i in rng.integers(0, 2, LENGTH)),
     "every word twice": _stutter(2, 2),
@@ -231,4 +221,16 @@ KINDS: dict[str, Kind] = {
     "word salad": _salad,
 }
 # Kinds that show in losses, not in the ids: (own loss, entropy) as shares of ln V. `tokens at random` are drawn as ids.
-LOSSES: dict[str, float] = {"tokens at random": 0.97, "word salad": 0.9, "words at random": 0.9, "letters": 0.9, "signs": 0.9}
+LOSSES: dict[str, float] = {
+    "tokens at random": 0.97,
+    "word salad": 0.9,
+    "words at random": 0.9,
+    "letters": 0.9,
+    "signs": 0.9,
+}
+# Kinds that are built of token ids: healthy tokens, and then a loop of this many of them.
+OF_TOKENS: dict[str, tuple[int, int]] = {
+    "a loop of 65 tokens": (0, 65),
+    "a loop in the second half": (100, 8),
+    "a loop in the last third": (133, 8),
+}

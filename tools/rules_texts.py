@@ -4,8 +4,8 @@
     python tools/rules_texts.py DEBS SHARED OUT
 
 Writes OUT/GENRE.jsonl: documents of at most 20,000 characters with the half of the data that they belong to. DEBS holds
-the unpacked packages, SHARED wikitext-2, ptb, austen and moby-dick; some genres are files of the machine itself. None of
-this is in the repository, only counts.
+the unpacked packages, SHARED wikitext-2, ptb, austen and moby-dick; some genres are files of the machine itself. None
+of this is in the repository, only counts.
 """
 
 from __future__ import annotations
@@ -178,12 +178,20 @@ def main() -> None:
         found = sorted(documents(genre, roots, debs), key=lambda pair: digest(pair[1]))[:MAX_DOCUMENTS]
         halves = [int(digest(text)[-8:], 16) % 2 for _, text in found]
         lines = [
-            json.dumps({"genre": genre, "group": settings.group, "name": name, "half": half, "text": plain(text, settings.group)})
+            json.dumps(
+                {
+                    "genre": genre,
+                    "group": settings.group,
+                    "name": name,
+                    "half": half,
+                    "text": plain(text, settings.group),
+                }
+            )
             for (name, text), half in zip(found, halves, strict=True)
         ]
         (out / f"{genre.replace(' ', '-')}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         characters = sum(len(text) for _, text in found)
-        print(f"{settings.group:6} {genre:22} {len(found):4} documents {halves.count(0):3}+{halves.count(1):3}  {characters:9,}")
+        print(f"{settings.group:6} {genre:22} {len(found):4} documents, {halves.count(1):3} of half 1, {characters:9,}")
 
 
 if __name__ == "__main__":

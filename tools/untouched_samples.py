@@ -2,8 +2,8 @@
 
     python tools/untouched_samples.py OUT [--count 400] [--models builtin:nano smollm2-135m …]
 
-Writes OUT/MODEL-tTEMPERATURE.jsonl: 200 tokens a line (with the `paper` preset's top-k 500, after the begin token), their
-mean loss and the entropy they were drawn from. Seeds are 0, 1, …: what is there already is kept, more can be added.
+Writes OUT/MODEL-tTEMPERATURE.jsonl: 200 tokens a line (top-k 500, after the begin token), their mean loss
+and the entropy they were drawn from. Seeds are 0, 1, …: what is there already is kept, more can be added.
 """
 
 from __future__ import annotations
@@ -42,7 +42,12 @@ def extend(path: Path, writer: Writer, config: RunConfig, count: int) -> None:
                 prompts, config.sampling, noise, num_tokens=200, context=min(writer.context_length, 1024)
             )
             for ids, nll, entropy in zip(made.token_ids, made.nll_nats, made.entropy_nats, strict=True):
-                line = {"token_ids": ids, "nll_nats": nll, "entropy_nats": entropy, "text": writer.tokenizer.decode(ids)}
+                line = {
+                    "token_ids": ids,
+                    "nll_nats": nll,
+                    "entropy_nats": entropy,
+                    "text": writer.tokenizer.decode(ids),
+                }
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
             file.flush()
     print(path.name, count, flush=True)

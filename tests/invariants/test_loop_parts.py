@@ -45,7 +45,7 @@ def test_evaluation_is_at_its_steps_and_the_last(tiny_config: RunConfig, every: 
 
 
 def test_the_whole_text_is_scored_when_onset_is_known(tiny_config: RunConfig) -> None:
-    """Greedy text of a random model is a loop: onset at step 0, known when more than half of 8 have held it for 3 steps, at step 6."""
+    """Greedy text of a random model is a loop: onset at 0, known once 5 of 8 have held for 3 steps, at step 6."""
     setup = built(
         tiny_config,
         sampling__greedy=True,

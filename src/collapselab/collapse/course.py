@@ -195,8 +195,9 @@ def outcome(state: CollapseState) -> Outcome:
 
     One of `total-collapse`, `diverged`, `recovered`, `collapsed` (onset only), `lost`, `severe`, `degraded` and
     `healthy`; the first that holds, in this order. Nothing is judged after divergence, so total collapse came before
-    it. Collapse into noise, of the kind `melted`, is called that whatever its extent. `recovered` stands in the place of total collapse, and holds while less than half of the window is degenerate
-    again. `lost`, `severe` and `degraded` speak of the loss on human text alone.
+    it. Collapse into noise, of the kind `melted`, is called that whatever its extent. `recovered` stands in the place
+    of total collapse, and holds while less than half of the window is degenerate again. `lost`,
+    `severe` and `degraded` speak of the loss on human text alone.
     """
     return Outcome(
         outcome=_headline(state),

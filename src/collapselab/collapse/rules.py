@@ -1,7 +1,7 @@
 """Whether a sample and a step are degenerate: pure functions of token ids, text and losses, without torch.
 
-Each rule is a function with a line in `SAMPLE_RULES` or `step_rules`. Thresholds are settings (`config.Collapse`), moved by
-a run's own start (`collapse.start`); results/rules says how they were chosen, and docs/collapse.md what they miss.
+Each rule is a function with a line in `SAMPLE_RULES` or in `judge_step`. Thresholds are settings (`config.Collapse`),
+moved by a run's own start (`collapse.start`); results/rules says how they were chosen, docs/collapse.md what they miss.
 """
 
 from __future__ import annotations
@@ -91,7 +91,10 @@ def is_predictable(seen: Seen, thresholds: Collapse) -> bool:
     0.3 of repeated 4-grams.
     """
     min_seq_rep_4 = seq_rep_4_bound(seen.num_tokens, thresholds) - LESS_SEQ_REP_4
-    return _number(seen.values, "seq_rep_4") >= min_seq_rep_4 and _number(seen.values, "match_entropy_nats") <= thresholds.match_entropy_nats
+    return (
+        _number(seen.values, "seq_rep_4") >= min_seq_rep_4
+        and _number(seen.values, "match_entropy_nats") <= thresholds.match_entropy_nats
+    )
 
 
 def counts(seen: Seen, thresholds: Collapse) -> bool:

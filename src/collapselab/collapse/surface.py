@@ -1,4 +1,4 @@
-"""What is judged on the text of a sample and not on its tokens, which may cut a word or a number into one or into four."""
+"""What is judged on the text of a sample: tokens may cut one number into four, and a word too."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _STEADY_SHARE = 0.8
 def counting_span(text: str) -> float:
     """The share of a text inside a loop of equal pieces, numbers aside, whose numbers go up or down by one step.
 
-    Pieces are words, numbers, runs of white space and signs. 0 where the numbers are not steady: a table of measurements or of
-    dates has a frame and no step.
+    Pieces are words, numbers, runs of white space and signs. 0 where the numbers are not steady: a table of
+    measurements or of dates has a frame and no step.
     """
     pieces = _PIECE.findall(text)
     numbers = [int(piece) for piece in pieces if piece[0].isdecimal() and len(piece) < 10]
@@ -34,7 +34,7 @@ def counting_span(text: str) -> float:
 
 
 def _are_steady(numbers: Sequence[int]) -> bool:
-    """Whether the numbers stand in up to four slots, of which at least one moves by one same step and the others stay."""
+    """Whether the numbers stand in up to four slots, one or more of which move by one step and the others stay."""
     for slots in range(1, _MAX_SLOTS + 1):
         steps = [later - earlier for earlier, later in zip(numbers, numbers[slots:], strict=False)]
         if len(steps) < _MIN_NUMBERS - 1:

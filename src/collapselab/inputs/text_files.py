@@ -58,7 +58,7 @@ _MARKS = {  # UTF-32 first: its little-endian mark begins with that of UTF-16
 class Passage:
     """One text of a file, or one list of token ids; `place` is its line or item, `field` what it was found in.
 
-    `own_nll_nats`: the record's loss on it, `train_nll_nats` or `nll_nats`, if it has one. Plain text has none of these.
+    `own_nll_nats`: the record's loss on it, `train_nll_nats` or `nll_nats`. Plain text has none of these.
     """
 
     content: str | list[int]

@@ -187,7 +187,12 @@ class RunDir:
 def _sample(line: Mapping[str, Any], index: int, path: Path, number: int) -> Sample:
     ids, text, role = line.get("token_ids"), line.get("text"), line.get("role")
     is_list = isinstance(ids, list) and all(type(i) is int for i in cast(list[object], ids))
-    if not is_list or not isinstance(text, str) or role not in ("train", "probe", "start") or line.get("index") != index:
+    if (
+        not is_list
+        or not isinstance(text, str)
+        or role not in ("train", "probe", "start")
+        or line.get("index") != index
+    ):
         raise damaged_line(path, number, "no sample as it was written")
     return Sample(tuple(cast(list[int], ids)), text, role)
 

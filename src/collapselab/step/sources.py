@@ -69,7 +69,7 @@ def probe(parts: Parts, step: int) -> list[list[int]]:
 
 
 def start(parts: Parts, step: int) -> list[list[int]]:
-    """Sequences of the untouched model, as it writes them to be trained on; only at step 0, and where those are judged."""
+    """Sequences of the untouched model, to compare with; only at step 0, and where training samples are judged."""
     config = parts.config
     if step or config.collapse.source != "stream" or not config.collapse.start_samples:
         return []

@@ -45,7 +45,10 @@ def slow_onset(degenerate: Sequence[bool], window: int, patience: int) -> int | 
     shares = [sum(degenerate[max(0, t - window + 1) : t + 1]) / window for t in range(len(degenerate))]
     for t in range(len(degenerate) - patience + 1):
         if all(share > 0.5 for share in shares[t : t + patience]):
-            majority = {s: sum(1 if flag else -1 for flag in degenerate[s : t + 1]) for s in range(max(0, t - window + 1), t + 1)}
+            majority = {
+                s: sum(1 if flag else -1 for flag in degenerate[s : t + 1])
+                for s in range(max(0, t - window + 1), t + 1)
+            }
             return max(s for s in majority if majority[s] == max(majority.values()))
     return None
 

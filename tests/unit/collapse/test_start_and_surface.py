@@ -41,7 +41,7 @@ def test_counting_is_a_loop_but_for_its_numbers(text: str) -> None:
 
 def test_numbers_without_a_step_and_lists_of_other_lines_are_no_counting() -> None:
     draw = random.Random(0)
-    words = "house river winter letter garden morning candle window father sister market stone".split()
+    words = ["house", "river", "winter", "letter", "garden", "morning", "candle", "window", "father", "sister"]
     assert counting_span(",".join(str(draw.randrange(1000)) for _ in range(100))) == 0
     assert counting_span("\n".join(f"{n}. {' '.join(draw.sample(words, 6))}" for n in range(30))) < 0.5
     assert counting_span("In the year 1815 they met, and in 1816 they wed.") == 0
@@ -78,7 +78,9 @@ def test_runs_of_blanks_are_layout() -> None:
 # --- length
 
 
-@pytest.mark.parametrize(("tokens", "bound"), [(100, 0.70), (199, 0.70), (200, 0.80), (400, 0.85), (1600, 0.95), (3200, 0.95)])
+@pytest.mark.parametrize(
+    ("tokens", "bound"), [(100, 0.70), (199, 0.70), (200, 0.80), (400, 0.85), (1600, 0.95), (3200, 0.95)]
+)
 def test_the_bound_of_repeated_4_grams_grows_with_length(tokens: int, bound: float) -> None:
     metrics = {"loop_period": None, "loop_span": 0, "match_entropy_nats": 3.0, "top_token_share": 0.1}
 
@@ -100,7 +102,11 @@ def test_a_step_near_a_uniform_guess_or_far_above_the_start_is_melted() -> None:
     assert (step(bound - 1e-9), step(bound)) == (StepVerdict(False), melted)
     assert (step(3.0, bound - 1e-9), step(3.0, bound)) == (StepVerdict(False), melted)
     start = Start(THRESHOLDS, 3.0)
-    assert (step(4.99, start=start), step(5.0, start=start), step(3.0, 5.0, start)) == (StepVerdict(False), melted, melted)
+    assert (step(4.99, start=start), step(5.0, start=start), step(3.0, 5.0, start)) == (
+        StepVerdict(False),
+        melted,
+        melted,
+    )
     assert step(None, None, start) == StepVerdict(False)
     assert step(9.9, start=Start(THRESHOLDS, 7.6)) == StepVerdict(False), "an untrained model has nothing to lose"
     assert judge_step([NOISE], [HEALTHY], [], 99.0, THRESHOLDS) == StepVerdict(False), "nothing to compare with"

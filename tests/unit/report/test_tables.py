@@ -463,10 +463,7 @@ def test_longer_samples_are_allowed_more_repeated_4_grams() -> None:
 def test_each_rule_can_be_left_out() -> None:
     rules = Rules(Collapse())
     changed = {v.setting: v.apply(rules) for v in variations() if v.change == "left out"}
-    assert set(changed) == {
-        f"rule {n}"
-        for n in (*sensitivity.LEFT_OUT, *sensitivity.RECORDED_RULES)
-    }
+    assert set(changed) == {f"rule {n}" for n in (*sensitivity.LEFT_OUT, *sensitivity.RECORDED_RULES)}
     metrics = dict.fromkeys(sensitivity.METRICS, np.array([1.0]))
     metrics |= {
         "num_tokens": np.array([200.0]),
