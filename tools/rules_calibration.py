@@ -27,7 +27,7 @@ from rules_cases import KINDS, LOSSES, OF_TOKENS, Pool
 from tokenizers import Tokenizer
 
 from collapselab.collapse.audit import clopper_pearson
-from collapselab.collapse.course import CollapseState, Observation, advance
+from collapselab.collapse.course import ONSET_SHARE, CollapseState, Observation, advance
 from collapselab.collapse.rules import SAMPLE_RULES, count_visible, judge_sample, judge_step, unspaced
 from collapselab.collapse.start import Start, diversity_of
 from collapselab.config.schema import Collapse
@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[1]
 BUILTIN = ROOT / "src" / "collapselab" / "builtin"
 OUT = ROOT / "results" / "rules"
 WINDOWS = {100: 60, 200: 150, 512: 50, 1024: 40}  # tokens: windows at most per genre, half and tokenizer
-MAX_DOCUMENTS = 50
+MAX_DOCUMENTS, ALIKE_RUNS = 50, 400
 # Losses on human text at step 0 (results/smollm2, results/builtin): the smallest of each tier, on the easier text.
 HUMAN_NLL = {"smollm2": 4.18, "builtin": 3.2, "pretraining": 3.2}
 THRESHOLDS = Collapse()
@@ -181,7 +181,7 @@ def untouched(folder: Path, samples: Path, half: int, num_runs: int = 10_000, nu
 
     Independent draws: at step 0 samples are independent given the weights, and in such a run the weights never change.
     Bounds are not moved by the start, which makes it an upper bound. Low diversity is looked for in 1,000 windows
-    against 1,000 starts; where it never occurs it is left out of the runs, and where it occurs there are 400 runs.
+    against 1,000 starts; where it occurs, 400 more runs have it too, drawn without replacement.
     """
     known = tokenizers(folder) | {
         "pretraining": Tokenizer.from_file(str(ROOT / "results" / "pretraining" / "tokenizer.json"))
@@ -214,29 +214,38 @@ def _resampled(
     is_alike = (entropies[:1000, None] - entropies[None, 1000:] >= THRESHOLDS.entropy_drop_nats) | (
         distinct[None, 1000:] <= THRESHOLDS.distinct_4_share * distinct[:1000, None]
     )
-    onsets, melted, alike = 0, 0, Alike(ids) if is_alike.any() else None
-    num_runs = num_runs if alike is None else 400
+    bound = THRESHOLDS.melted_share * math.log(vocab_size)
+    onsets, melted = 0, 0
     for _ in range(num_runs):
         steps = rng.integers(0, len(ids), num_steps)
-        hot = losses[steps] >= min(
-            max(own[steps[0]], human_nll) + THRESHOLDS.melted_rise_nats, THRESHOLDS.melted_share * math.log(vocab_size)
-        )
+        hot = losses[steps] >= min(max(own[steps[0]], human_nll) + THRESHOLDS.melted_rise_nats, bound)
         melted += int(hot.sum())
-        low = np.zeros(num_steps, bool) if alike is None else alike.steps(steps, rng.integers(0, len(ids), 8))
-        counts = np.convolve(flagged[steps] | hot | low, np.ones(THRESHOLDS.window, int))[:num_steps]
-        streaks = np.convolve(counts / THRESHOLDS.window > 1 / 2, np.ones(THRESHOLDS.patience, int))[:num_steps]
-        onsets += bool((streaks == THRESHOLDS.patience).any())
+        onsets += _has_onset(flagged[steps] | hot)
+    with_alike = None
+    if is_alike.any():
+        alike, with_alike = Alike(ids), 0
+        for _ in range(ALIKE_RUNS):
+            # No sample stands twice in a window: the copy alone would lower its diversity.
+            steps = np.concatenate([rng.permutation(len(ids)) for _ in range(-(-num_steps // len(ids)))])[:num_steps]
+            low_diversity = alike.steps(steps, rng.choice(len(ids), 8, replace=False))
+            with_alike += _has_onset(flagged[steps] | low_diversity)
     low, high = clopper_pearson(onsets, num_runs) or (math.nan, math.nan)
     share = clopper_pearson(int(flagged.sum()), len(ids)) or (math.nan, math.nan)
     reasons = Counter(reason for verdict in verdicts for reason in verdict.reasons)
     return {
         "samples": len(ids), "flagged": int(flagged.sum()), "flagged_low": round(share[0], 4),
         "flagged_high": round(share[1], 4), "runs": num_runs, "steps": num_steps, "false_onsets": onsets,
-        "low": round(low, 5), "high": round(high, 5),
+        "low": round(low, 5), "high": round(high, 5), "false_onsets_with_low_diversity": with_alike,
         "melted_per_1000_steps": round(melted / num_runs / num_steps * 1000, 3),
         "low_diversity": round(float(is_alike.mean()), 6), "entropy_spread": round(float(np.ptp(entropies)), 3),
         "reasons": " ".join(f"{reason}:{count}" for reason, count in reasons.most_common()),
     }  # fmt: skip
+
+
+def _has_onset(degenerate: NDArray[np.bool_]) -> bool:
+    counts = np.convolve(degenerate, np.ones(THRESHOLDS.window, int))[: len(degenerate)]
+    streaks = np.convolve(counts / THRESHOLDS.window >= ONSET_SHARE, np.ones(THRESHOLDS.patience, int))
+    return bool((streaks == THRESHOLDS.patience).any())
 
 
 class Alike:

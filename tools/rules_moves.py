@@ -4,7 +4,8 @@
 
 FOLDER holds unpacked records of results/. Every sample is judged again from its metrics (`seq_rep_4`, loops, match
 entropy, top token), with the thresholds of today; `whitespace` and `template` stay as recorded. What needs the
-samples' ids or text, or samples of the untouched model, cannot be known: counting, stutter, layout, low diversity, moved bounds.
+samples' ids or text, or samples of the untouched model, cannot be known: counting, stutter, layout, low diversity,
+moved bounds.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from collapselab.analysis.survival import Frame
+from collapselab.collapse.course import ONSET_SHARE
 from collapselab.collapse.rules import LESS_SEQ_REP_4, MIN_TOKENS, seq_rep_4_bound
 from collapselab.config.schema import Collapse
 from collapselab.rundir.frames import Runs
@@ -137,7 +138,7 @@ def onset(steps: NDArray[np.int_], degenerate: Bools, window: int, patience: int
     if not len(steps):
         return None
     counts = np.convolve(degenerate.astype(int), np.ones(window, dtype=int))[: len(steps)]
-    is_high = counts / window > 1 / 2
+    is_high = counts / window >= ONSET_SHARE
     streaks = np.convolve(is_high.astype(int), np.ones(patience, dtype=int))[: len(steps)]
     settled = np.flatnonzero(streaks == patience)
     if not len(settled):

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from collapselab.collapse.start import SHORT_TOKENS, Start, diversity_of, seq_rep_4_growth
+from collapselab.collapse.start import SHORT_TOKENS, Start, diversity_of, four_grams, seq_rep_4_growth
 from collapselab.collapse.surface import counting_span, stutter_share
 from collapselab.config.schema import Collapse
 from collapselab.metrics import repetition_metrics
@@ -242,7 +242,7 @@ def _is_melted(
 def _is_alike(samples: Sequence[Ids], start: Start | None, thresholds: Collapse) -> bool:
     """The latest samples, as many as the start has, are less diverse than the start's.
 
-    Two signs, pooled: an entropy of tokens 1 nat lower (templates with open slots), or 0.6 of its distinct 4-grams
+    Two signs, pooled: an entropy of tokens 1.25 nats lower (templates with open slots), or 0.6 of its distinct 4-grams
     (samples that share phrases).
     """
     if start is None or not start.samples or len(samples) < len(start.samples):
@@ -260,7 +260,7 @@ def _is_alike(samples: Sequence[Ids], start: Start | None, thresholds: Collapse)
 
 
 def _is_template(samples: Sequence[Ids], earlier_samples: Sequence[Ids], share: float) -> bool:
-    earlier = [set(ngrams(ids, 4)) for ids in earlier_samples]
+    earlier = [four_grams(tuple(ids)) for ids in earlier_samples]
     num_copied = 0
     for ids in samples:
         if len(ids) < MIN_TOKENS:

@@ -9,8 +9,8 @@ from functools import lru_cache
 
 from collapselab.config.schema import Collapse
 from collapselab.metrics import repetition_metrics
-from collapselab.metrics.diversity import distinct_pooled, token_entropy_nats
-from collapselab.metrics.repetition import Ids
+from collapselab.metrics.diversity import token_entropy_nats
+from collapselab.metrics.repetition import Ids, ngrams
 from collapselab.records import Value
 
 SHORT_TOKENS = 200
@@ -43,9 +43,16 @@ class Start:
 def diversity_of(samples: tuple[tuple[int, ...], ...], length: int) -> tuple[float, float]:
     """`token_entropy_nats` and `distinct_4_pooled` of samples cut to one length, of at least 4 tokens."""
     cut = [ids[:length] for ids in samples]
-    entropy, distinct = token_entropy_nats(cut), distinct_pooled(cut, 4)
-    assert entropy is not None and distinct is not None, length
-    return entropy, distinct
+    entropy = token_entropy_nats(cut)
+    assert entropy is not None and length >= 4, length
+    distinct: set[tuple[int, ...]] = set()
+    return entropy, len(distinct.union(*map(four_grams, cut))) / (len(cut) * (length - 3))
+
+
+@lru_cache(maxsize=512)  # a sample is looked at again for as long as it is in the window
+def four_grams(ids: tuple[int, ...]) -> frozenset[tuple[int, ...]]:
+    """The distinct 4-grams of a sample."""
+    return frozenset(ngrams(ids, 4))
 
 
 def moved_thresholds(rows: Sequence[Mapping[str, Value]], thresholds: Collapse) -> Collapse:

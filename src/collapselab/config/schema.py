@@ -174,7 +174,7 @@ class Collapse(Settings):
         default=8, ge=0, description="samples of the untouched model to compare with, drawn before step 0"
     )
     entropy_drop_nats: float = Field(
-        default=1.0, gt=0, description="low diversity: the pooled tokens' entropy is this far below the start's"
+        default=1.25, gt=0, description="low diversity: the pooled tokens' entropy is this far below the start's"
     )
     distinct_4_share: float = Field(
         default=0.60, ge=0, le=1, description="low diversity: this share of the start's distinct 4-grams, pooled"

@@ -44,7 +44,7 @@ def pattern(text: str) -> list[Observation]:
 def slow_onset(degenerate: Sequence[bool], window: int, patience: int) -> int | None:
     shares = [sum(degenerate[max(0, t - window + 1) : t + 1]) / window for t in range(len(degenerate))]
     for t in range(len(degenerate) - patience + 1):
-        if all(share > 0.5 for share in shares[t : t + patience]):
+        if all(share >= 0.75 for share in shares[t : t + patience]):
             majority = {
                 s: sum(1 if flag else -1 for flag in degenerate[s : t + 1])
                 for s in range(max(0, t - window + 1), t + 1)
@@ -65,31 +65,31 @@ def test_onset_and_total_collapse_equal_their_definitions(degenerate: list[bool]
 
 def test_onset_is_known_patience_steps_later_and_dated_back():
     text = "." * 10 + "x" * 8
-    # More than half of the last 8 are degenerate from step 14 on, and the change was at step 10.
-    assert run(pattern(text[:16])).onset_step is None
-    assert run(pattern(text[:17])).onset_step == 10
+    # Three quarters of the last 8 are degenerate from step 15 on, and the change was at step 10.
+    assert run(pattern(text[:17])).onset_step is None
+    assert run(pattern(text[:18])).onset_step == 10
     assert run(pattern(text)).total_collapse_step == 17
 
 
 def test_onset_is_dated_to_the_change_and_not_to_a_stray_step_before_it():
     assert run(pattern(".....x...." + "x" * 8)).onset_step == 10
-    assert run(pattern("..........xxx.xxxx")).onset_step == 10
+    assert run(pattern("..........xxx.xxxxx")).onset_step == 10
     assert run(pattern("........x.xxxxxxxx")).onset_step == 10, "of equal majorities the latest"
 
 
 def test_steps_before_the_first_count_as_not_degenerate():
     assert CollapseState(50_257).degenerate_share is None
     assert run(pattern("x")).degenerate_share == 1 / 8
-    assert run(pattern("xxxxx..")).onset_step == 0
-    assert run(pattern("xxxx...")).onset_step is None
+    assert run(pattern("xxxxxx..")).onset_step == 0
+    assert run(pattern("xxxxx...")).onset_step is None
 
 
 def test_a_short_spell_is_no_onset():
-    state = run(pattern("...xxxxx....x.........."))
-    assert (state.onset_step, state.total_collapse_step) == (3, None)  # 5 of 8 from step 7 to 10
-    assert run(pattern("xxx.xx..........")).onset_step == 0  # from 5 to 7: just patience
-    assert run(pattern("xxxx..x.........")).onset_step is None  # 6 and 7 only
-    assert run(pattern("...xxxx.........")).onset_step is None, "half of the window is not most of it"
+    state = run(pattern("...xxxxxx....x.........."))
+    assert (state.onset_step, state.total_collapse_step) == (3, None)  # 6 of 8 from step 8 to 10
+    assert run(pattern("xxxxxx..........")).onset_step == 0  # from 5 to 7: just patience
+    assert run(pattern("xxxxx.x.........")).onset_step is None  # 6 and 7 only
+    assert run(pattern("...xxxxx........")).onset_step is None, "5 of 8 are not three quarters"
 
 
 def test_steps_not_judged_leave_the_window_untouched():
@@ -191,12 +191,12 @@ def test_a_censored_run_says_how_long_it_was_watched():
         kind_at_end=None,
     )
     assert outcome(CollapseState(50_257)).outcome == "healthy"
-    assert outcome(run(pattern("xxxxx.."))).outcome == "collapsed"
+    assert outcome(run(pattern("xxxxxx.."))).outcome == "collapsed"
 
 
 def test_collapse_into_noise_is_called_melted():
     steps = [observed(step, step > 3, "melted") for step in range(12)]
-    assert outcome(run(steps[:11])).outcome == "melted"
+    assert outcome(run(steps[:12])).outcome == "melted"
     assert (outcome(run(steps)).outcome, outcome(run(steps)).kind_at_onset) == ("melted", "melted")
     assert outcome(run(steps[:6])).outcome == "healthy", "not yet an onset"
     looping = [*steps, *(observed(step, True) for step in range(12, 24))]

@@ -135,9 +135,9 @@ def test_templates_with_open_slots_and_shared_phrases_are_of_low_diversity() -> 
     start = [random_ids(seed, 200, 40_000) for seed in range(8)]
     healthy = [random_ids(seed, 200, 40_000) for seed in range(10, 18)]
     framed = [slots(seed) for seed in range(8)]
-    phrases = [random_ids(seed, 20, 40_000) for seed in range(30, 38)]
+    phrases = [random_ids(seed, 20, 40_000) for seed in range(30, 70)]
     draw = random.Random(1)
-    mosaic = [[token for phrase in draw.sample(phrases, 8) for token in phrase] for _ in range(8)]
+    mosaic = [[token for phrase in draw.sample(phrases, 10) for token in phrase] for _ in range(8)]
     assert not alike(healthy, start)
     assert all(judge_sample(ids, THRESHOLDS, None) == HEALTHY for ids in (*framed, *mosaic))
     assert alike(framed, start)
