@@ -16,7 +16,7 @@ from collapselab.safeguards import Safeguard, objective_of
 from collapselab.step.batches import Batch, StepStats
 from collapselab.step.measure import Metric, Stopwatch, loss_values, sample_values, update_values
 from collapselab.step.parts import Parts
-from collapselab.step.sources import probe, training_batch, training_text
+from collapselab.step.sources import probe, start, training_batch, training_text
 
 
 def online_loop(
@@ -57,7 +57,7 @@ def online_loop(
         text = training_text(parts, step)
         for safeguard in safeguards:
             text = safeguard.text(step, learner, text)
-        probes = probe(parts, step)
+        probes, untouched = probe(parts, step), start(parts, step)
         clock.lap("generate")
 
         batch = training_batch(parts, text, step)
@@ -70,6 +70,7 @@ def online_loop(
 
         samples = [Sample(tuple(ids), learner.tokenizer.decode(ids)) for ids in text.samples]
         samples += [Sample(tuple(ids), learner.tokenizer.decode(ids), "probe") for ids in probes]
+        samples += [Sample(tuple(ids), learner.tokenizer.decode(ids), "start") for ids in untouched]
         values |= sample_values(text.samples, metrics or {})
         seen = observe(state, values, samples, config.collapse, learner.tokenizer, is_own_text=is_own_text)
         former, state = state, advance(state, seen, config.collapse)

@@ -48,6 +48,7 @@ def test_other_seed_other_samples(tiny_config: RunConfig) -> None:
         {"eval__protocol": "disjoint[64]"},
         {"eval__redraw": True},
         {"collapse__source": "probe", "collapse__probe_every": 2, "collapse__probe_samples": 2},
+        {"collapse__start_samples": 0},
     ],
 )
 def test_evaluation_and_probes_do_not_change_training(tiny_config: RunConfig, changes: dict[str, object]) -> None:
@@ -55,6 +56,18 @@ def test_evaluation_and_probes_do_not_change_training(tiny_config: RunConfig, ch
     assert samples_of(plain) == samples_of(other)
     assert [r.values["train_nll_nats"] for r in plain] == [r.values["train_nll_nats"] for r in other]
     assert [r.values["update_norm"] for r in plain] == [r.values["update_norm"] for r in other]
+
+
+def test_the_start_is_sampled_once_and_from_the_untouched_model(tiny_config: RunConfig) -> None:
+    def of_start(**changes: object) -> list[list[tuple[int, ...]]]:
+        records = records_of(tiny_config, **changes)
+        return [[s.token_ids for s in record.samples if s.role == "start"] for record in records]
+
+    slow, quick = of_start(collapse__start_samples=3), of_start(collapse__start_samples=3, optim__lr=1e-2)
+    assert [len(samples) for samples in slow] == [3, *[0] * (len(slow) - 1)]
+    assert slow == quick
+    assert len(set(slow[0])) == 3
+    assert not any(of_start(collapse__start_samples=0))
 
 
 def test_the_prompt_in_the_loss_changes_it(tiny_config: RunConfig) -> None:
@@ -86,8 +99,12 @@ def test_several_texts_share_one_run(tiny_config: RunConfig) -> None:
 
 
 def test_a_model_that_only_repeats_is_found_and_stopped(tiny_config: RunConfig) -> None:
-    """Greedy text of a random model is a loop, so every sample is degenerate: onset at 3, total collapse at 7."""
-    records = records_of(tiny_config, sampling__greedy=True, stop__max_steps=50, optim__lr=1e-4)
+    """Greedy text of a random model is a loop, so every sample is degenerate: onset at 0, total collapse at 7.
+
+    Compared with nothing: otherwise, what a model wrote before the first update is its normal text.
+    """
+    greedy = {"sampling__greedy": True, "stop__max_steps": 50, "optim__lr": 1e-4}
+    records = records_of(tiny_config, collapse__start_samples=0, **greedy)
     assert records[-1].values["ended_by"] == "collapse"
     assert records[-1].step == 7
     assert records[-1].values["grad_norm"] is None, "no update after the last record"

@@ -16,7 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from collapselab.analysis.survival import Frame
-from collapselab.collapse.rules import MIN_TOKENS, SHORT_TOKENS
+from collapselab.collapse.course import ONSET_SHARE
+from collapselab.collapse.rules import LESS_SEQ_REP_4, MIN_TOKENS, seq_rep_4_bound
 from collapselab.config.schema import Collapse
 from collapselab.rundir.frames import Runs
 
@@ -24,10 +25,11 @@ METRICS = ("num_tokens", "seq_rep_4", "loop_period", "loop_span", "match_entropy
 LOSS = "train_nll_nats"
 COLUMNS = (*METRICS, LOSS, "reasons", "degenerate")
 # Rules that recorded metrics do not tell of: they are kept as recorded, or left out.
-RECORDED_RULES = ("whitespace", "template")
+RECORDED_RULES = ("whitespace", "template", "counting", "stutter", "melted", "low-diversity")
 MOVED = (
     "seq_rep_4",
     "seq_rep_4_short",
+    "seq_rep_4_per_doubling",
     "loop_copies",
     "loop_share",
     "match_entropy_nats",
@@ -116,14 +118,17 @@ def verdicts(run: JudgedRun, rules: Rules) -> tuple[Bools, Bools]:
     t = rules.thresholds
     tokens, seq_rep_4, period, span, entropy, top = (run.metrics[name] for name in METRICS)
     is_long = tokens >= MIN_TOKENS
+    # Of each length once: a run has few.
+    bounds = {length: seq_rep_4_bound(length, t) for length in set(tokens[is_long].tolist())}
+    bound = np.array([bounds.get(length, math.inf) for length in tokens.tolist()])
     by_sample = (
-        (seq_rep_4 >= np.where(tokens < SHORT_TOKENS, t.seq_rep_4_short, t.seq_rep_4))
+        (seq_rep_4 >= bound)
         | (span >= np.maximum(np.nan_to_num(period) * t.loop_copies, t.loop_share * tokens))
-        | (entropy <= t.match_entropy_nats)
+        | ((entropy <= t.match_entropy_nats) & (seq_rep_4 >= bound - LESS_SEQ_REP_4))
         | (top >= t.top_token_share)
     )
     degenerate = (by_sample & is_long) | (run.metrics[LOSS] <= t.frozen_nll_nats)
-    for name in rules.recorded:
+    for name in set(rules.recorded) & set(run.broken):
         degenerate |= run.broken[name]
     return is_long | degenerate, degenerate
 
@@ -133,10 +138,16 @@ def onset(steps: NDArray[np.int_], degenerate: Bools, window: int, patience: int
     if not len(steps):
         return None
     counts = np.convolve(degenerate.astype(int), np.ones(window, dtype=int))[: len(steps)]
-    is_high = counts / window >= 1 / 2
+    is_high = counts / window >= ONSET_SHARE
     streaks = np.convolve(is_high.astype(int), np.ones(patience, dtype=int))[: len(steps)]
     settled = np.flatnonzero(streaks == patience)
-    return int(steps[settled[0] - patience + 1]) if len(settled) else None
+    if not len(settled):
+        return None
+    # Dated to the change point of the window (`course.change_point`).
+    last = settled[0] - patience + 1
+    first = max(0, last - window + 1)
+    majorities = np.cumsum(np.where(degenerate[first : last + 1], 1, -1)[::-1])
+    return int(steps[last - int(majorities.argmax())])
 
 
 def _judged_run(row: Mapping[str, Any], steps: Frame) -> JudgedRun | None:

@@ -99,6 +99,7 @@ def diagnose(
     tokenizer: str | None = None,
     window: int = 200,
     field: str | None = None,
+    stream: bool = False,
     json: bool = False,
 ) -> None:
     """Audits a text for degeneration: which samples, by which rules, of which kind.
@@ -110,6 +111,7 @@ def diagnose(
         window: tokens a window of plain text
         field: of a JSON record, the one with the text, for example choices.0.message.content (also FILE:FIELD);
             default: token_ids, text, completion, response, output, generated_text, answer, or messages' last answer
+        stream: JSON records are the steps of one run, in order: copies of earlier samples and frozen ones are found too
         json: print JSON
     """
     from collapselab.collapse.audit import diagnose as audit_file
@@ -135,6 +137,7 @@ def diagnose(
             window,
             field=field or field_in_name,
             ids_are_known=tokenizer is not None,
+            stream=stream,
         )
     if json:
         samples = [

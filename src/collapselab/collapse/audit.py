@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from collapselab.collapse.rules import MIN_TOKENS, SampleVerdict, count_visible, judge_sample
+from collapselab.collapse.rules import MIN_TOKENS, SampleVerdict, count_visible, judge_sample, judge_step, unspaced
 from collapselab.config.schema import Collapse
 from collapselab.errors import InputError
 from collapselab.inputs.text_files import TEXT_FIELDS, read_passages
@@ -54,6 +54,7 @@ def diagnose(
     *,
     field: str | None = None,
     ids_are_known: bool = True,
+    stream: bool = False,
 ) -> Audit:
     """The audit of a file: plain text in windows of `window` tokens, or one sample per JSON record.
 
@@ -68,6 +69,8 @@ def diagnose(
         thresholds: the rules' settings.
         window: tokens a window of plain text, at least 100: shorter samples cannot be judged.
         field: of JSON records, the one with the text; default: the first that is known (`text_files.TEXT_FIELDS`).
+        stream: JSON records are the steps of one run, in order: a sample may be a `template` of one in the window
+            before it, or `frozen` by the loss in its record (`train_nll_nats` or `nll_nats`).
         ids_are_known: whether `decode` can read the `token_ids` of a file; if not, they are judged without it.
 
     Raises:
@@ -78,7 +81,9 @@ def diagnose(
             f"windows need at least {MIN_TOKENS} tokens to be judged, received {window}", "the default is 200"
         )
     samples: list[Diagnosis] = []
+    losses: list[float | None] = []
     for passage in read_passages(path, field, ("token_ids", *TEXT_FIELDS), pipes=True):
+        losses.append(passage.own_nll_nats)
         if isinstance(passage.content, list):
             known = decode if ids_are_known else None
             samples.append(diagnose_ids(passage.place or "", passage.content, known, thresholds))
@@ -88,14 +93,28 @@ def diagnose(
             samples += _diagnose_stream(ids, decode, thresholds, window)
         else:
             samples.append(diagnose_ids(passage.place, ids, decode, thresholds))
-    return audit(tuple(samples))
+    is_records = len(losses) == len(samples)
+    return audit(tuple(_as_steps(samples, losses, thresholds) if stream and is_records else samples))
+
+
+def _as_steps(
+    samples: Sequence[Diagnosis], losses: Sequence[float | None], thresholds: Collapse
+) -> Iterator[Diagnosis]:
+    for i, (sample, own_nll) in enumerate(zip(samples, losses, strict=True)):
+        earlier = [before.token_ids for before in samples[max(0, i - thresholds.window + 1) : i]]
+        found = judge_step([sample.token_ids], [sample.verdict], earlier, own_nll, thresholds)
+        yield replace(sample, verdict=SampleVerdict(found.degenerate, found.reasons, found.kind))
 
 
 def diagnose_ids(place: str, ids: list[int], decode: Decode | None, thresholds: Collapse) -> Diagnosis:
     """The diagnosis of one sample."""
     metrics = repetition_metrics(ids)
-    visible = None if decode is None else count_visible(ids, decode)
-    return Diagnosis(place, tuple(ids), judge_sample(ids, thresholds, visible, metrics), metrics)
+    if decode is None:
+        return Diagnosis(place, tuple(ids), judge_sample(ids, thresholds, None, metrics), metrics)
+    verdict = judge_sample(
+        ids, thresholds, count_visible(ids, decode), metrics, text=decode(ids), unspaced=unspaced(ids, decode)
+    )
+    return Diagnosis(place, tuple(ids), verdict, metrics)
 
 
 def audit(samples: tuple[Diagnosis, ...]) -> Audit:

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from collapselab.collapse.course import CollapseState, Observation, advance
-from collapselab.collapse.rules import StepVerdict, judge_sample, judge_step
+from collapselab.collapse.rules import StepVerdict, judge_sample, judge_step, unspaced
+from collapselab.collapse.start import Start
 from collapselab.config.schema import Collapse
 from collapselab.inputs.tokenizers import Tokenizer
 from collapselab.records import Record, Sample, Value
 
+_OWN_LOSSES = ("train_nll_nats", "entropy_nats")
 _LOSSES_AND_NORMS = ("train_nll_nats", "val_nll_nats", "full_nll_nats", "grad_norm", "update_norm")
 
 
@@ -39,14 +41,24 @@ def observe(
     step = values["step"]
     assert isinstance(step, int), step
     record = Record(step, values)
-    seen = Observation(record.step, None, _judged(samples, thresholds))
+    start = _start(samples, values, thresholds) if state.start is None else state.start
+    seen = Observation(record.step, None, _judged(samples, thresholds), start=start)
     if seen.samples and state.diverged_step is None and are_finite(values):
         is_stream = thresholds.source == "stream"
         # The metrics of a single training sample are in the record already.
         shared = values if len(seen.samples) == 1 and is_stream else None
-        verdicts = [judge_sample(ids, thresholds, tokenizer.count_visible(ids), shared) for ids in seen.samples]
-        own_nll = record.number("train_nll_nats") if is_stream and is_own_text else None
-        verdict = judge_step(seen.samples, verdicts, state.earlier_samples(thresholds), own_nll, thresholds)
+        verdicts = [
+            judge_sample(
+                ids, start.thresholds, tokenizer.count_visible(ids), shared,
+                text=tokenizer.decode(ids), unspaced=unspaced(ids, tokenizer.decode),
+            )
+            for ids in seen.samples
+        ]  # fmt: skip
+        own = {name: record.number(name) if is_stream and is_own_text else None for name in _OWN_LOSSES}
+        verdict = judge_step(
+            seen.samples, verdicts, state.earlier_samples(thresholds), own["train_nll_nats"], start.thresholds,
+            entropy_nats=own["entropy_nats"], start=start, vocab_size=state.vocab_size,
+        )  # fmt: skip
         seen = replace(seen, verdict=verdict)
     return with_losses(seen, values)
 
@@ -84,9 +96,17 @@ def recorded(record: Record, thresholds: Collapse) -> Observation:
     assert degenerate is None or isinstance(degenerate, bool)
     assert kind is None or isinstance(kind, str)
     verdict = StepVerdict(degenerate, tuple(reasons) if isinstance(reasons, list) else (), kind)
-    return with_losses(Observation(record.step, verdict, _judged(record.samples, thresholds)), record.values)
+    start = _start(record.samples, record.values, thresholds) if record.step == 0 else None
+    seen = Observation(record.step, verdict, _judged(record.samples, thresholds), start=start)
+    return with_losses(seen, record.values)
 
 
 def _judged(samples: Sequence[Sample], thresholds: Collapse) -> tuple[tuple[int, ...], ...]:
     role = "train" if thresholds.source == "stream" else "probe"
     return tuple(sample.token_ids for sample in samples if sample.role == role)
+
+
+def _start(samples: Sequence[Sample], values: Mapping[str, Value], thresholds: Collapse) -> Start:
+    """The start of a run, from its first record; where probes are judged, the first of them are compared with."""
+    role = "start" if thresholds.source == "stream" else "probe"
+    return Start.of([sample.token_ids for sample in samples if sample.role == role], values, thresholds)

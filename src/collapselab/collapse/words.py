@@ -11,9 +11,12 @@ from collapselab.config.schema import JudgedText, TrainingSource
 from collapselab.records import Role
 
 EndedBy = Literal["collapse", "divergence", "budget"]
-Fate = Literal["healthy", "degraded", "severe", "lost", "onset", "recovered", "diverged", "total-collapse"]
+Fate = Literal["healthy", "degraded", "severe", "lost", "onset", "recovered", "diverged", "total-collapse", "melted"]
 Status = Literal["running", "finished", "interrupted", "failed"]
-Kind = Literal["loop", "single-token", "whitespace", "low-entropy", "frozen", "template", "noise"]
+Kind = Literal[
+    "loop", "single-token", "whitespace", "counting", "low-entropy", "melted", "low-diversity", "frozen", "template",
+    "noise",
+]  # fmt: skip
 
 
 class Word(NamedTuple):
@@ -39,6 +42,7 @@ FATES: dict[Fate, Word] = {
     "recovered": Word("recovered", "collapse began, and most samples are not degenerate any more"),
     "diverged": Word("diverged", "a loss or norm is not finite"),
     "total-collapse": Word("total collapse", "all of the last window of judged steps were degenerate"),
+    "melted": Word("melted", "collapse began, and ends in noise: most degenerate steps of the window are `melted`"),
 }
 
 # The steps of a run's course, by the name of their column.
@@ -54,8 +58,8 @@ EVENTS: dict[str, Word] = {
     ),
     "onset_step": Word(
         "onset",
-        "the first step at which at least half of the last window of judged steps is degenerate, and stays so for "
-        "collapse.patience judged steps in a row",
+        "the step from which degenerate steps have the largest majority, once at least 3/4 of the last window of "
+        "judged steps are degenerate for collapse.patience judged steps in a row",
     ),
     "total_collapse_step": Word("total collapse", "the first step at which all of that window is degenerate"),
     "recovered_step": Word(
@@ -72,7 +76,10 @@ KINDS: dict[Kind, str] = {
     "loop": "loops of two tokens or more",
     "single-token": "one token over and over",
     "whitespace": "white space",
-    "low-entropy": "repetitive without one loop",
+    "counting": "loops except for numbers that go up or down",
+    "low-entropy": "repetitive without one loop, or stuttering",
+    "melted": "near a uniform guess, or far above the losses of step 0",
+    "low-diversity": "less diverse, taken together, than the run's start",
     "frozen": "certain of every token, with samples that pass the rules",
     "template": "copies of each other: of an earlier sample, or with self-BLEU-4 of at least 0.90 among the window's "
     "samples",
@@ -95,4 +102,4 @@ TRAINING_SOURCES: dict[TrainingSource, str] = {
 
 JUDGED_TEXTS: dict[JudgedText, str] = {"stream": "judged by its samples", "probe": "judged by probes"}
 
-ROLES: dict[Role, str] = {"train": "training sample", "probe": "probe"}
+ROLES: dict[Role, str] = {"train": "training sample", "probe": "probe", "start": "sample of the untouched model"}

@@ -168,21 +168,33 @@ class Collapse(Settings):
     probe_tokens: int = Field(default=200, ge=100, description="tokens per probe sequence")
     window: int = Field(default=8, ge=1, description="number of past steps judged together")
     patience: int = Field(default=3, ge=1, description="steps in a row that confirm onset and recovery")
-    seq_rep_4: float = Field(
-        default=0.50, gt=0, le=1, description="minimum share of repeated 4-grams in a degenerate sample"
+    seq_rep_4: float = Field(default=0.80, gt=0, le=1, description="minimum share of repeated 4-grams if degenerate")
+    seq_rep_4_per_doubling: float = Field(
+        default=0.05, ge=0, description="the rise of that share with each doubling of the length beyond 200 tokens"
     )
     seq_rep_4_short: float = Field(default=0.70, gt=0, le=1, description="the same for samples under 200 tokens")
     loop_copies: float = Field(
         default=3.0, ge=2, description="minimum number of loop repetitions (together with `loop_share`)"
     )
     loop_share: float = Field(default=0.25, gt=0, le=1, description="minimum share of the sample inside the loop")
-    match_entropy_nats: float = Field(default=0.40, ge=0, description="maximum match entropy of a degenerate sample")
-    top_token_share: float = Field(
-        default=0.50, gt=0, le=1, description="minimum share of the most frequent token in a degenerate sample"
-    )
+    match_entropy_nats: float = Field(default=0.30, ge=0, description="maximum match entropy of a degenerate sample")
+    top_token_share: float = Field(default=0.50, gt=0, le=1, description="minimum share of one token if degenerate")
     min_visible_tokens: int = Field(default=10, ge=0, description="a sample with fewer visible tokens is degenerate")
-    frozen_nll_nats: float = Field(
-        default=0.10, ge=0, description="a step with at most this loss on its sample is frozen"
+    frozen_nll_nats: float = Field(default=0.10, ge=0, description="maximum loss on its own sample of a frozen step")
+    melted_share: float = Field(
+        default=0.85, gt=0, description="melted: minimum loss on own text, or entropy while writing, as a share of ln V"
+    )
+    melted_rise_nats: float = Field(
+        default=2.0, gt=0, description="melted: minimum rise of one of these above both losses of step 0"
+    )
+    start_samples: int = Field(
+        default=8, ge=0, description="samples of the untouched model, drawn before step 0 to compare with"
+    )
+    entropy_drop_nats: float = Field(
+        default=1.25, gt=0, description="low diversity: minimum drop of the pooled tokens' entropy below the start's"
+    )
+    distinct_4_share: float = Field(
+        default=0.60, ge=0, le=1, description="low diversity: maximum share of the start's distinct 4-grams, pooled"
     )
     template_share: float = Field(
         default=0.90,

@@ -59,12 +59,13 @@ _MARKS = {  # UTF-32 first: its little-endian mark begins with that of UTF-16
 class Passage:
     """One text of a file, or one list of token ids; `place` is its line or item, `field` what it was found in.
 
-    Plain text has neither.
+    `own_nll_nats`: the record's loss on it, `train_nll_nats` or `nll_nats`. Plain text has none of these.
     """
 
     content: str | list[int]
     place: str | None = None
     field: str | None = None
+    own_nll_nats: float | None = None
 
 
 def split_field(spec: str) -> tuple[Path, str | None]:
@@ -232,12 +233,14 @@ def _passage(where: str, place: str, record: Any, field: str | None, fields: tup
         rule = f"no field {field!r}" if field is not None else f"none of the fields {', '.join(fields)}"
         raise InputError(f"{where} has {rule}, received {received}", "name the field: path.jsonl:FIELD")
     name, value = found
+    losses = [values.get(loss) for loss in ("train_nll_nats", "nll_nats")]
+    own_nll = next((float(loss) for loss in losses if isinstance(loss, (int, float))), None)
     content = _last_turn(value) if _is_messages(value) else value
     if isinstance(content, str) and name != "token_ids":
-        return Passage(_checked(where, content), place, name)
+        return Passage(_checked(where, content), place, name, own_nll)
     if content is None:
         raise InputError(f"{where}: {name!r} has no assistant turn with a text", "name a field within it")
-    return Passage(_token_ids(f"{where}: {name!r}", content), place, name)
+    return Passage(_token_ids(f"{where}: {name!r}", content), place, name, own_nll)
 
 
 def _value(record: Any, field: str) -> Any:

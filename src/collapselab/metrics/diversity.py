@@ -32,6 +32,20 @@ def distinct_per_sample(samples: Sequence[Ids], n: int) -> float | None:
     return sum(shares) / len(shares) if shares else None
 
 
+def token_entropy_nats(samples: Sequence[Ids]) -> float | None:
+    """The entropy of the tokens of all samples together: -Σ p ln p over their shares p.
+
+    A template with open slots ("X is a Y.") lowers it, though hardly an n-gram of it is repeated. Biased downward by at
+    most (number of different tokens - 1) / (2 · number of tokens): compare equal numbers of equal lengths. Undefined
+    without a token.
+
+    Reference: Shannon 1948; Miller 1955 (the bias).
+    """
+    counts = Counter(token for ids in samples for token in ids)
+    total = counts.total()
+    return -sum(n / total * math.log(n / total) for n in counts.values()) if total else None
+
+
 def self_bleu(samples: Sequence[Ids]) -> float | None:
     """The mean BLEU-4 of each sample against all the others: 1 if they are equal, near 0 if they share no phrase.
 

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-from collapselab.collapse.words import Status
+from collapselab.collapse.words import ROLES, Status
 from collapselab.errors import InputError, RunFailed
 from collapselab.files import hold, make_folder, open_regular, read_regular, replace_file
 from collapselab.records import SCHEMA_VERSION, Record, Sample, dumps, loads
@@ -184,7 +184,7 @@ class RunDir:
 def _sample(line: Mapping[str, Any], index: int, path: Path, number: int) -> Sample:
     ids, text, role = line.get("token_ids"), line.get("text"), line.get("role")
     is_list = isinstance(ids, list) and all(type(i) is int for i in cast(list[object], ids))
-    if not is_list or not isinstance(text, str) or role not in ("train", "probe") or line.get("index") != index:
+    if not is_list or not isinstance(text, str) or role not in ROLES or line.get("index") != index:
         raise damaged_line(path, number, "no sample as it was written")
     return Sample(tuple(cast(list[int], ids)), text, role)
 

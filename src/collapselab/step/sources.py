@@ -76,6 +76,15 @@ def probe(parts: Parts, step: int) -> list[list[int]]:
     return write(parts, parts.learner, prompts, "probe", step, settings.probe_tokens).token_ids
 
 
+def start(parts: Parts, step: int) -> list[list[int]]:
+    """Sequences of the untouched model, to compare with; only at step 0, and where training samples are judged."""
+    config = parts.config
+    if step or config.collapse.source != "stream" or not config.collapse.start_samples:
+        return []
+    prompts = make_prompts(parts, parts.learner, config.collapse.start_samples, "start", step)
+    return write(parts, parts.learner, prompts, "start", step, config.generate.max_new_tokens).token_ids
+
+
 def training_batch(parts: Parts, text: TrainingText, step: int) -> Batch:
     """The batch of a step's text, with the windows of this step."""
     sequences = training_sequences(parts, text)

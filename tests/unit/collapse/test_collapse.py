@@ -44,8 +44,12 @@ def pattern(text: str) -> list[Observation]:
 def slow_onset(degenerate: Sequence[bool], window: int, patience: int) -> int | None:
     shares = [sum(degenerate[max(0, t - window + 1) : t + 1]) / window for t in range(len(degenerate))]
     for t in range(len(degenerate) - patience + 1):
-        if all(share >= 0.5 for share in shares[t : t + patience]):
-            return t
+        if all(share >= 0.75 for share in shares[t : t + patience]):
+            majority = {
+                s: sum(1 if flag else -1 for flag in degenerate[s : t + 1])
+                for s in range(max(0, t - window + 1), t + 1)
+            }
+            return max(s for s in majority if majority[s] == max(majority.values()))
     return None
 
 
@@ -61,25 +65,31 @@ def test_onset_and_total_collapse_equal_their_definitions(degenerate: list[bool]
 
 def test_onset_is_known_patience_steps_later_and_dated_back():
     text = "." * 10 + "x" * 8
-    # Half of the last 8 are degenerate from step 13 on.
-    assert run(pattern(text[:15])).onset_step is None
-    assert run(pattern(text[:16])).onset_step == 13
+    # Three quarters of the last 8 are degenerate from step 15 on, and the change was at step 10.
+    assert run(pattern(text[:17])).onset_step is None
+    assert run(pattern(text[:18])).onset_step == 10
     assert run(pattern(text)).total_collapse_step == 17
+
+
+def test_onset_is_dated_to_the_change_and_not_to_a_stray_step_before_it():
+    assert run(pattern(".....x...." + "x" * 8)).onset_step == 10
+    assert run(pattern("..........xxx.xxxxx")).onset_step == 10
+    assert run(pattern("........x.xxxxxxxx")).onset_step == 10, "of equal majorities the latest"
 
 
 def test_steps_before_the_first_count_as_not_degenerate():
     assert CollapseState(50_257).degenerate_share is None
     assert run(pattern("x")).degenerate_share == 1 / 8
-    assert run(pattern("xxxx..")).onset_step == 3
-    assert run(pattern("xxx...")).onset_step is None
+    assert run(pattern("xxxxxx..")).onset_step == 0
+    assert run(pattern("xxxxx...")).onset_step is None
 
 
 def test_a_short_spell_is_no_onset():
-    state = run(pattern("...xxxx....x.........."))
-    assert (state.onset_step, state.total_collapse_step) == (6, None)  # the share stays at half from 6 to 10
-    assert run(pattern("xx.xx...........")).onset_step == 4  # from 4 to 7
-    assert run(pattern("xxx..x..........")).onset_step == 5  # from 5 to 7: just patience
-    assert run(pattern("xxx...x.........")).onset_step is None  # 6 and 7 only
+    state = run(pattern("...xxxxxx....x.........."))
+    assert (state.onset_step, state.total_collapse_step) == (3, None)  # 6 of 8 from step 8 to 10
+    assert run(pattern("xxxxxx..........")).onset_step == 0  # from 5 to 7: just patience
+    assert run(pattern("xxxxx.x.........")).onset_step is None  # 6 and 7 only
+    assert run(pattern("...xxxxx........")).onset_step is None, "5 of 8 are not three quarters"
 
 
 def test_steps_not_judged_leave_the_window_untouched():
@@ -87,7 +97,7 @@ def test_steps_not_judged_leave_the_window_untouched():
     between = [unjudged(step) for step in range(80) if step % 10]
     state = run(sorted([*judged, *between], key=lambda seen: seen.step))
     alone = run(judged)
-    assert (state.onset_step, state.total_collapse_step, state.window) == (30, 70, alone.window)
+    assert (state.onset_step, state.total_collapse_step, state.window) == (0, 70, alone.window)
     assert state.degenerate_share == alone.degenerate_share == 1
 
 
@@ -96,7 +106,7 @@ def test_recovery_is_under_one_eighth_for_patience_steps_after_onset():
     assert run(pattern(text)).recovered_step is None
     assert run(pattern(text + "..")).recovered_step is None
     state = run(pattern(text + "..."))
-    assert (state.onset_step, state.total_collapse_step, state.recovered_step) == (3, 7, 15)
+    assert (state.onset_step, state.total_collapse_step, state.recovered_step) == (0, 7, 15)
     assert outcome(state).fate == "recovered"
     relapsed = pattern(text + "..." + "x" * 8 + "." * 12)
     assert outcome(run(relapsed[:26])).fate == "total-collapse"
@@ -181,7 +191,16 @@ def test_a_censored_run_says_how_long_it_was_watched():
         kind_at_end=None,
     )
     assert outcome(CollapseState(50_257)).fate == "healthy"
-    assert outcome(run(pattern("xxxx..."))).fate == "onset"
+    assert outcome(run(pattern("xxxxxx.."))).fate == "onset"
+
+
+def test_collapse_into_noise_is_called_melted():
+    steps = [observed(step, step > 3, "melted") for step in range(12)]
+    assert outcome(run(steps[:12])).fate == "melted"
+    assert (outcome(run(steps)).fate, outcome(run(steps)).kind_at_onset) == ("melted", "melted")
+    assert outcome(run(steps[:6])).fate == "healthy", "not yet an onset"
+    looping = [*steps, *(observed(step, True) for step in range(12, 24))]
+    assert outcome(run(looping)).fate == "total-collapse", "what loops in the end has not melted"
 
 
 def test_with_a_short_window_total_collapse_waits_for_onset():

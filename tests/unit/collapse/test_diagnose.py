@@ -131,3 +131,19 @@ def test_no_trials_have_no_interval():
 def test_an_audit_needs_no_torch():
     code = "import collapselab.collapse.audit, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_records_may_be_the_steps_of_a_run(tmp_path: Path):
+    texts = [HEALTHY, HEALTHY[::-1], HEALTHY, "".join(chr(0x5E00 + k) for k in range(200))]
+    lines = [
+        json.dumps({"text": text, "train_nll_nats": nll}) for text, nll in zip(texts, (3, 2.5, 0.5, 0.05), strict=True)
+    ]
+    path = written(tmp_path / "steps.jsonl", "\n".join(lines))
+    assert audited(path).num_degenerate == 0
+    stream = diagnose(path, encode, decode, Collapse(), stream=True)
+    assert [sample.verdict.reasons for sample in stream.samples] == [(), (), ("template",), ("frozen",)]
+    assert stream.kinds == {"template": 1, "frozen": 1}
+    short = diagnose(path, encode, decode, Collapse(window=2), stream=True)
+    assert short.kinds == {"frozen": 1}, "the copy is of a sample before the window"
+    plain = diagnose(written(tmp_path / "a.txt", HEALTHY), encode, decode, Collapse(), stream=True)
+    assert plain.num_degenerate == 0, "plain text is a stream as it is"

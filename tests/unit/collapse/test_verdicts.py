@@ -92,12 +92,13 @@ def test_each_rule_at_its_threshold():
     def reasons(ids: Sequence[int], visible: int | None = None, **changed: float) -> tuple[str, ...]:
         return judge_sample(ids, THRESHOLDS, visible, metrics | changed).reasons
 
-    assert reasons(noise, seq_rep_4=0.5) == ("seq_rep_4",)
-    assert reasons(noise, seq_rep_4=0.499) == ()
+    assert reasons(noise, seq_rep_4=0.8) == ("seq_rep_4",)
+    assert reasons(noise, seq_rep_4=0.799) == ()
     assert reasons(noise[:199], seq_rep_4=0.699) == ()
     assert reasons(noise[:199], seq_rep_4=0.7) == ("seq_rep_4",)
-    assert reasons(noise, match_entropy_nats=0.4) == ("match_entropy",)
-    assert reasons(noise, match_entropy_nats=0.401) == ()
+    assert reasons(noise, match_entropy_nats=0.3, seq_rep_4=0.61) == ("match_entropy",)
+    assert reasons(noise, match_entropy_nats=0.301, seq_rep_4=0.61) == ()
+    assert reasons(noise, match_entropy_nats=0.1, seq_rep_4=0.599) == (), "one long passage that stands twice"
     assert reasons(noise, top_token_share=0.5) == ("top_token_share",)
     assert reasons(noise, top_token_share=0.499) == ()
     assert reasons(noise, visible=9) == ("whitespace",)

@@ -116,10 +116,12 @@ def test_a_text_of_period_2q_is_no_loop_of_period_q(period: int):
     assert (loop.period, loop.span) == (period, len(ids))
 
 
-def test_periods_over_64_are_no_loops():
-    loop = find_loop(list(range(65)) * 10, tolerant=True)
-    assert loop is not None
-    assert loop.period is None
+@pytest.mark.parametrize(("length", "longest"), [(130, 64), (192, 64), (300, 100), (1024, 341)])
+def test_periods_are_at_most_a_third_of_the_sample_or_64(length: int, longest: int):
+    for period in (longest, longest + 1):
+        loop = find_loop([i % period for i in range(length)], tolerant=True)
+        assert loop is not None
+        assert loop.period == (longest if period == longest else None)
 
 
 def test_a_slip_on_the_last_token_leaves_the_loop_at_the_end():
