@@ -175,8 +175,8 @@ def test_the_run_id_changes_with_what_makes_the_numbers_and_nothing_else(name: s
     assert (changed.run_id == config.run_id) == (name in CHANGE_NO_NUMBER)
 
 
-# Recorded when the second edition of the rules of collapse came: its settings and defaults give other verdicts, so every
-# run has another id than by the first. `loop.kind` and `generate.begin_token` came before it and change no id.
+# Recorded when the second edition of the rules of collapse came: its settings and defaults give other verdicts, so
+# every run has another id than by the first. `loop.kind` and `generate.begin_token` came before and change no id.
 RECORDED_IDS = {"paper": "6ca525ac23cc", "demo": "6825dab20434"}
 
 
