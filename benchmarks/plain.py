@@ -72,9 +72,7 @@ def arm(workload: Workload) -> Arm:
     loaded = load_model(workload.model)
     model, optimizer = loaded.model, torch.optim.AdamW(loaded.model.parameters(), lr=workload.lr)
     library: Any = model
-    library.generation_config.eos_token_id = (
-        None  # continue past the end-of-text token, like the other variants
-    )
+    library.generation_config.eos_token_id = None  # continue past the end-of-text token, like the other variants
     library.loss_type = "ForCausalLM"  # its fallback, without the notice
     windows_NT = windows(loaded, workload)
     prompt_BT = torch.full((workload.batch_size, 1), loaded.tokenizer.end_of_text_id)

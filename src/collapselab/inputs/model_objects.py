@@ -55,7 +55,8 @@ def take_model(
         raise
     except Exception as error:  # the object may be anything that claims to be a model
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"cannot use this {kind}: {reason}", "check that it returns logits when called with input_ids") from error
+        hint = "check that it returns logits when called with input_ids"
+        raise InputError(f"cannot use this {kind}: {reason}", hint) from error
     num_tokens = wrapped.backend.get_vocab_size(with_added_tokens=False)
     if loaded.vocab_size < num_tokens:
         raise InputError(

@@ -98,7 +98,7 @@ assert values["new"] == 0.1, values
 steps = pd.DataFrame([{"step": 0, **values}])
 assert NUMBERS["new"] is number, "docs/run-directory.md is compared with this table"
 assert definitions()["new"] == number.meaning
-assert repetition_panel(steps).thick["distinct tokens"] == {0: 0.1}
+assert repetition_panel(steps).values["distinct tokens"].to_dict() == {0: 0.1}
 assert "new" in _curves(steps)
 assert any(curve["name"] == "new" for chart in _charts(list(steps)) for curve in chart["curves"])
 assert ("new", "new") in live_names(["austen"])
