@@ -108,8 +108,8 @@ def _difference(there: Mapping[str, Any], config: RunConfig) -> str:
     """The first settings in which two configurations differ."""
     old, new = flat_settings(there), flat_settings(config.model_dump(mode="json"))
     names = [name for name in new if old.get(name) != new[name]]
-    told = [f"{name} is {old.get(name)!r} there, {new[name]!r} here" for name in names[:3]]
-    return "; ".join(told) or "another version"
+    differences = [f"{name} is {old.get(name)!r} there, {new[name]!r} here" for name in names[:3]]
+    return "; ".join(differences) or "another version"
 
 
 def _remove_run(rundir: RunDir) -> None:

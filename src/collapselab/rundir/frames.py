@@ -59,8 +59,8 @@ class Runs:
 
     def __repr__(self) -> str:
         counts = {name: len(frame) for name, frame in self._frames().items()}
-        told = ", ".join(f"{count:,} {name if count != 1 else name[:-1]}" for name, count in counts.items())
-        return f"Runs({told}{f', {self.num_left_out} left out' if self.num_left_out else ''})"
+        words = ", ".join(f"{count:,} {name if count != 1 else name[:-1]}" for name, count in counts.items())
+        return f"Runs({words}{f', {self.num_left_out} left out' if self.num_left_out else ''})"
 
     def _repr_html_(self) -> str:
         names = [name for name in RUN_COLUMNS if name in self.runs]
