@@ -25,7 +25,7 @@ MAX_ROWS = 200
 MIN_COPIED = 8  # tokens: minimum length of a passage copied from the previous sample
 BOUNDS = (4, 8, 16, 32)  # lengths of repeated passages, in tokens, at which the next shade begins
 REPEATED = ("4 to 7", "8 to 15", "16 to 31", "32 or more")
-COPIED = "copied from the previous step"
+COPIED = "from previous step"
 COLORS = ("#f6c667", "#74b49b", "#2f7fa8", "#14213d", "#e4d3e4")
 NEW_COLOR = "#f7f7f7"
 MIN_HEIGHT, MAX_HEIGHT, ROW_HEIGHT = 140, 420, 6
@@ -55,7 +55,7 @@ def draw(run: OneRun) -> alt.LayerChart:
     y_scale = alt.Scale(domain=[steps[0], end], nice=False, reverse=True)
     y = alt.Y("step:Q", title="step", scale=y_scale, axis=alt.Axis(grid=False, format="d", tickCount=8))
     names = [*REPEATED, COPIED]
-    key = legend("tokens in the repeated passage:", names)
+    key = legend("repeated passage (tokens):", names)
     rects = alt.Chart(data).transform_flatten(["start", "stop", "kind"])
     rects = rects.transform_calculate(words=f"{names}[datum.kind]").mark_rect(strokeWidth=0)
     color = alt.Color("words:N", scale=alt.Scale(domain=names, range=list(COLORS)), legend=key)
@@ -75,7 +75,8 @@ def caption(run: OneRun) -> str:
     return (
         f"{run_in_words(run.row)}: each row is the sample of one step, from step {first['step']} (top) to "
         f"{last['step']}, each column a token position. Tokens are coloured where they repeat earlier text of the same "
-        f"sample, darker in longer passages. The share of tokens in repeated passages of at least 4 tokens goes from "
+        f"sample, darker in longer passages; the palest colour marks copies from the previous step. "
+        f"The share of tokens in repeated passages of at least 4 tokens goes from "
         f"{shares[0]:.0%} in the first row to {shares[1]:.0%} in the last. {events_in_words(run.row)}"
     )
 
