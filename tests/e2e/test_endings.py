@@ -144,7 +144,7 @@ def test_limited_addresses_cost_the_picture_alone(quick: list[str], tmp_path: Pa
     done = shell(f"ulimit -v 16000000; {run} && {report}", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "No collapse within 2 steps" in done.stdout
-    assert "warning: the picture is not drawn: the process that draws was ended by SIGTRAP" in done.stderr
+    assert "warning: the picture is not drawn: the drawing process was ended by SIGTRAP" in done.stderr
     assert "warning: the page has no figures" in done.stderr
     assert "warning: figures not drawn" in done.stderr
     assert len(done.stderr) < 3000, "no pages of addresses"

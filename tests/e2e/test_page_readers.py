@@ -60,7 +60,7 @@ def test_hostile_texts_stay_text(browser: Any, tmp_path: Path) -> None:
         assert seen[2] == "a ⟨U+202E⟩right to left⟨U+202C⟩ b⟨U+2066⟩c⟨U+2069⟩"
         assert seen[3] == "NUL ⟨U+0000⟩, escape ⟨U+001B⟩[31m, bell ⟨U+0007⟩"
         assert seen[4] == "lone ⟨U+D800⟩ and ⟨U+DC00⟩ surrogates"
-        assert seen[6].startswith("x" * 20_000 + " … and 10,000 characters more")
+        assert seen[6].startswith("x" * 20_000 + " … and 10,000 more characters")
         assert seen[9].count("⏎") == 150
         assert page.evaluate("document.images.length + document.querySelectorAll('iframe, object, embed').length") == 0
         assert page.evaluate("window.pwned") is None

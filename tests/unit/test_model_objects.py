@@ -109,7 +109,7 @@ def test_a_run_goes_on_with_the_same_weights_only(
     same = AutoModelForCausalLM.from_pretrained(tiny_config.model)
     again = run(tiny_config, tmp_path / "run", model=same, tokenizer=fast_tokenizer(), resume=True)
     assert timeless(again.path) == timeless(whole.path)
-    with pytest.raises(InputError, match=r"was an object.*\n.*`model=…`"):
+    with pytest.raises(InputError, match=r"was passed as a Python object.*\n.*`model=…`"):
         run(whole.path / "config.json", tmp_path / "new")
 
 
@@ -159,7 +159,7 @@ def test_an_embedding_that_is_changed_is_not_looked_up_in_bfloat16(
 ) -> None:
     given.transformer.wte.register_forward_hook(lambda module, inputs, output: output * 4)
     numerics = {"numerics.update": "bfloat16"}
-    with pytest.raises(InputError, match="update bfloat16 does not serve GPT2LMHeadModel"):
+    with pytest.raises(InputError, match="update bfloat16 does not support GPT2LMHeadModel"):
         run(tiny_config, tmp_path / "run", model=given, tokenizer=fast_tokenizer(), **numerics)
 
 

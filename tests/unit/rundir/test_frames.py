@@ -113,7 +113,7 @@ def test_infinite_losses_come_back_as_numbers(tmp_path: Path) -> None:
     assert math.isnan(second)
 
 
-@pytest.mark.parametrize(("folder", "rule"), [(".", "no run directory lies here"), ("absent", "no such folder")])
+@pytest.mark.parametrize(("folder", "rule"), [(".", "no run directory here"), ("absent", "no such folder")])
 def test_what_is_no_run_directory_is_refused(tmp_path: Path, folder: str, rule: str) -> None:
     with pytest.raises(InputError, match=rule) as caught:
         load_runs(tmp_path / folder)

@@ -10,7 +10,7 @@ from collapselab.rundir.frames import Runs
 
 
 def build(runs: Runs) -> pd.DataFrame | None:
-    """A row for each hypothesis: claim, verdict, effect with interval, p-value (Holm), and the test."""
+    """One row per hypothesis: claim, verdict, effect with interval, p-value (Holm), and the test."""
     if len(run_table(runs)) < 2:
         return None
     from collapselab.analysis.hypotheses import judge
