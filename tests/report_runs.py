@@ -26,7 +26,7 @@ HOSTILE = (
 )
 
 
-def write_readable_run(
+def readable_run(
     path: Path,
     *,
     onset: int | None = 6,

@@ -31,7 +31,7 @@ def make_config(**changes: object) -> RunConfig:
     return override(RunConfig(), short | {name.replace("__", "."): value for name, value in changes.items()})
 
 
-def write_judged_run(
+def judged_run(
     path: Path, config: RunConfig, onset: float, *, finished: bool = True, with_samples: bool = True
 ) -> Path:
     """A run whose samples fill with loops around the step `onset`, judged and stopped by the package's own rules."""
@@ -98,5 +98,5 @@ def write_sweep(folder: Path, num_seeds: int = 3) -> Path:
             for seed in range(num_seeds):
                 config = make_config(model=f"builtin:{model}", optim__lr=lr, seed=seed)
                 onset = 1.25e-3 / lr / (1 + m) * (1 + 0.1 * seed)
-                write_judged_run(folder / f"{model}-lr-{lr:g}-seed-{seed}", config, onset)
+                judged_run(folder / f"{model}-lr-{lr:g}-seed-{seed}", config, onset)
     return folder
