@@ -16,7 +16,7 @@ import pytest
 from browsing import figure, opened, step_shown
 from collapselab.report.page import write_page
 from collapselab.rundir.frames import load_runs
-from report_runs import HOSTILE, write_run
+from report_runs import HOSTILE, readable_run
 
 
 @dataclass
@@ -47,7 +47,7 @@ def listener() -> Generator[Listener]:
 
 def test_hostile_texts_stay_text(browser: Any, tmp_path: Path) -> None:
     settings = {"data": ("austen", "</script><script>window.pwned = 4</script>.txt")}
-    write_run(tmp_path / '"><img src=x onerror=pwned>', num_steps=len(HOSTILE), texts=HOSTILE, settings=settings)
+    readable_run(tmp_path / '"><img src=x onerror=pwned>', num_steps=len(HOSTILE), texts=HOSTILE, settings=settings)
     for page in opened(browser, write_page(load_runs(tmp_path), tmp_path / "report.html")):
         seen = []
         for step in range(len(HOSTILE)):
