@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
 from collapselab.cli import guarded
+from collapselab.cli.arguments import read
 from collapselab.cli.faults import only_warned
 from collapselab.cli.places import check_folder
 from collapselab.cli.text import note, plain, print_json, stdout_console
@@ -40,14 +39,10 @@ def parse(arguments: Sequence[str]) -> Callable[[], None]:
     """The benchmark for these arguments, as a function without arguments.
 
     Raises:
-        SystemExit: an unknown flag, a wrong value (code 2), or --help (code 0); the message has been printed.
+        InputError: an unknown option, or a wrong value.
+        SystemExit: --help; it has been printed.
     """
-
-    @wraps(bench)
-    def ready(*values: Any, **named_values: Any) -> Callable[[], None]:
-        return partial(bench, *values, **named_values)
-
-    return tyro.cli(ready, prog=PROGRAM, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+    return read(bench, PROGRAM, arguments, ("python -m benchmarks", "python -m benchmarks decode --model builtin:nano"))
 
 
 def bench(

@@ -21,8 +21,8 @@ from benchmarks.results import SCHEMA_VERSION, dtype_of
 from benchmarks.suite import SEED, Note, model_size, now, timed_call
 from benchmarks.workload import Workload
 from collapselab.errors import InputError
-from collapselab.machine import available_bytes
 from collapselab.records import dumps
+from collapselab.rundir.machine import available_bytes
 
 Panel = Literal["parameters", "new tokens", "batch size"]
 PANELS: tuple[Panel, ...] = ("parameters", "new tokens", "batch size")

@@ -12,8 +12,8 @@ import torch
 
 from benchmarks.costs import Ceilings
 from benchmarks.measure import Spread, spread
-from collapselab.machine import cpu_features, cpu_name, memory_bytes
 from collapselab.rundir.environment import environment
+from collapselab.rundir.machine import cpu_features, cpu_name, memory_bytes
 
 ARRAY_BYTES = 2**30  # well beyond caches: the shared last-level cache of a large server is half of it
 ROWS = 1024

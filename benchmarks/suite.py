@@ -25,7 +25,7 @@ from benchmarks.results import (
 from benchmarks.workload import Arm, Task, Workload
 from collapselab.errors import InputError, nearest
 from collapselab.inputs.models import load_model
-from collapselab.machine import available_bytes
+from collapselab.rundir.machine import available_bytes
 
 MEMORY_TURNS = 2  # two turns, so that writing and evaluation also run with the optimiser's state in memory
 SEED = 0

@@ -17,9 +17,9 @@ from typing import Any, cast
 
 from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError
-from collapselab.machine import cpu_name
 from collapselab.records import SCHEMA_VERSION
 from collapselab.rundir.layout import UnknownSchema, read_json, write_json
+from collapselab.rundir.machine import cpu_name
 
 log = logging.getLogger(__name__)
 

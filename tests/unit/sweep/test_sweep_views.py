@@ -11,10 +11,10 @@ import pytest
 from rich.console import Console
 from test_sweep_local import NANO, ONE_EACH, summary, tasks_for
 
-from collapselab import machine
 from collapselab.cli.overview import Overview, duration
 from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
+from collapselab.rundir import machine
 from collapselab.rundir.progress import Glance, glance, holder
 from collapselab.sweep.estimate import estimate
 from collapselab.sweep.resources import Share, num_parameters, share
