@@ -61,7 +61,8 @@ def clipped_share(records: Sequence[Record], clip: float | None) -> float | None
 def samples_begin(records: Sequence[Record]) -> dict[str, float]:
     """The share of training samples that begin with each of the three most frequent words or signs, `""`: empty."""
     texts = [sample.text for record in records for sample in record.samples if sample.role == "train"]
-    counts = Counter(_BEGINNING.match(text)[0] for text in texts)  # pyright: ignore[reportOptionalSubscript]
+    found = [_BEGINNING.match(text) for text in texts]
+    counts = Counter(match[0] for match in found if match is not None)
     return {begin: number / len(texts) for begin, number in counts.most_common(3)}
 
 
