@@ -102,6 +102,8 @@ SUMMARY: dict[str, str] = {
     "degenerate_share": "degenerate_share of the last step",
     "train_nll_first": "training loss at the first step",
     "train_nll_last": "training loss at the last step",
+    "clipped_share": "share of the recorded gradients that were clipped (`optim.clip`)",
+    "samples_begin": "what training samples begin with: the three most frequent words or signs, each with its share",
     "losses": "for each text and protocol: first, last and best loss, with steps and standard errors",
     "seconds": "wall time by phase",
     "records": "number of lines and SHA-256 of both .jsonl files",
