@@ -155,7 +155,7 @@ def recurrent(name: str) -> PreTrainedModel:
 @pytest.mark.parametrize("name", ["bloom", "mamba", "recurrent_gemma"])
 def test_where_a_model_names_no_context_the_setting_does(tmp_path: Path, name: str) -> None:
     folder = str(write_folder(tmp_path / "model", recurrent(name)))
-    with pytest.raises(InputError, match="does not say how many tokens it can read") as caught:
+    with pytest.raises(InputError, match="does not give a context length") as caught:
         load_model(folder)
     assert "context=N" in (caught.value.hint or "")
     loaded = load_model(folder, context=24)
