@@ -1,1 +1,1 @@
-"""How fast a step is, beside the authors' way, plain `transformers`, and what the machine could do."""
+"""The speed of a step, compared with the authors' method, plain `transformers` and the machine's limits."""

@@ -1,9 +1,9 @@
-"""The authors' way, written plainly from what their script does: a nanoGPT training script turned on its own output.
+"""The authors' method, reimplemented from what their script does: a nanoGPT training script run on its own output.
 
 Every token is a full forward pass over at most `context` tokens, in float32, without a cache; losses are estimated on
-single windows drawn anew, for a training and a validation text, at every update; the optimiser is the default AdamW.
-Two choices are in their favour, as nanoGPT has them: while writing, the output layer sees the last position only, and
-an update sees one block of `context` tokens, not the whole sample.
+single windows, redrawn at every update, for a training and a validation text; the optimiser is the default AdamW.
+Two choices, as in nanoGPT, favour the authors: during generation the output layer sees only the last position, and an
+update sees one block of `context` tokens, not the whole sample.
 
 Reference: Herel & Mikolov 2024; Karpathy's nanoGPT (generate, estimate_loss, configure_optimizers).
 Shape letters: B sequences, T positions, V vocabulary.
@@ -27,7 +27,7 @@ WEIGHT_DECAY, BETAS = 0.1, (0.9, 0.95)
 
 
 def next_token(logits_BV: Tensor, temperature: float, top_k: int, generator: torch.Generator) -> Tensor:
-    """A token a row, shape (B, 1): temperature, then everything below the k-th logit cut, softmax, multinomial."""
+    """One token per row, shape (B, 1): temperature, top-k cut, softmax, multinomial."""
     scaled_BV = logits_BV / temperature
     largest_BK, _ = scaled_BV.topk(min(top_k, scaled_BV.shape[-1]))
     scaled_BV[scaled_BV < largest_BK[:, -1:]] = -torch.inf
@@ -45,7 +45,7 @@ def generate(
     top_k: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Prompt and sample, shape (B, T + max_new_tokens); each token from the last `context` tokens, read again."""
+    """Prompt and sample, shape (B, T + max_new_tokens); each token needs a new pass over the last `context` tokens."""
     tokens_BT = prompt_BT
     for _ in range(max_new_tokens):
         logits_BV = _logits(model, tokens_BT[:, -context:], logits_to_keep=1)[:, -1]
@@ -57,7 +57,7 @@ def generate(
 def estimate_loss(
     model: PreTrainedModel, ids_N: Tensor, *, block: int, num_windows: int, generator: torch.Generator
 ) -> float:
-    """Mean loss in nats over windows of `block` predictions drawn anew, read one at a time."""
+    """Mean loss in nats over newly drawn windows of `block` predictions, one window per pass."""
     losses = torch.zeros(num_windows)
     for k in range(num_windows):
         inputs_1T, targets_1T = random_block(ids_N, block, generator)
@@ -66,7 +66,7 @@ def estimate_loss(
 
 
 def random_block(ids_N: Tensor, block: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(inputs, targets) of one random place of a text, shape (1, block) each; all of a text that is shorter."""
+    """(inputs, targets) at one random place of a text, shape (1, block) each; all of it if the text is shorter."""
     places = max(1, len(ids_N) - block)
     start = int(torch.randint(places, (1,), generator=generator))
     taken = ids_N[start : start + block + 1]
@@ -74,7 +74,7 @@ def random_block(ids_N: Tensor, block: int, generator: torch.Generator) -> tuple
 
 
 def make_optimizer(model: PreTrainedModel, lr: float) -> torch.optim.Optimizer:
-    """AdamW as PyTorch makes it by default on a CPU (neither fused nor batched), with nanoGPT's groups and moments."""
+    """PyTorch's default AdamW on a CPU (neither fused nor batched), with nanoGPT's parameter groups and betas."""
     parameters = list(model.parameters())
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": WEIGHT_DECAY},
@@ -86,7 +86,7 @@ def make_optimizer(model: PreTrainedModel, lr: float) -> torch.optim.Optimizer:
 def update(
     model: PreTrainedModel, optimizer: torch.optim.Optimizer, inputs_BT: Tensor, targets_BT: Tensor, clip: float
 ) -> float:
-    """One update; the loss in nats before it."""
+    """Makes one update; returns the loss in nats before it."""
     loss = _loss(model, inputs_BT, targets_BT)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
@@ -96,7 +96,7 @@ def update(
 
 
 def arm(workload: Workload) -> Arm:
-    """The authors' way of doing the work; the task `update` trains on the whole of its sequence."""
+    """The authors' method; the task `update` trains on its whole sequence."""
     loaded, block = load_model(workload.model), workload.authors_context
     model, optimizer = loaded.model, make_optimizer(loaded.model, workload.lr)
     generator = torch.Generator().manual_seed(0)

@@ -1,53 +1,48 @@
-"""`python -m benchmarks`: how fast a step is, beside the authors' way, plain `transformers` and the machine."""
+"""`python -m benchmarks`: the speed of a step, compared with the authors' method, `transformers` and the machine."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
 from collapselab.cli import guarded
+from collapselab.cli.arguments import read
 from collapselab.cli.faults import only_warned
 from collapselab.cli.places import check_folder
 from collapselab.cli.text import note, plain, print_json, stdout_console
 from collapselab.errors import InputError
 
-if TYPE_CHECKING:  # they bring in torch
+if TYPE_CHECKING:  # importing them imports torch
     from benchmarks.measure import Spread
     from benchmarks.results import BenchResult, VariantResult
 
-TRAINING_COPIES = 4  # weights, gradients and two moments; a model that only reads has one
-MIN_RUNS = 5  # to publish
+TRAINING_COPIES = 4  # weights, gradients and two moments; without updates, only weights
+MIN_RUNS = 5  # for published figures
 MAX_THREADS = 4096
 DASH = "–"
 PROGRAM = "python -m benchmarks"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the benchmarks and exits, with the codes of `collapselab`."""
+    """Runs the benchmarks and exits, with the exit codes of `collapselab`."""
     given = sys.argv[1:] if arguments is None else arguments
     sys.exit(guarded(lambda: parse(given)(), PROGRAM))
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], None]:
-    """The benchmark that these arguments ask for, ready to be called.
+    """The benchmark for these arguments, as a function without arguments.
 
     Raises:
-        SystemExit: an unknown flag, a wrong value (code 2), or --help (code 0); it has been printed.
+        InputError: an unknown option, or a wrong value.
+        SystemExit: --help; it has been printed.
     """
-
-    @wraps(bench)
-    def ready(*values: Any, **named_values: Any) -> Callable[[], None]:
-        return partial(bench, *values, **named_values)
-
-    return tyro.cli(ready, prog=PROGRAM, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+    return read(bench, PROGRAM, arguments, ("python -m benchmarks", "python -m benchmarks decode --model builtin:nano"))
 
 
 def bench(
@@ -61,24 +56,25 @@ def bench(
     out: Path = Path("runs/growth"),
     json: bool = False,
 ) -> None:
-    """Measures speed against the authors' way, plain transformers, and what the machine could do.
+    """Measures speed against the authors' method, plain transformers and the machine's limits.
 
     Args:
         task: a whole step (iteration), one phase of it, or how a step's cost grows (growth)
         model: a shape with random weights (gpt2-shape, smollm2-shape, …), or a name as in `collapselab models`
-        n: runs of each variant, in turn, after one to warm up; of growth, runs a point
-        threads: CPU threads; by default each way's own choice
-        variants: what is compared, with commas; growth takes exact and fast
-        skip_memory: do not measure peak memory (in a process of its own for each variant)
-        sizes: growth: the models of its first panel, with commas; by default GPT-2 shapes from 0.5 M to 1.5 B
-        out: growth: the folder of growth.csv, .json, .svg and .png
+        n: runs of each variant, alternating, after one warm-up; for growth, runs per point
+        threads: CPU threads; by default each variant's own choice
+        variants: variants to compare, separated by commas; growth takes exact and fast
+        skip_memory: do not measure peak memory (which needs a separate process per variant)
+        sizes: growth: the models of its first panel, separated by commas; by default GPT-2 shapes from 0.5 M to 1.5 B
+        out: growth: the folder for growth.csv, .json, .svg and .png
         json: print JSON with every raw value
     """
     if n < 1:
-        raise InputError(f"n must be at least 1, received {n}", f"to publish, {MIN_RUNS} or more")
+        raise InputError(f"n must be at least 1, received {n}", f"published figures need at least {MIN_RUNS}")
     if threads is not None and not 1 <= threads <= MAX_THREADS:
         raise InputError(
-            f"--threads must be from 1 to {MAX_THREADS}, received {threads}", "leave it out for each way's own"
+            f"--threads must be from 1 to {MAX_THREADS}, received {threads}",
+            "leave it out for each variant's default",
         )
     names = _split(variants)
     if task == "growth":
@@ -97,7 +93,7 @@ def bench(
 
 
 def print_bench(result: BenchResult, console: Console) -> None:
-    """Prints a series: the machine and its ceilings, then the figures with the floor beside each."""
+    """Prints a series: the machine and its ceilings, then each figure with its floor."""
     console.print(*map(plain, _header(result).splitlines()), sep="\n", soft_wrap=True)
     names = list(result.variants)
     table = Table(box=None, pad_edge=False)
@@ -121,16 +117,16 @@ def _header(result: BenchResult) -> str:
 
 
 def _footer(result: BenchResult) -> str:
-    text = f"median of {result.n} runs turn about (least to greatest); ratios are of the runs of one round"
+    text = f"median of {result.n} alternating runs (minimum to maximum); ratios compare runs of the same round"
     if result.task == "iteration" and "authors" in result.variants:
-        text += "; the authors' way evaluates on two texts"
+        text += "; the authors' method evaluates on two texts"
     if result.n < MIN_RUNS:
-        text += f"; a figure to publish takes {MIN_RUNS} runs"
+        text += f"; a published figure needs {MIN_RUNS} runs"
     return text
 
 
 def _rows(result: BenchResult) -> Iterator[tuple[str, list[str]]]:
-    """The lines of the table: label, a cell for each variant, the two floors."""
+    """The lines of the table: label, one cell per variant, the two floors."""
     variants = list(result.variants.values())
     workload = result.workload
     labels = {
@@ -151,7 +147,7 @@ def _rows(result: BenchResult) -> Iterator[tuple[str, list[str]]]:
 
 def _derived(result: BenchResult, variants: Sequence[VariantResult]) -> Iterator[tuple[str, list[str]]]:
     figures: dict[str, Callable[[VariantResult], str]] = {
-        "tokens a second": lambda v: _cell(v.tokens_per_s),
+        "tokens per second": lambda v: _cell(v.tokens_per_s),
         "of the read bandwidth": lambda v: _cell(v.decode_bandwidth_share, 100, " %"),
         "of the matrix peak": lambda v: _cell(v.evaluate_peak_share, 100, " %"),
         **{f"× faster than {name}": _ratio_to(name) for name in result.variants},
@@ -179,7 +175,7 @@ def _cell(value: Spread | None, scale: float = 1.0, unit: str = "") -> str:
 
 
 def _number(value: float | None) -> str:
-    """Three significant digits, without an exponent for what people measure."""
+    """Three significant digits, without an exponent for common magnitudes."""
     if value is None:
         return DASH
     return f"{value:.3g}" if 1e-4 <= abs(value) < 1000 else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1e}"

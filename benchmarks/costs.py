@@ -1,7 +1,7 @@
-"""What a step must cost: the bytes it reads and the operations it does, over what the machine can do. Without torch.
+"""The minimum cost of a step: the bytes it reads and its operations, divided by the machine's rates. Without torch.
 
-Counted are the weights, the keys and values, the matrix products and causal attention; activations, the vocabulary's
-softmax and sampling are left out, so the results are floors.
+Weights, keys and values, matrix products and causal attention count; activations, the softmax over the vocabulary and
+sampling do not, so the results are floors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Dtype = Literal["float32", "bfloat16"]
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")
-NUM_PROMPT = 1  # a sample begins after the end-of-text token
+NUM_PROMPT = 1  # the end-of-text token before a sample
 FLOAT32_BYTES = 4
 # A fused AdamW reads weight, gradient and two moments and writes all but the gradient, in float32.
 ADAMW_BYTES = 7 * FLOAT32_BYTES
@@ -28,11 +28,11 @@ TRAINING_COPIES = 4  # weights, gradients and two moments
 
 @dataclass(frozen=True)
 class Size:
-    """The numbers of a model that its cost follows from.
+    """The numbers of a model that determine its cost.
 
-    `read_parameters`: read for every token, that is all but tables looked up by row. `body_parameters`,
+    `read_parameters`: read for every token: all except tables looked up by row. `body_parameters`,
     `head_parameters`: multiplied by every position, in the layers and for the logits. `attention_width`,
-    `kv_width`: of all query heads, and of all keys (or values), a layer.
+    `kv_width`: of all query heads, and of all keys (or values), per layer.
     """
 
     parameters: int
@@ -51,9 +51,9 @@ class Size:
 
 @dataclass(frozen=True)
 class Ceilings:
-    """The best rates seen: bytes read a second, operations a second in float32 and bfloat16 (a multiply-add is two).
+    """The best measured rates: bytes read per second, operations per second in float32 and bfloat16 (multiply-add: 2).
 
-    `rates` has every kernel behind them, by name: "read sum", "float32 1024x768x3072", …
+    `rates` has the rate of every kernel by name: "read sum", "float32 1024x768x3072", …
     """
 
     read_bytes_per_s: float
@@ -112,7 +112,7 @@ def typical(ceilings: Sequence[Ceilings]) -> Ceilings:
 
 
 def floors(size: Size, workload: Workload, rates: Rates) -> dict[str, float]:
-    """The least seconds of each phase of a turn."""
+    """The minimum seconds of each phase of a turn."""
     return {
         "generate": generate_floor_s(size, workload, rates),
         "evaluate": evaluate_flops(size, workload) / rates.flops_per_s,
@@ -121,7 +121,7 @@ def floors(size: Size, workload: Workload, rates: Rates) -> dict[str, float]:
 
 
 def generate_floor_s(size: Size, workload: Workload, rates: Rates) -> float:
-    """Each token reads the weights once, and costs one position with the cache, or all of a full crop window."""
+    """Each token reads the weights once and computes one position with the cache, or the whole window when cropping."""
     seconds = 0.0
     for num_read in range(NUM_PROMPT, NUM_PROMPT + workload.max_new_tokens):
         is_cropped = workload.context is not None and num_read > workload.context
@@ -135,7 +135,7 @@ def generate_floor_s(size: Size, workload: Workload, rates: Rates) -> float:
 
 
 def decode_bytes(size: Size, workload: Workload, bytes_per_weight: int) -> int:
-    """Bytes that writing a sample with a cache must read: the weights once a token, and the keys and values so far."""
+    """Bytes that writing a sample with a cache must read: weights once per token, and the keys and values so far."""
     cached = sum(
         kv_bytes(size, NUM_PROMPT + i, bytes_per_weight) * workload.batch_size for i in range(workload.max_new_tokens)
     )
@@ -158,7 +158,7 @@ def update_floor_s(size: Size, workload: Workload, rates: Rates) -> float:
 
 
 def attention_flops(size: Size, pairs: int) -> int:
-    """Operations of scores and weighted sums in all layers, for so many (query, key) pairs."""
+    """Operations of scores and weighted sums in all layers, for this number of (query, key) pairs."""
     return 4 * size.layers * size.attention_width * pairs
 
 

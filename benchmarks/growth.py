@@ -1,4 +1,4 @@
-"""How the cost of a step grows with parameters, new tokens and batch size, beside what the machine's ceilings allow."""
+"""How the cost of a step grows with parameters, new tokens and batch size, compared with the machine's ceilings."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from benchmarks.results import SCHEMA_VERSION, dtype_of
 from benchmarks.suite import SEED, Note, model_size, now, timed_call
 from benchmarks.workload import Workload
 from collapselab.errors import InputError
-from collapselab.machine import available_bytes
 from collapselab.records import dumps
+from collapselab.rundir.machine import available_bytes
 
 Panel = Literal["parameters", "new tokens", "batch size"]
 PANELS: tuple[Panel, ...] = ("parameters", "new tokens", "batch size")
@@ -31,7 +31,7 @@ SIZES = tuple(name for name in SHAPES if name.startswith("gpt2-"))
 NEW_TOKENS = (100, 200, 400, 700, 1023)
 BATCH_SIZES = (1, 2, 4, 8, 16)
 CROP_CONTEXT = 100  # the authors'
-OVERHEAD_BYTES = 1_500_000_000  # beside weights, gradients and moments: libraries, logits, activations
+OVERHEAD_BYTES = 1_500_000_000  # in addition to weights, gradients and moments: libraries, logits, activations
 
 Turns = list[Timed[dict[str, float]]]
 
@@ -47,9 +47,9 @@ class Case:
 
 @dataclass(frozen=True)
 class Point:
-    """One row of growth.csv: seconds of a whole step and of its phases, medians of n runs, beside their floors.
+    """One row of growth.csv: seconds of a whole step and of its phases, medians of n runs, with their floors.
 
-    The measured ones are `None` for a model that memory does not hold: its floor is a prediction.
+    Measured values are `None` for a model that does not fit in memory; its floor is a prediction.
     """
 
     panel: Panel
@@ -75,7 +75,7 @@ class Point:
 
     @property
     def x(self) -> int:
-        """Where the point lies on its panel's axis."""
+        """The position of the point on its panel's axis."""
         return {
             "parameters": self.parameters,
             "new tokens": self.max_new_tokens,
@@ -91,7 +91,7 @@ def cases(
     batch_sizes: Sequence[int] = BATCH_SIZES,
     threads: int | None = None,
 ) -> list[Case]:
-    """The points of the three panels, those of one model together; `model` is that of the last two."""
+    """The points of the three panels, grouped by model; `model` is that of the last two panels."""
     crop = Workload(model, threads, context=CROP_CONTEXT, context_mode="crop")
     whole = Workload(model, threads)
     of_model = [
@@ -113,11 +113,11 @@ def grow(
     """Measures every case with every kind of numerics, one model in memory at a time; (points, median ceilings).
 
     Args:
-        points: what to measure.
+        points: the cases to measure.
         numerics: some of exact, fast.
-        n: turns that count, after one that does not.
-        note: told what goes on, for people.
-        probe: measures the ceilings before each measurement; `None` is that of this machine.
+        n: counted turns, after one warm-up.
+        note: called with progress messages.
+        probe: measures the ceilings before each measurement; `None`: the probe of this machine.
 
     Raises:
         InputError: unknown numerics or an unknown model.
@@ -132,7 +132,7 @@ def grow(
             size = model_size(name)
             located = locate(name, Path(folder), SEED) if _fits(size) else None
             if located is None:
-                note(f"{name} needs more memory than is free: its floor alone is written")
+                note(f"{name} needs more memory than is free; only its floor is written")
             for case, kind in product(group, numerics):
                 ceilings.append(measure_ceilings())
                 turns: Turns = []
@@ -145,7 +145,7 @@ def grow(
 
 
 def save(points: Sequence[Point], ceilings: Ceilings, folder: Path) -> tuple[Path, ...]:
-    """Writes growth.csv (a row a point; what was not measured is empty) and growth.json (with the machine and date)."""
+    """Writes growth.csv (one row per point; unmeasured values are empty) and growth.json (with machine and date)."""
     table, tree = folder / "growth.csv", folder / "growth.json"
     with table.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.DictWriter(handle, [field.name for field in fields(Point)])
@@ -161,7 +161,7 @@ def _fits(size: Size) -> bool:
 
 
 def _measure(numerics: str, workload: Workload, n: int) -> Turns:
-    gc.collect()  # the model before this one
+    gc.collect()  # the previous model
     return alternate({"turn": timed_call(numerics, "iteration", workload)}, n)["turn"]
 
 

@@ -1,4 +1,4 @@
-"""The picture of growth.csv: measured seconds a step as points, the floors as lines."""
+"""The figure of growth.csv: measured seconds per step as points, floors as lines."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from collapselab.report.theme import Styles, styles, themed
 PANEL_WIDTH, PANEL_HEIGHT = 270, 240
 AXIS_TITLES: dict[Panel, str] = {
     "parameters": "parameters",
-    "new tokens": "new tokens a step",
-    "batch size": "sequences a step",
+    "new tokens": "new tokens per step",
+    "batch size": "sequences per step",
 }
 
 
 def growth_figure(points: Sequence[Point]) -> alt.HConcatChart:
-    """Seconds a step against parameters, new tokens and batch size; every axis is logarithmic.
+    """Seconds per step against parameters, new tokens and batch size; every axis is logarithmic.
 
-    Dots are medians, bars reach from the least to the greatest of the runs, lines are the bytes and operations of a
-    step over the measured ceilings.
+    Points are medians, bars reach from the minimum to the maximum of the runs, lines are the bytes and operations of a
+    step divided by the measured ceilings.
     """
     used = styles(sorted({_series(point) for point in points}), ordered=False)
     present: list[Panel] = [panel for panel in PANELS if any(point.panel == panel for point in points)]
     charts = [_panel(panel, [point for point in points if point.panel == panel], used) for panel in present]
-    lines = "points: measured (bar: least to greatest); lines: bytes and operations over the measured ceilings"
-    return themed(alt.hconcat(*charts, title=alt.TitleParams("Seconds a step", subtitle=lines), spacing=24))
+    lines = "points: medians (bars: minimum to maximum); lines: bytes and operations divided by measured ceilings"
+    return themed(alt.hconcat(*charts, title=alt.TitleParams("Seconds per step", subtitle=lines), spacing=24))
 
 
 def _panel(panel: Panel, points: Sequence[Point], used: Styles) -> alt.LayerChart:
@@ -48,7 +48,7 @@ def _panel(panel: Panel, points: Sequence[Point], used: Styles) -> alt.LayerChar
     seconds = [s for point in points for s in (point.floor_s, point.least_s, point.greatest_s) if s is not None]
     powers, log = _powers_of_ten(seconds), alt.Scale(type="log", nice=False)
     legend = alt.Legend(title=None, orient="top", symbolSize=120)
-    title = "seconds a step" if panel == "parameters" else None
+    title = "seconds per step" if panel == "parameters" else None
     y_scale = alt.Scale(type="log", domain=[powers[0], powers[-1]])
     chart = alt.Chart(pd.DataFrame(rows)).encode(
         x=alt.X("x:Q", title=AXIS_TITLES[panel], scale=log, axis=_x_axis(panel, points)),
@@ -74,7 +74,7 @@ def _x_axis(panel: Panel, points: Sequence[Point]) -> alt.Axis:
 
 
 def _powers_of_ten(values: Sequence[float]) -> list[float]:
-    """The powers of ten from just below the least value to just above the greatest."""
+    """The powers of ten from just below the minimum to just above the maximum."""
     first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     return [10.0**power for power in range(first, max(last, first + 1) + 1)]
 

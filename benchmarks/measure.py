@@ -1,4 +1,4 @@
-"""Fair timing: alternating runs, ratios of pairs, every value kept; peak memory in its own process. Without torch."""
+"""Fair timing: alternating runs, paired ratios, all raw values; peak memory in a separate process. Without torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Timed(Generic[T]):
-    """One run of a task: how long it took, and what it returned."""
+    """One run of a task: its time and its result."""
 
     seconds: float
     value: T
@@ -28,9 +28,9 @@ class Timed(Generic[T]):
 
 @dataclass(frozen=True)
 class Spread:
-    """Repeated measurements, in the order they were made, and what they say.
+    """Repeated measurements, in order, with their statistics.
 
-    `coverage`: how sure it is that [least, greatest] holds the true median, if the measurements are independent:
+    `coverage`: the confidence that [minimum, maximum] contains the true median, for independent measurements:
     1 - 2^(1-n) (93.75 % for n = 5; 0 for one measurement).
     """
 
@@ -52,7 +52,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def ratios(slow: Sequence[float], fast: Sequence[float]) -> Spread:
-    """How many times faster `fast` is, pair by pair; both ran once in each round."""
+    """The speed ratios of `fast`, pair by pair; both ran once per round."""
     return spread([a / b for a, b in zip(slow, fast, strict=True)])
 
 
@@ -64,14 +64,14 @@ def alternate(
     clock: Callable[[], float] = time.perf_counter,
     on_round: Callable[[int], None] | None = None,
 ) -> dict[str, list[Timed[T]]]:
-    """Runs of each task, by name: n rounds in which each task runs once, after `warmups` that are not counted.
+    """Runs of each task, by name: n rounds in which each task runs once, after uncounted `warmups`.
 
-    Every other round is run backwards, so that a machine that slowly gets faster or slower favours none. `on_round` is
-    told the number of rounds done, warm-ups included.
+    Every other round runs in reverse order, so that a drift of the machine's speed favours no task. `on_round` receives
+    the number of finished rounds, warm-ups included.
     """
     found: dict[str, list[Timed[T]]] = {name: [] for name in tasks}
     gc.collect()
-    gc.freeze()  # what is there already is not looked through again: it would take half a second before each run
+    gc.freeze()  # exclude existing objects from collection, which would take half a second before each run
     try:
         for i in range(warmups + n):
             for name in list(tasks)[:: 1 if i % 2 == 0 else -1]:
@@ -86,14 +86,14 @@ def alternate(
 
 
 def _timed(task: Callable[[], T], clock: Callable[[], float]) -> Timed[T]:
-    gc.collect()  # one task's rubbish is not swept up in the time of the next
+    gc.collect()  # collect garbage outside the timed region
     begun = clock()
     value = task()
     return Timed(clock() - begun, value)
 
 
 def peak_rss_bytes(function: Callable[..., object], *arguments: object) -> int:
-    """The most memory that a new process held while it called a function of a module."""
+    """Peak memory of a new process that called a function of a module."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as child:
         return child.submit(_peak_after, function, arguments).result()
 

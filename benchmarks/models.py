@@ -1,4 +1,4 @@
-"""Models of known shapes with random weights: what a step costs does not depend on what the weights know."""
+"""Models of known shapes with random weights: the cost of a step does not depend on the weights' values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL_VOCAB, GPT2_VOCAB = 2048, 50257  # of the shipped models; of GPT-2
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a GPT-2 or Llama model; `mlp_width` and `kv_heads` are Llama's, GPT-2 derives them."""
+    """The sizes of a GPT-2 or Llama model; `mlp_width` and `kv_heads` are for Llama; GPT-2 derives them."""
 
     layers: int
     width: int
@@ -58,15 +58,15 @@ def make_model(shape: Shape, seed: int) -> LoadedModel:
 
 
 def skeleton(shape: Shape) -> PreTrainedModel:
-    """The model of a shape without its numbers: it knows its sizes and takes no memory."""
+    """The model of a shape without weights: it has sizes and takes no memory."""
     with torch.device("meta"):
         return _module(shape)
 
 
 def locate(name: str, folder: Path, seed: int) -> str:
-    """What `load_model` reads for a name: of a shape, a model folder written below `folder`; else the name itself.
+    """The argument of `load_model` for a name: for a shape, a model folder written below `folder`; otherwise the name.
 
-    Every way of doing the work then loads its model as a user does.
+    Every variant then loads its model as a user does.
     """
     if name not in SHAPES:
         return name
@@ -121,7 +121,7 @@ def _module(shape: Shape) -> PreTrainedModel:
 
 
 def _tokenizer(vocab_size: int) -> Tokenizer:
-    """Reads bytes; the tokens past them are numbers that no text is made into, so that every id has a text."""
+    """A byte-level tokenizer; tokens after the bytes are numbers that no text encodes to, so every id has a text."""
     known = [END_OF_TEXT, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     numbers = [f"Ġ{i}" for i in range(len(known), vocab_size)]
     vocab = {token: i for i, token in enumerate([*known, *numbers])}

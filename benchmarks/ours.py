@@ -1,4 +1,4 @@
-"""This package's way of doing the work, through its public code: the only benchmark module that calls into it."""
+"""This package's variant, through its public code: the only benchmark module that calls the package."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NUMERICS = ("exact", "fast")
 
 
 def configuration(workload: Workload, numerics: str) -> RunConfig:
-    """The run whose turns are timed: nothing but the workload differs from the defaults, and nothing ends it."""
+    """The run whose turns are timed: the defaults except for the workload, without a stop rule."""
     return override(
         RunConfig(),
         {
@@ -43,7 +43,7 @@ def configuration(workload: Workload, numerics: str) -> RunConfig:
 
 
 def arm(workload: Workload, numerics: str) -> Arm:
-    """Our way of doing the work, with `numerics` exact or fast."""
+    """Our variant, with `numerics` exact or fast."""
     setup = build(configuration(workload, numerics))
     config, turns, steps = setup.config, online_loop(setup), itertools.count()
     sequence = update_sequence(workload, setup.learner.vocab_size, setup.learner.tokenizer.end_of_text_id)

@@ -1,7 +1,7 @@
-"""A loop that one writes with `transformers` in an afternoon: `generate`, the model's own `labels` loss, `AdamW`.
+"""A simple loop with `transformers`: `generate`, the model's own `labels` loss, `AdamW`.
 
-Everything is the library's default, in float32: the growing key-value cache of `generate`, one window a forward pass,
-an optimiser made of parameters and a learning rate.
+Everything is the library's default, in float32: the growing key-value cache of `generate`, one window per forward pass,
+an optimiser with only a learning rate.
 
 Shape letters: B sequences, T positions.
 """
@@ -34,14 +34,14 @@ def generate(
         top_k=top_k,
         top_p=1.0,
         max_new_tokens=max_new_tokens,
-        pad_token_id=0,  # never used, and a warning without
+        pad_token_id=0,  # unused, but avoids a warning
     )
     return cast(Any, model).generate(prompt_BT, attention_mask=torch.ones_like(prompt_BT), generation_config=settings)
 
 
 @torch.no_grad()
 def mean_loss(model: PreTrainedModel, windows_NT: Tensor, windows_per_pass: int) -> float:
-    """Mean loss in nats over windows of equal length, every token but the first of each scored."""
+    """Mean loss in nats over windows of equal length, every token scored except the first of each."""
     total = 0.0
     for start in range(0, len(windows_NT), windows_per_pass):
         rows_BT = windows_NT[start : start + windows_per_pass]
@@ -50,7 +50,7 @@ def mean_loss(model: PreTrainedModel, windows_NT: Tensor, windows_per_pass: int)
 
 
 def update(model: PreTrainedModel, optimizer: torch.optim.Optimizer, tokens_BT: Tensor, clip: float) -> float:
-    """One update on whole sequences; the loss in nats before it."""
+    """Makes one update on whole sequences; returns the loss in nats before it."""
     loss = model(input_ids=tokens_BT, labels=tokens_BT).loss
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
@@ -60,7 +60,7 @@ def update(model: PreTrainedModel, optimizer: torch.optim.Optimizer, tokens_BT: 
 
 
 def windows(loaded: LoadedModel, workload: Workload) -> Tensor:
-    """The windows that our `windows[n,k]` reads of the workload's text, shape (k, n)."""
+    """The windows of the workload's text that our `windows[n,k]` scores, shape (k, n)."""
     ids = loaded.tokenizer.encode(load_text(workload.text).text)
     protocol = Protocol("windows", workload.window_tokens, workload.num_windows)
     places = protocol.windows(len(ids), rng(0, "evaluation", 0))
@@ -68,12 +68,12 @@ def windows(loaded: LoadedModel, workload: Workload) -> Tensor:
 
 
 def arm(workload: Workload) -> Arm:
-    """The plain way of doing the work."""
+    """The plain `transformers` variant."""
     loaded = load_model(workload.model)
     model, optimizer = loaded.model, torch.optim.AdamW(loaded.model.parameters(), lr=workload.lr)
     library: Any = model
-    library.generation_config.eos_token_id = None  # a sample goes on at the end-of-text token, as elsewhere
-    library.loss_type = "ForCausalLM"  # what it falls back to, without its notice
+    library.generation_config.eos_token_id = None  # continue past the end-of-text token, like the other variants
+    library.loss_type = "ForCausalLM"  # its fallback, without the notice
     windows_NT = windows(loaded, workload)
     prompt_BT = torch.full((workload.batch_size, 1), loaded.tokenizer.end_of_text_id)
     whole_1T = torch.tensor([update_sequence(workload, loaded.vocab_size, loaded.tokenizer.end_of_text_id)])

@@ -1,4 +1,4 @@
-"""What the machine can do: how fast it reads memory and multiplies matrices; and which machine it is."""
+"""The machine's limits: how fast it reads memory and multiplies matrices; and its identity."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import torch
 
 from benchmarks.costs import Ceilings
 from benchmarks.measure import Spread, spread
-from collapselab.machine import cpu_features, cpu_name, memory_bytes
 from collapselab.rundir.environment import environment
+from collapselab.rundir.machine import cpu_features, cpu_name, memory_bytes
 
-ARRAY_BYTES = 2**30  # well beyond caches: a large server's last level is half of it, shared with others
+ARRAY_BYTES = 2**30  # well beyond caches: the shared last-level cache of a large server is half of it
 ROWS = 1024
 # (inner, outer) of the products x (ROWS, inner) times w.T, w (outer, inner): those of a GPT-2 layer; and a square.
 PRODUCTS = ((768, 768), (768, 3072), (3072, 768))
 SQUARE = 2048
-KINDS = ("read", "float32", "bfloat16")  # how the names of kernels begin
+KINDS = ("read", "float32", "bfloat16")  # prefixes of kernel names
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
-Kernel = tuple[Callable[[], object], float]  # what runs, and the bytes or operations of a run
+Kernel = tuple[Callable[[], object], float]  # a function, and the bytes or operations of a call
 
 
 def make_probe(
     repeats: int = 3, array_bytes: int = ARRAY_BYTES, clock: Callable[[], float] = time.perf_counter
 ) -> Callable[[], Ceilings]:
-    """A function that measures the ceilings; it takes a second or two, and holds its arrays for the next time.
+    """A function that measures the ceilings; it takes a second or two, and keeps its arrays for the next call.
 
     Args:
         repeats: runs of each kernel; a ceiling is the best run of the best kernel.
@@ -47,7 +47,7 @@ def make_probe(
 
 
 def _reads(array_bytes: int) -> dict[str, Kernel]:
-    """Reductions over one array; the last is what decoding does: a matrix times a vector."""
+    """Reductions over one array; the last one is a matrix-vector product, as in decoding."""
     array_N = torch.ones(array_bytes // 4)
     matrix_RC, vector_C = array_N.view(-1, ROWS), torch.ones(ROWS)
     functions: dict[str, Callable[[], object]] = {
@@ -83,7 +83,7 @@ def _rate(kernel: Callable[[], object], amount: float, repeats: int, clock: Call
 
 
 def machine() -> dict[str, object]:
-    """Versions, processor, caches, memory and instruction sets, and a fingerprint of what does not change by itself."""
+    """Versions, processor, caches, memory and instruction sets, and a fingerprint of the stable ones."""
     hardware: dict[str, object] = {
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
@@ -96,7 +96,7 @@ def machine() -> dict[str, object]:
 
 
 def _caches() -> dict[str, str]:
-    """The size of each cache of one core, as the system gives it."""
+    """The size of each cache of one core, as the system reports it."""
     sizes: dict[str, str] = {}
     for index in sorted(CACHES.glob("index*")):
         level, kind, size = ("".join(_lines(index / name)) for name in ("level", "type", "size"))

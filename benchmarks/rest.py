@@ -1,9 +1,9 @@
-"""Writes results/performance/DATE-rest.json: what `python -m benchmarks` does not time, each measured five times.
+"""Writes results/performance/DATE-rest.json: timings that `python -m benchmarks` lacks, each measured five times.
 
 python -m benchmarks.rest speculation FOLDER …    decoding with and without guesses, by collapsed models (checkpoints)
 python -m benchmarks.rest records MODEL …         share of a run spent on metrics, records and files
-python -m benchmarks.rest checkpoints MODEL       steps with a checkpoint at each, and without
-python -m benchmarks.rest sweep                   eight builtin runs with two workers, and one after the other
+python -m benchmarks.rest checkpoints MODEL       steps with and without a checkpoint each
+python -m benchmarks.rest sweep                   eight builtin runs with two workers and with one
 python -m benchmarks.rest start                   commands that only print
 """
 
@@ -50,7 +50,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def speculation(folder: str) -> dict[str, object]:
-    """Plain decoding over speculative decoding; the tokens must be equal."""
+    """Time of plain decoding divided by speculative decoding; the tokens must be equal."""
     loaded, made = load_model(folder), {}
     engine, _ = make_engines(loaded.model, "native", write="float32", score="float32")
 
@@ -67,7 +67,7 @@ def speculation(folder: str) -> dict[str, object]:
         return took
 
     counters = {True: [0], False: [0]}
-    write(False, counters[False]), write(True, counters[True])  # to warm up
+    write(False, counters[False]), write(True, counters[True])  # warm-up
     found = paired(lambda: write(False, counters[False]), lambda: write(True, counters[True]))
     pairs = [(made[False, i], made[True, i]) for i in range(N + 1)]
     assert all(a.token_ids == b.token_ids for a, b in pairs), "speculation changed a token"
@@ -76,7 +76,7 @@ def speculation(folder: str) -> dict[str, object]:
 
 
 def small_run(model: str, folder: Path, **changes: object) -> tuple[RunConfig, Path]:
-    """A run with a few steps of the paper's size, which nothing ends early."""
+    """A run with a few steps of the paper's size that does not end early."""
     located = locate(model, folder, 0) if model in SHAPES else model
     base: dict[str, object] = {
         "model": str(located), "data": ("austen",), "eval.full_every": 0,
@@ -86,7 +86,7 @@ def small_run(model: str, folder: Path, **changes: object) -> tuple[RunConfig, P
 
 
 def records(model: str) -> dict[str, object]:
-    """Share of a run's time after its first step that is not evaluation, writing or update."""
+    """Share of a run's time after its first step outside evaluation, writing and update."""
     shares: list[float] = []
     for numerics in ("exact", "fast"):
         with tempfile.TemporaryDirectory() as name:
@@ -102,7 +102,7 @@ def records(model: str) -> dict[str, object]:
 
 
 def checkpoints(model: str) -> dict[str, object]:
-    """Seconds per step with a checkpoint after every step, over seconds without; and the cost of one."""
+    """Seconds per step with a checkpoint after every step, divided by seconds without; the cost of one checkpoint."""
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name)
 
@@ -118,7 +118,7 @@ def checkpoints(model: str) -> dict[str, object]:
 
 
 def sweep(_: str = "") -> dict[str, object]:
-    """The time with one worker over that with two, for eight runs of builtin:nano."""
+    """The time with one worker divided by that with two, for eight runs of builtin:nano."""
     with tempfile.TemporaryDirectory() as name:
         file, numbers = Path(name) / "sweep.toml", iter(range(1000))
         file.write_text(
@@ -135,7 +135,7 @@ def sweep(_: str = "") -> dict[str, object]:
 
 
 def start(_: str = "") -> dict[str, object]:
-    """Seconds of commands that only print, each as a whole process."""
+    """Seconds of commands that only print, each as a new process."""
     commands = ("--help", "presets", "report --help", "run --help", "sweep --help")
     found: dict[str, object] = {}
     for command in commands:

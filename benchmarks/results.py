@@ -1,4 +1,4 @@
-"""What was measured, as data: seconds, ratios of pairs, shares of the ceilings, and the JSON of it. Without torch."""
+"""The measurements as data: seconds, paired ratios, shares of the ceilings, and their JSON. Without torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from benchmarks.workload import PHASE_OF, Task, Workload
 
 SCHEMA_VERSION = 1
 VARIANTS = ("authors", "transformers", "exact", "fast")
-# Which variant each plain number of the JSON is of, as the targets ask: decoding in float32, all else in fast numerics.
+# The variant of each headline number in the JSON: decoding in float32, everything else in fast numerics.
 HEADLINE = {
     "ratio_vs_authors": "fast",
     "ratio_vs_transformers": "fast",
@@ -36,10 +36,10 @@ HEADLINE = {
 
 @dataclass(frozen=True)
 class VariantResult:
-    """The figures of one variant; `None` where the task has no such figure.
+    """The figures of one variant; `None` if the task has no such figure.
 
     `ratio_vs`: how many times faster than each variant before it. `decode_bandwidth_share`: the bytes that writing must
-    read, over the time it took and the bandwidth measured in the same round; `evaluate_peak_share`: the same for the
+    read, divided by its time and the bandwidth measured in the same round; `evaluate_peak_share`: the same for the
     operations of evaluation and the matrix peak of the variant's numerics.
     """
 
@@ -54,7 +54,7 @@ class VariantResult:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """One series: what was done, where and when, and what came of it.
+    """One series: the work, the machine, the date and the results.
 
     `ceilings`: the best rate of each round. `probes`: the same with every kernel. `floor_s`: by numerics and phase.
     """
@@ -80,7 +80,7 @@ def variant_results(
     ceilings: Sequence[Ceilings],
     peaks: Mapping[str, int],
 ) -> dict[str, VariantResult]:
-    """The figures of each variant from its runs, one a round, and the ceilings of the same rounds."""
+    """The figures of each variant from its runs, one per round, and the ceilings of the same rounds."""
     found: dict[str, VariantResult] = {}
     for name, timed in runs.items():
         seconds = [run.seconds for run in timed]
@@ -99,12 +99,12 @@ def variant_results(
 
 
 def dtype_of(variant: str) -> Dtype:
-    """The numerics whose ceilings a variant is held against."""
+    """The numerics whose ceilings apply to a variant."""
     return "bfloat16" if variant == "fast" else "float32"
 
 
 def evaluations(task: Task, variant: str) -> int:
-    """How often a variant evaluates in one run of a task: the authors' script does so on two texts at every update."""
+    """The evaluations of a variant in one run of a task: the authors' script evaluates on two texts per update."""
     return 2 if variant == "authors" and task == "iteration" else 1
 
 
@@ -117,7 +117,7 @@ def median_ceilings(ceilings: Sequence[Ceilings]) -> dict[str, Spread]:
 def median_floors(
     task: Task, size: Size, workload: Workload, ceilings: Sequence[Ceilings]
 ) -> dict[Dtype, dict[str, float]]:
-    """The least seconds of each phase of the task, by numerics, at the median ceilings."""
+    """The minimum seconds of each phase of the task, by numerics, at the median ceilings."""
     phases = list(PHASE_OF.values()) if task == "iteration" else [PHASE_OF[task]]
     found: dict[Dtype, dict[str, float]] = {}
     for dtype in DTYPES:
@@ -127,7 +127,7 @@ def median_floors(
 
 
 def to_json(result: BenchResult) -> dict[str, object]:
-    """Everything measured, raw values included; the plain numbers at the top are those of `headline`."""
+    """All measurements with raw values; the numbers at the top are those of `headline`."""
     return {
         "schema_version": SCHEMA_VERSION,
         **headline(result.variants),
@@ -137,7 +137,7 @@ def to_json(result: BenchResult) -> dict[str, object]:
 
 
 def headline(variants: Mapping[str, VariantResult]) -> dict[str, object]:
-    """The plain numbers: medians of the variants named in `HEADLINE`; `None` where not measured."""
+    """The headline numbers: medians of the variants named in `HEADLINE`; `None` if not measured."""
     found: dict[str, object] = {}
     for name, variant in HEADLINE.items():
         result = variants.get(variant)

@@ -1,4 +1,4 @@
-"""One series of measurements: every variant and the probe, turn about, in one process."""
+"""One series of measurements: every variant and the probe alternate in one process."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from benchmarks.results import (
 from benchmarks.workload import Arm, Task, Workload
 from collapselab.errors import InputError, nearest
 from collapselab.inputs.models import load_model
-from collapselab.machine import available_bytes
+from collapselab.rundir.machine import available_bytes
 
-MEMORY_TURNS = 2  # the second turn writes and evaluates beside the optimiser's state
+MEMORY_TURNS = 2  # two turns, so that writing and evaluation also run with the optimiser's state in memory
 SEED = 0
 Note = Callable[[str], None]
 
@@ -47,11 +47,11 @@ def bench(
     Args:
         task: iteration (a whole turn), decode, evaluate or update.
         workload: the work; its model is a name of `models.SHAPES`, or what `load_model` reads.
-        n: rounds that count; one more comes first to warm up.
+        n: counted rounds, after one warm-up.
         variants: some of authors, transformers, exact, fast.
-        with_memory: measure peak memory too, each variant in a process of its own.
-        note: told what goes on, for people.
-        probe: measures the ceilings in every round; `None` is that of this machine.
+        with_memory: also measure peak memory, each variant in a separate process.
+        note: called with progress messages.
+        probe: measures the ceilings in every round; `None`: the probe of this machine.
 
     Raises:
         InputError: an unknown variant or model, or more memory than there is.
@@ -87,7 +87,7 @@ def now() -> str:
 
 
 def check_variants(names: Sequence[str]) -> list[str]:
-    """The variants in their fixed order, so that ratios are of later ones against earlier ones.
+    """The variants in their fixed order; ratios compare later ones with earlier ones.
 
     Raises:
         InputError: an unknown name, or none.
@@ -101,7 +101,7 @@ def check_variants(names: Sequence[str]) -> list[str]:
 
 
 def model_size(name: str) -> Size:
-    """The size of a model by the name of a shape, or one that `load_model` knows.
+    """The size of a model, given a shape's name or a name that `load_model` knows.
 
     Raises:
         InputError: neither.
@@ -112,10 +112,10 @@ def model_size(name: str) -> Size:
 
 
 def check_memory(size: Size, task: Task, num_arms: int) -> None:
-    """Refuses more models side by side than memory holds, rather than be killed in the middle.
+    """Refuses more models at once than fit in memory, instead of being killed halfway.
 
     Raises:
-        InputError: with what would fit.
+        InputError: the message says what would fit.
     """
     each = size.training_bytes if task in ("iteration", "update") else size.training_bytes // 4
     available = available_bytes()
@@ -128,7 +128,7 @@ def check_memory(size: Size, task: Task, num_arms: int) -> None:
 
 
 def make_arm(name: str, workload: Workload) -> Arm:
-    """A variant, with a model and an optimiser of its own."""
+    """A variant with its own model and optimiser."""
     makers: dict[str, Callable[[], Arm]] = {
         "authors": lambda: authors.arm(workload),
         "transformers": lambda: plain.arm(workload),
@@ -137,7 +137,7 @@ def make_arm(name: str, workload: Workload) -> Arm:
 
 
 def timed_call(name: str, task: Task, workload: Workload) -> Callable[[], dict[str, float]]:
-    """What one round runs of a variant; the number of threads is set back to what the variant began with."""
+    """The run of a variant in one round; it resets the number of threads to the variant's initial one."""
     former = torch.get_num_threads()
     if workload.threads is not None:
         torch.set_num_threads(workload.threads)
@@ -155,7 +155,7 @@ def timed_call(name: str, task: Task, workload: Workload) -> Callable[[], dict[s
 def _series(
     calls: dict[str, Callable[[], dict[str, float]]], probe: Callable[[], Ceilings], n: int, note: Note
 ) -> tuple[dict[str, list[Timed[dict[str, float]]]], list[Ceilings]]:
-    """The runs by variant, and the ceilings of each round, measured by this process's first number of threads."""
+    """The runs by variant, and the ceilings of each round, measured with this process's initial number of threads."""
     threads = torch.get_num_threads()
     ceilings: list[Ceilings] = []
 

@@ -1,4 +1,4 @@
-"""What is timed: the work of one turn of the loop, the same for every way of doing it. Without torch."""
+"""The timed work: one turn of the loop, equal for every variant. Without torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PHASE_OF: dict[Task, str] = {"decode": "generate", "evaluate": "evaluate", "upda
 
 
 def update_sequence(workload: Workload, vocab_size: int, end_of_text_id: int) -> list[int]:
-    """What the task `update` trains on: the prompt and as many tokens as a sample has, even over the vocabulary."""
+    """The sequence of the task `update`: the prompt and as many uniformly drawn tokens as a sample has."""
     tokens = rng(0, "data", 0).integers(0, vocab_size, size=workload.max_new_tokens)
     return [end_of_text_id, *tokens.tolist()]
 
@@ -30,7 +30,7 @@ class Workload:
     """The work of one turn; by default the paper's, evaluated on some 10,000 tokens.
 
     `model`: what `load_model` reads. `context` and `context_mode` are those of our own generation (`None`: all
-    positions); `authors_context` is that of the authors' script, which crops whatever the model could see.
+    positions); `authors_context` is that of the authors' script, which crops regardless of the model's context.
     """
 
     model: str
@@ -56,7 +56,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Arm:
-    """One way of doing the work, on a model of its own; each call does it once.
+    """One variant with its own model; each call does the work once.
 
     `decode`: the tokens written, without the prompt. `evaluate`: the loss on the text. `update`: the loss before an
     update on one fixed sequence, the same for every arm. `iteration`: seconds by phase of a whole turn.
@@ -68,7 +68,7 @@ class Arm:
     iteration: Callable[[], dict[str, float]]
 
     def call(self, task: Task) -> dict[str, float]:
-        """Does a task once; the seconds by phase that it knows of itself (only a whole turn has several)."""
+        """Does a task once; returns the seconds by phase that the task reports (only a whole turn has several)."""
         if task == "iteration":
             return self.iteration()
         {"decode": self.decode, "evaluate": self.evaluate, "update": self.update}[task]()

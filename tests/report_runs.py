@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from collapselab.config.overrides import override
 from collapselab.config.presets import demo
+from collapselab.records import Record, Sample
+from fake_runs import write_run
 
 LOOP = "and so it went on "
 HOSTILE = (
@@ -25,7 +26,7 @@ HOSTILE = (
 )
 
 
-def write_run(
+def readable_run(
     path: Path,
     *,
     onset: int | None = 6,
@@ -38,23 +39,14 @@ def write_run(
 ) -> Path:
     """A run of the demo's settings; a step's sample is `texts[step]`, or words that turn into a loop at the onset."""
     config = override(demo(), settings or {})
-    path.mkdir(parents=True)
-    files: dict[str, Any] = {"config.json": {"run_id": config.run_id, "config": config.model_dump(mode="json")}}
-    files["status.json"] = {"status": "finished" if is_finished else "running", "step": num_steps - 1}
-    files["env.json"] = environment or {"python": "3.11.7", "packages": {"torch": "2.13.0"}, "cpu": "a processor"}
-    if is_finished:
-        files["summary.json"] = make_summary(onset, num_steps, config.data) | {"run_id": config.run_id}
-    for name, content in files.items():
-        (path / name).write_text(json.dumps({"schema": 2, **content}))  # ASCII: lone surrogates stay escapes
-    lines = [json.dumps(make_step(step, onset, config.data)) for step in range(num_steps)]
-    (path / "steps.jsonl").write_text("".join(line + "\n" for line in lines))
-    samples = [texts[step] if texts else make_text(step, onset) for step in range(num_steps)]
-    lines = [
-        json.dumps({"step": s, "index": 0, "role": "train", "token_ids": [s] * tokens_per_sample, "text": t})
-        for s, t in enumerate(samples)
+    texts = texts or [make_text(step, onset) for step in range(num_steps)]
+    records = [
+        Record(s, make_step(s, onset, config.data), (Sample((s,) * tokens_per_sample, texts[s]),))
+        for s in range(num_steps)
     ]
-    (path / "samples.jsonl").write_text("".join(line + "\n" for line in lines))
-    return path
+    summary = make_summary(onset, num_steps, config.data) if is_finished else None
+    environment = environment or {"python": "3.11.7", "packages": {"torch": "2.13.0"}, "cpu": "a processor"}
+    return write_run(path, config, records, summary=summary, environment=environment)
 
 
 def make_summary(onset: int | None, num_steps: int, texts: Sequence[str]) -> dict[str, Any]:

@@ -15,9 +15,8 @@ from collapselab.config.schema import RunConfig
 from collapselab.inputs.models import model_names
 from collapselab.loop import stop_reason
 from collapselab.records import Record, Sample, Value
-from collapselab.rundir.layout import RunDir, write_json
-from collapselab.rundir.record_writer import RecordWriter
 from collapselab.step.measure import sample_values
+from fake_runs import write_run
 
 VOCABULARY = 400
 NUM_PARAMETERS = {info.name: info.num_parameters or 0 for info in model_names()}
@@ -32,24 +31,17 @@ def make_config(**changes: object) -> RunConfig:
     return override(RunConfig(), short | {name.replace("__", "."): value for name, value in changes.items()})
 
 
-def write_run(path: Path, config: RunConfig, onset: float, *, finished: bool = True, with_samples: bool = True) -> Path:
+def judged_run(
+    path: Path, config: RunConfig, onset: float, *, finished: bool = True, with_samples: bool = True
+) -> Path:
     """A run whose samples fill with loops around the step `onset`, judged and stopped by the package's own rules."""
-    rundir = RunDir(path)
-    path.mkdir(parents=True)
-    write_json(rundir.config, {"schema": 2, "run_id": config.run_id, "config": config.model_dump(mode="json")})
-    write_json(rundir.user, {"schema": 2, "asked_for": {}})
     records = make_records(config, onset)
     if not finished:
         records = records[: max(1, len(records) // 2)]
-    writer = RecordWriter(rundir)
-    for record in records:
-        writer.append(record if with_samples else Record(record.step, record.values))
-    writer.close()
-    rundir.write_status("finished" if finished else "interrupted", records[-1].step)
-    if finished:
-        protocols = {"val": config.eval.protocol, "full": config.eval.full_protocol}
-        write_json(rundir.summary, summarise(records, config, VOCABULARY, NUM_PARAMETERS[config.model], protocols))
-    return path
+    protocols = {"val": config.eval.protocol, "full": config.eval.full_protocol}
+    summary = summarise(records, config, VOCABULARY, NUM_PARAMETERS[config.model], protocols) if finished else None
+    kept = records if with_samples else [Record(record.step, record.values) for record in records]
+    return write_run(path, config, kept, summary=summary, status="finished" if finished else "interrupted")
 
 
 def make_records(config: RunConfig, onset: float) -> list[Record]:
@@ -106,5 +98,5 @@ def write_sweep(folder: Path, num_seeds: int = 3) -> Path:
             for seed in range(num_seeds):
                 config = make_config(model=f"builtin:{model}", optim__lr=lr, seed=seed)
                 onset = 1.25e-3 / lr / (1 + m) * (1 + 0.1 * seed)
-                write_run(folder / f"{model}-lr-{lr:g}-seed-{seed}", config, onset)
+                judged_run(folder / f"{model}-lr-{lr:g}-seed-{seed}", config, onset)
     return folder

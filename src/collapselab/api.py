@@ -1,4 +1,4 @@
-"""What Python has in place of the command line: a run with a few settings changed, and a figure to look at."""
+"""The Python counterpart of the command line: `run` a configuration, and show a `figure` of runs."""
 
 from __future__ import annotations
 
@@ -49,23 +49,23 @@ def run(
         what: a preset's name, a configuration, or a TOML or JSON file of settings.
         out: the run's directory; by default `runs/<run id>`.
         model: the name of a model, or one that is loaded: a causal language model of transformers. The run trains a
-            copy, and the object stays as it is; what it learns is in the checkpoints. The name of an object in the
-            records has a hash of its weights, so a run goes on only with the model it began with.
-        tokenizer: of a model that is loaded.
-        resume: go on where an interrupted run stopped, bit for bit; a new run where there is none.
-        fresh: remove a former run in that directory first.
+            copy, and the object stays unchanged; the trained weights are in the checkpoints. The recorded name of an
+            object includes a hash of its weights, so a run resumes only with the model it began with.
+        tokenizer: the tokenizer of a loaded model.
+        resume: continue an interrupted run, bit for bit; start a new run if there is none.
+        fresh: first remove an existing run in that directory.
         progress: show each step, in a terminal or a notebook; elsewhere nothing is shown.
-        data_dir: where texts lie or are downloaded to.
+        data_dir: the folder of texts, also for downloads.
         metrics: further metrics on the ids of each sample, by name; they appear in steps.jsonl.
         safeguards: what acts on text, objective and weights (`safeguards.Safeguard`), in this order.
         on_record: called with each record after it was written.
-        changes: settings by name (`lr=1e-4`), in full where several sections have it (`**{"train.window": 64}`).
+        changes: settings by name (`lr=1e-4`); by full name if several sections have it (`**{"train.window": 64}`).
 
     Raises:
         InputError: an unknown or ambiguous setting, a configuration that cannot work, or a directory that holds another
             run or is in use.
         Interrupted: Ctrl-C, SIGTERM, SIGHUP or the wall time; a checkpoint was written.
-        RunFailed: the disk is full, say, or the directory was removed.
+        RunFailed: for example, the disk is full or the directory was removed.
     """
     named = full_names(changes | ({"model": model} if isinstance(model, str) else {}))
     config = override(what if isinstance(what, RunConfig) else presets.load(str(what)), named)
@@ -97,7 +97,7 @@ def run(
 
 
 def _is_watched() -> bool:
-    """Whether somebody sees what is written to standard error: on a terminal, or in a notebook."""
+    """Whether standard error is visible: on a terminal, or in a notebook."""
     ipython = sys.modules.get("IPython")
     is_notebook = ipython is not None and cast(Any, ipython).get_ipython() is not None
     return is_notebook or bool(sys.stderr and sys.stderr.isatty())
@@ -105,7 +105,7 @@ def _is_watched() -> bool:
 
 @dataclass(frozen=True, repr=False)
 class Figure:
-    """A figure as SVG, which a notebook shows without a network; `caption` says in words what is seen."""
+    """A figure as SVG, which a notebook shows without a network; `caption` describes it in words."""
 
     name: str
     svg: str
@@ -126,7 +126,7 @@ def figure(runs: Runs | Path | str, name: str = "loss") -> Figure:
         name: figure-1 to figure-4, survival-by-learning-rate, survival-by-size, arms, anatomy, barcode, or loss.
 
     Raises:
-        InputError: no such figure or folder, or these runs do not have what it needs.
+        InputError: no such figure or folder, or these runs lack what it needs.
         DrawingError: the figure could not be drawn.
     """
     from collapselab.report.figures import FIGURES
@@ -137,7 +137,7 @@ def figure(runs: Runs | Path | str, name: str = "loss") -> Figure:
     if name == "loss":
         if len(frames.runs) != 1:
             raise InputError(
-                f"the figure 'loss' is of one run, received {len(frames.runs)}", "'figure-2' is of several"
+                f"the figure 'loss' shows one run, received {len(frames.runs)}", "'figure-2' shows several"
             )
         row = cast(dict[str, Any], frames.runs.iloc[0].to_dict())
         chart, caption = loss_figure(frames.steps, row), f"losses and repetition of {row['run']} against step"

@@ -26,7 +26,7 @@ class InputError(CollapselabError, ValueError):
 
 
 class RunFailed(CollapselabError):
-    """The run cannot go on, through nobody's input (a full disk, say); what was written stays."""
+    """The run cannot continue, for a reason other than its input (for example, a full disk); written files stay."""
 
 
 class Interrupted(CollapselabError):

@@ -1,4 +1,4 @@
-"""Files that survive a fault: only regular ones are opened, and what is replaced is on the disk before it is named."""
+"""Crash-safe files: only regular ones are opened, and new content is on the disk before it takes a file's name."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _OPEN = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINA
 
 
 def open_regular(path: Path, flags: int) -> int:
-    """A descriptor of a file that is, or becomes, a regular one.
+    """A descriptor of a regular file, which may be new.
 
     Raises:
-        OSError: it cannot be opened, or is something else: a FIFO would be waited for without end.
+        OSError: it cannot be opened, or is not regular: opening a FIFO would block forever.
     """
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
@@ -37,9 +37,9 @@ def read_regular(path: Path) -> bytes:
 
 
 def hold(handle: int) -> None:
-    """Takes the exclusive lock on an open file, which ends with the descriptor, and so with the process.
+    """Takes the exclusive lock on an open file; it is released with the descriptor, and so with the process.
 
-    Open for writing: NFS, where flock is a lock of bytes, refuses others.
+    The file must be open for writing: NFS, where flock locks bytes, refuses others.
 
     Raises:
         BlockingIOError: another process holds it.
@@ -50,19 +50,19 @@ def hold(handle: int) -> None:
 
 
 def write_all(handle: int, data: bytes) -> None:
-    """Writes all of it; on a full disk a first write may take a part, and the second one says why."""
+    """Writes all of it; on a full disk the first write may be partial, and the second one raises the error."""
     while data:
         data = data[os.write(handle, data) :]
 
 
 def replace_file(path: Path, content: str | bytes, *, durable: bool = True) -> None:
-    """Replaces a file in one step: readers, and whoever comes after a crash, see the old one or the new one.
+    """Replaces a file in one step: readers see the old one or the new one, also after a crash.
 
-    `durable` waits until content and name are on the disk, which takes milliseconds. Text is written as UTF-8; what
-    a file name that is not UTF-8 brought into it, as an escape that JSON reads back.
+    `durable` waits until content and name are on the disk, which takes milliseconds. Text is written as UTF-8;
+    parts of file names that are not UTF-8 become escapes that JSON reads back.
 
     Raises:
-        OSError: the disk is full, say; the old file stays.
+        OSError: for example, the disk is full; the old file stays.
     """
     data = content if isinstance(content, bytes) else content.encode(errors="backslashreplace")
     temporary = path.with_name(f"{path.name}.tmp")
@@ -86,7 +86,7 @@ def replace_file(path: Path, content: str | bytes, *, durable: bool = True) -> N
 def sync(path: Path) -> None:
     """Waits until a file, or the names in a folder, are on the disk."""
     if os.name == "nt" and path.is_dir():
-        return  # Windows opens no folder, and keeps its names in a journal
+        return  # Windows cannot open folders, and keeps names in a journal
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -95,7 +95,7 @@ def sync(path: Path) -> None:
 
 
 def make_folder(path: Path) -> list[Path]:
-    """Makes a folder and those above it that are missing, on the disk when this returns; those it made, last first."""
+    """Creates a folder and its missing parents, synced to the disk; returns the created ones, innermost first."""
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in made:
@@ -104,7 +104,7 @@ def make_folder(path: Path) -> list[Path]:
 
 
 def remove_folder(path: Path) -> None:
-    """Removes a folder (or a file), whole or not at all: the name goes first, and what a crash leaves is `tmp-…`."""
+    """Removes a folder (or file) completely or not at all: it is renamed first, so a crash leaves only `tmp-…`."""
     renamed = path.rename(path.with_name(temporary_name()))
     sync(path.parent)
     if renamed.is_dir():
@@ -114,5 +114,5 @@ def remove_folder(path: Path) -> None:
 
 
 def temporary_name() -> str:
-    """A new name for what is not complete, or about to be removed; leftovers of a crash begin with `tmp-` too."""
+    """A new name for something incomplete or about to be removed; it begins with `tmp-`."""
     return f"tmp-{os.getpid()}-{time.monotonic_ns()}"

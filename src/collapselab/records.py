@@ -1,4 +1,4 @@
-"""What the loop yields and the run directory keeps: one record per step, and JSON in which infinity survives."""
+"""Records: what the loop yields and the run directory keeps, one per step; and JSON with non-finite numbers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 @dataclass(frozen=True)
 class Number:
-    """What a recorded number is: its unit, its meaning and, where it is drawn, the label of its curve and its panel.
+    """Describes a recorded number: unit, meaning and, if it is drawn, the label and panel of its curve.
 
-    `live`: its short name in the lines of a run that is going on; `None`: it is not shown there.
+    `live`: its short name in the live view; `None`: it is not shown there.
     """
 
     unit: str
@@ -68,7 +68,7 @@ def loads(text: str) -> Any:
     """The inverse of `dumps`.
 
     Raises:
-        ValueError: it is not JSON, or is nested deeper than anything that was written here.
+        ValueError: it is not JSON, or is nested too deeply.
     """
     try:
         return _decode(json.loads(text))

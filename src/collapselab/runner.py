@@ -166,7 +166,7 @@ def _check_summary(rundir: RunDir, config: RunConfig, summary: Mapping[str, Any]
         return
     num_steps = len(rundir.read_records())  # written by a version that did not note them
     if num_steps != summary.get("num_steps"):
-        raise InputError(f"{rundir.steps} has {num_steps} records, {rundir.summary.name} was made from another number")
+        raise InputError(f"{rundir.steps} has {num_steps} records, {rundir.summary.name} has another number")
 
 
 def _keep_damaged(rundir: RunDir, damage: Sequence[str], step: int) -> None:

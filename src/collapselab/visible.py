@@ -1,4 +1,4 @@
-"""Foreign text (names, messages, generated text) made harmless where it is shown: spelled out instead of obeyed."""
+"""Makes foreign text (names, messages, generated text) safe to show: special characters are spelled out."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import html
 import re
 from collections.abc import Iterable
 
-# Control, direction and zero-width characters, lone surrogates, and what is no character: they would reorder, hide or
-# break the text around, and an SVG cannot hold them.
+# Control, direction and zero-width characters, lone surrogates and non-characters: they would reorder, hide or break
+# the surrounding text, and an SVG cannot hold them.
 _INVISIBLE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff"
     r"\U000e0000-\U000e007f]"
@@ -15,7 +15,7 @@ _INVISIBLE = re.compile(
 
 
 def visible(text: str) -> str:
-    """A text whose control, direction and zero-width characters, lone surrogates and non-characters are spelled out.
+    """A text with control, direction and zero-width characters, lone surrogates and non-characters spelled out.
 
     Line ends and tabs stay.
     """
@@ -23,6 +23,6 @@ def visible(text: str) -> str:
 
 
 def html_table(rows: Iterable[Iterable[object]]) -> str:
-    """Rows of values as an HTML table, for a notebook; nothing in them is obeyed."""
+    """Rows of values as an HTML table, for a notebook; all of them escaped."""
     cells = ("".join(f"<td>{html.escape(visible(str(value)))}</td>" for value in row) for row in rows)
     return "<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"

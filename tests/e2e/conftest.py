@@ -13,7 +13,7 @@ import pytest
 from browsing import opened
 from collapselab.report.page import write_page
 from collapselab.rundir.frames import load_runs
-from report_runs import write_run
+from report_runs import readable_run
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +35,9 @@ def browser() -> Generator[Any]:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of three runs: two that collapse at steps 6 and 9, and one that goes on."""
     folder = tmp_path_factory.mktemp("runs")
-    write_run(folder / "a", onset=6, settings={"seed": 1})
-    write_run(folder / "b", onset=9, num_steps=16, settings={"seed": 2})
-    write_run(folder / "c", onset=None, is_finished=False, settings={"seed": 3})
+    readable_run(folder / "a", onset=6, settings={"seed": 1})
+    readable_run(folder / "b", onset=9, num_steps=16, settings={"seed": 2})
+    readable_run(folder / "c", onset=None, is_finished=False, settings={"seed": 3})
     return write_page(load_runs(folder), folder / "report.html")
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -96,16 +97,21 @@ def test_a_command_whose_output_is_lost_says_so(
     assert capsys.readouterr().err.startswith(told if stream is full else "")
 
 
-def test_json_is_json_in_every_encoding(quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_and_toml_in_every_encoding(quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "caf\u00e9 \u202e\x9b\U0001f40b.txt"
     (tmp_path / name).write_text("text")
     monkeypatch.chdir(tmp_path)
     for encoding in ("ascii", "latin-1", "utf-8"):
-        stream = encoded(encoding)()
-        assert ended(["run", "demo", "--data", name, "--dry-run"], monkeypatch, stdout=stream) == 0
-        printed = cast(io.BytesIO, stream.buffer).getvalue().decode(encoding)
-        assert json.loads(printed)["config"]["data"] == [name]
-        assert not set("\u202e\x9b") & set(printed)
+        for options, data in (
+            (["--json"], lambda text: json.loads(text)["config"]["data"]),
+            ([], lambda text: tomllib.loads(text)["data"]),
+        ):
+            stream = encoded(encoding)()
+            command = ["run", "demo", "--data", name, "--dry-run", *options]
+            assert ended(command, monkeypatch, stdout=stream) == 0
+            printed = cast(io.BytesIO, stream.buffer).getvalue().decode(encoding)
+            assert data(printed) == [name]
+            assert not set("\u202e\x9b") & set(printed)
 
 
 def test_a_stream_replaces_what_it_cannot_show() -> None:
@@ -144,7 +150,7 @@ def test_limited_addresses_cost_the_picture_alone(quick: list[str], tmp_path: Pa
     done = shell(f"ulimit -v 16000000; {run} && {report}", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "No collapse within 2 steps" in done.stdout
-    assert "warning: the picture is not drawn: the process that draws was ended by SIGTRAP" in done.stderr
+    assert "warning: the picture is not drawn: the drawing process was ended by SIGTRAP" in done.stderr
     assert "warning: the page has no figures" in done.stderr
     assert "warning: figures not drawn" in done.stderr
     assert len(done.stderr) < 3000, "no pages of addresses"

@@ -81,7 +81,7 @@ def test_repeated_n_grams_are_marked(page: Any) -> None:
     assert marked.inner_text().startswith("and so it went on and so it went on")
     assert (
         page.locator("[data-part=marked]").inner_text()
-        == "95 % of the words stand in a repeated 4-gram · step degenerate (loop)"
+        == "95 % of the words are in a repeated 4-gram · step degenerate (loop)"
     )
     page.locator("[data-part=slider]").fill("0")
     assert marked.count() == 0

@@ -10,14 +10,14 @@ import pytest
 from browsing import opened, until
 from collapselab.report.page import write_page
 from collapselab.rundir.frames import load_runs
-from report_runs import write_run
+from report_runs import readable_run
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
-    write_run(folder / "a", onset=6, settings={"seed": 1})
-    write_run(folder / "b", onset=90, num_steps=400, settings={"seed": 2})
+    readable_run(folder / "a", onset=6, settings={"seed": 1})
+    readable_run(folder / "b", onset=90, num_steps=400, settings={"seed": 2})
     return write_page(load_runs(folder), folder / "report.html")
 
 

@@ -16,7 +16,7 @@ import pytest
 from browsing import figure, opened, step_shown
 from collapselab.report.page import write_page
 from collapselab.rundir.frames import load_runs
-from report_runs import HOSTILE, write_run
+from report_runs import HOSTILE, readable_run
 
 
 @dataclass
@@ -47,7 +47,7 @@ def listener() -> Generator[Listener]:
 
 def test_hostile_texts_stay_text(browser: Any, tmp_path: Path) -> None:
     settings = {"data": ("austen", "</script><script>window.pwned = 4</script>.txt")}
-    write_run(tmp_path / '"><img src=x onerror=pwned>', num_steps=len(HOSTILE), texts=HOSTILE, settings=settings)
+    readable_run(tmp_path / '"><img src=x onerror=pwned>', num_steps=len(HOSTILE), texts=HOSTILE, settings=settings)
     for page in opened(browser, write_page(load_runs(tmp_path), tmp_path / "report.html")):
         seen = []
         for step in range(len(HOSTILE)):
@@ -60,7 +60,7 @@ def test_hostile_texts_stay_text(browser: Any, tmp_path: Path) -> None:
         assert seen[2] == "a ⟨U+202E⟩right to left⟨U+202C⟩ b⟨U+2066⟩c⟨U+2069⟩"
         assert seen[3] == "NUL ⟨U+0000⟩, escape ⟨U+001B⟩[31m, bell ⟨U+0007⟩"
         assert seen[4] == "lone ⟨U+D800⟩ and ⟨U+DC00⟩ surrogates"
-        assert seen[6].startswith("x" * 20_000 + " … and 10,000 characters more")
+        assert seen[6].startswith("x" * 20_000 + " … and 10,000 more characters")
         assert seen[9].count("⏎") == 150
         assert page.evaluate("document.images.length + document.querySelectorAll('iframe, object, embed').length") == 0
         assert page.evaluate("window.pwned") is None

@@ -13,7 +13,7 @@ import pytest
 from browsing import opened, step_shown, until
 from collapselab.report.page import write_page
 from collapselab.rundir.frames import load_runs
-from report_runs import write_run
+from report_runs import readable_run
 
 NUM_RUNS, NUM_STEPS, MEGABYTE = 100, 1000, 1e6
 PATIENCE = 2  # how much slower than the target a busy machine of continuous integration may be
@@ -33,7 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         texts = [" ".join(draw.choices(words, k=200)) for _ in range(NUM_STEPS)]
         onset = 900 // (rate + 1) + draw.randrange(60)
-        write_run(
+        readable_run(
             folder / f"run-{number:03d}",
             onset=onset,
             num_steps=NUM_STEPS,

@@ -166,7 +166,7 @@ def check(command: Sequence[str]) -> None:
     if command[0] == "benchmarks":
         benchmark.parse(command[1:])
         return
-    if command[0] == "--tyro-write-completion":  # tests/unit/cli/test_words.py writes it
+    if command[0] == "--tyro-write-completion":  # tests/unit/cli/test_arguments.py writes it
         return
     ready = cast("partial[None]", cli.parse(command))
     if command[0] == "run":

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "collapselab"
 
 # From the bottom up; a module imports from its own layer and those below. A package stands for its modules.
 _LAYERS = """
-errors visible files records randomness interruptions machine
+errors visible files records randomness interruptions
 config inputs metrics
 testing
 collapse engine rundir
@@ -31,9 +31,10 @@ LAYERS = [line.split() for line in _LAYERS.strip().splitlines()]
 LAZY_UPWARD: set[tuple[str, str]] = set()
 
 _TORCH_FREE = """
-errors visible files records randomness interruptions machine config inputs metrics collapse rundir.layout rundir.claim
+errors visible files records randomness interruptions config inputs metrics collapse rundir.layout rundir.claim
 rundir.line_files rundir.record_writer rundir.run_files rundir.judged_again
-rundir.environment rundir.progress rundir.frames analysis report sweep.grid sweep.presets sweep.tiers sweep.estimate
+rundir.environment rundir.machine rundir.progress rundir.frames rundir.migration rundir.parquet analysis report
+sweep.grid sweep.presets sweep.tiers sweep.estimate
 sweep.resources sweep.schedule cli
 """
 

@@ -86,11 +86,11 @@ def test_hints_speak_python_here_and_flags_on_the_command_line(
     tiny_config: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(tiny_config, tmp_path / "run")
-    with pytest.raises(InputError, match=r"`resume=True` goes on .*`fresh=True` removes"):
+    with pytest.raises(InputError, match=r"`resume=True` continues .*`fresh=True` removes"):
         run(tiny_config, tmp_path / "run")
     with pytest.raises(SystemExit):
         main(["run", str(tmp_path / "run" / "config.json"), "--out", str(tmp_path / "run")])
-    assert re.search(r"hint: --resume goes on .*; --fresh removes", capsys.readouterr().err)
+    assert re.search(r"hint: --resume continues .*; --fresh removes", capsys.readouterr().err)
 
 
 def test_a_hint_becomes_flags() -> None:
@@ -180,5 +180,5 @@ def test_a_figure_shows_itself_without_a_network(tiny_config: RunConfig, tmp_pat
     with pytest.raises(InputError, match="figure-3 cannot be drawn: no two models"):
         collapselab.figure(runs, "figure-3")
     run(tiny_config, tmp_path / "other", seed=2)
-    with pytest.raises(InputError, match="of one run, received 2"):
+    with pytest.raises(InputError, match="shows one run, received 2"):
         collapselab.figure(tmp_path)

@@ -27,6 +27,7 @@ from collapselab.errors import Interrupted
 from collapselab.inputs.tokenizers import BUILTIN, builtin_tokenizer
 from collapselab.rundir.layout import read_json
 from collapselab.step.learner import Learner
+from collapselab.step.sources import MEASURES
 from collapselab.testing import byte_tokenizer, tiny_model
 from model_folders import tiny_gpt2, tiny_llama, write_folder
 from run_files import newest_weights, stop_after, timeless
@@ -54,7 +55,8 @@ def test_an_object_gives_the_records_of_its_folder(
     ours = run(config, tmp_path / "given", model=given, tokenizer=fast_tokenizer())
     for one, other in zip(timeless(ours.path), timeless(named.path), strict=True):
         # Weights that lie elsewhere in memory change the last bits of a sum (seen with `plain`).
-        assert one.pop("entropy_nats") == pytest.approx(other.pop("entropy_nats"), abs=1e-6)
+        for name in MEASURES:
+            assert one.pop(name) == pytest.approx(other.pop(name), abs=1e-6)
         assert one == other
     engines = [read_json(path / "env.json")["engines"] for path in (ours.path, named.path)]
     assert engines[0] == engines[1]
@@ -109,7 +111,7 @@ def test_a_run_goes_on_with_the_same_weights_only(
     same = AutoModelForCausalLM.from_pretrained(tiny_config.model)
     again = run(tiny_config, tmp_path / "run", model=same, tokenizer=fast_tokenizer(), resume=True)
     assert timeless(again.path) == timeless(whole.path)
-    with pytest.raises(InputError, match=r"was an object.*\n.*`model=…`"):
+    with pytest.raises(InputError, match=r"was passed as a Python object.*\n.*`model=…`"):
         run(whole.path / "config.json", tmp_path / "new")
 
 
@@ -150,7 +152,7 @@ def test_changed_code_is_run_and_no_fast_path_passes_it_by(
     plainly = run(tiny_config, tmp_path / "plain", engine="plain", max_steps=0, model=given, tokenizer=fast_tokenizer())
     ours, theirs = (timeless(path)[0] for path in (result.path, plainly.path))  # later the update's last bits differ
     assert ours == theirs
-    with pytest.raises(InputError, match="engine static serves"):
+    with pytest.raises(InputError, match="engine static runs only"):
         run(tiny_config, tmp_path / "static", engine="static", model=given, tokenizer=fast_tokenizer())
 
 
@@ -159,7 +161,7 @@ def test_an_embedding_that_is_changed_is_not_looked_up_in_bfloat16(
 ) -> None:
     given.transformer.wte.register_forward_hook(lambda module, inputs, output: output * 4)
     numerics = {"numerics.update": "bfloat16"}
-    with pytest.raises(InputError, match="update bfloat16 does not serve GPT2LMHeadModel"):
+    with pytest.raises(InputError, match="update bfloat16 does not support GPT2LMHeadModel"):
         run(tiny_config, tmp_path / "run", model=given, tokenizer=fast_tokenizer(), **numerics)
 
 

@@ -120,7 +120,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     assert again["train_nll_nats"] == losses
     for (name, expected), found in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(expected, found), name
-    with pytest.raises(tool.InputError, match="another training"):
+    with pytest.raises(tool.InputError, match="a different training"):
         tool.train("tiny", 1, recipe, books, tokenizer, tmp_path / "cut.pt")
 
     tool.save_model(tmp_path / "model", resumed, tokenizer)

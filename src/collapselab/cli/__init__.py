@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from functools import partial, wraps
 from importlib.metadata import version
 from typing import Any
@@ -16,18 +15,18 @@ import tyro
 from rich.text import Text
 
 from collapselab.cli import inspect, reporting, reproducing, running, sweeping
+from collapselab.cli.arguments import read
 from collapselab.cli.faults import explained, show_traceback
 from collapselab.cli.settings import with_settings
 from collapselab.cli.streams import OutputError, safe_streams
 from collapselab.cli.text import note, plain, stderr_console, warn
-from collapselab.cli.words import check_words, without_box
 from collapselab.config.names import as_flags
 from collapselab.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, CollapselabError, InputError, nearest
 from collapselab.rundir.environment import ensure_home
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "run": with_settings("run", running.Options, running.run_command),
-    "sweep": with_settings("sweep", sweeping.Options, sweeping.sweep_command),
+    "run": with_settings(running.Options, running.run_command),
+    "sweep": with_settings(sweeping.Options, sweeping.sweep_command),
     "eval": inspect.evaluate,
     "diagnose": inspect.diagnose,
     "report": reporting.report,
@@ -35,6 +34,14 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "models": inspect.models,
     "data": inspect.data,
     "presets": inspect.presets,
+}
+EXAMPLES = {
+    "run": ("collapselab run demo", "collapselab run paper --model gpt2 --data wikitext-2,ptb --optim.lr 2e-5"),
+    "sweep": ("collapselab sweep learning-rates --model gpt2 --dry-run", "collapselab sweep mine.toml --workers 4"),
+    "eval": ("collapselab eval --model builtin:nano --data austen", "collapselab eval --model gpt2 --data ptb --json"),
+    "diagnose": ("collapselab diagnose samples.jsonl", "collapselab diagnose book.txt --window 100 --json"),
+    "report": ("collapselab report runs", "collapselab report runs/a runs/b -o page.html --figures figures"),
+    "reproduce": ("collapselab reproduce --quick", "collapselab reproduce --tier smollm2 --dry-run"),
 }
 DESCRIPTION = "What happens to a language model that is trained on its own output."
 MOVED = {"bench": "benchmarks are run in the repository: python -m benchmarks"}
@@ -131,21 +138,7 @@ def parse(arguments: Sequence[str]) -> Callable[[], None]:
     name, rest = arguments[0], list(arguments[1:])
     if name not in COMMANDS:
         raise InputError(f"unknown command {name!r}", MOVED.get(name) or _meant_command(name))
-    command, prog = COMMANDS[name], f"collapselab {name}"
-    check_words(rest, command, prog)
-
-    @wraps(command)
-    def ready(*values: Any, **named_values: Any) -> Callable[[], None]:
-        return partial(command, *values, **named_values)
-
-    refused = io.StringIO()
-    try:
-        with redirect_stderr(refused):
-            return tyro.cli(ready, prog=prog, args=rest, config=(tyro.conf.FlagCreatePairsOff,))
-    except SystemExit as ended:
-        if ended.code in (None, EXIT_DONE):
-            raise
-        raise InputError(without_box(refused.getvalue()), f"{prog} --help") from None
+    return read(COMMANDS[name], f"collapselab {name}", rest, EXAMPLES.get(name, ()))
 
 
 def _meant_command(name: str) -> str:

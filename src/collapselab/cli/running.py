@@ -10,7 +10,7 @@ from typing import Annotated, Any, cast
 from tyro.conf import Positional, arg
 
 from collapselab.cli.faults import only_warned
-from collapselab.cli.text import plain, print_json, stderr_console, stdout_console
+from collapselab.cli.text import plain, print_json, print_toml, stderr_console, stdout_console
 from collapselab.cli.verdict import print_verdict
 from collapselab.config import presets
 from collapselab.config.overrides import as_toml, override
@@ -34,14 +34,17 @@ class Options:
     data_dir: Path | None = None
     """where texts are or are downloaded to (also COLLAPSELAB_DATA)"""
     json: bool = False
-    """print summary.json instead of the verdict"""
+    """print summary.json instead of the verdict; of a dry run, the settings as JSON"""
 
 
 def run_command(options: Options, changes: dict[str, str]) -> None:
     """Runs one experiment; `collapselab run demo` shows a collapse within minutes."""
     config = override(presets.load(options.preset), changes)
     if options.dry_run:
-        print(as_toml(config), end="")  # noqa: T201
+        if options.json:
+            print_json({"run_id": config.run_id, "config": config.model_dump(mode="json")})
+        else:
+            print_toml(as_toml(config))
         return
     path, summary = _run(config, options, changes)
     # The run is complete: nothing that follows may make it look failed.

@@ -14,21 +14,15 @@ from tyro.conf import arg
 
 from collapselab.config.overrides import settings
 
-EXAMPLES = {
-    "run": ("collapselab run demo", "collapselab run paper --model gpt2 --data wikitext-2,ptb --optim.lr 2e-5"),
-    "sweep": ("collapselab sweep learning-rates --model gpt2 --dry-run", "collapselab sweep mine.toml --workers 4"),
-}
 
-
-def with_settings(name: str, options: type[Any], command: Callable[[Any, dict[str, str]], None]) -> Callable[..., Any]:
+def with_settings(options: type[Any], command: Callable[[Any, dict[str, str]], None]) -> Callable[..., None]:
     """`command(options, changes)` as tyro reads it; `changes` are the settings that were given, by dotted name."""
 
     def read(options: Any, settings: Any) -> None:
         command(options, given(settings))
 
     read.__annotations__ = {"options": _flat(options), "settings": _flat(_settings())}
-    examples = "".join(f"\n  {example}" for example in EXAMPLES[name])
-    read.__doc__ = f"{(command.__doc__ or '').strip()}\n\nTry:{examples}"
+    read.__doc__ = command.__doc__
     return read
 
 

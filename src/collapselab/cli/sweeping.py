@@ -16,7 +16,7 @@ from collapselab.cli.text import plain, print_json, stderr_console, stdout_conso
 from collapselab.cli.text import table as new_table
 from collapselab.collapse.words import ENDED_BY
 from collapselab.errors import InputError, Interrupted, RunFailed
-from collapselab.machine import available_bytes, num_cores
+from collapselab.rundir.machine import available_bytes, num_cores
 from collapselab.rundir.progress import Glance, glance
 from collapselab.sweep.estimate import Estimate, estimate
 from collapselab.sweep.grid import expand, rebase

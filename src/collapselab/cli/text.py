@@ -75,6 +75,12 @@ def print_json(value: object) -> None:
     print("".join(_escaped(c, encoding) for c in dumps(value, indent=1)))  # noqa: T201
 
 
+def print_toml(text: str) -> None:
+    """Prints TOML, in which characters that cannot be encoded are escapes: outside of its strings there are none."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print("".join(c if c.encode(encoding, "ignore") else rf"\U{ord(c):08X}" for c in text), end="")  # noqa: T201
+
+
 def _escaped(character: str, encoding: str) -> str:
     if character == "\n" or (character.isprintable() and character.encode(encoding, "ignore")):
         return character

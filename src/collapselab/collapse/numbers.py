@@ -1,6 +1,6 @@
-"""The table of recorded numbers: names of steps.jsonl and summary.json, with unit, meaning, and where they are shown.
+"""The table of recorded numbers: each name in steps.jsonl and summary.json with unit, meaning and where it is shown.
 
-Docs, page, captions, live view and curves read it; metrics of a sample join from `metrics.SAMPLE_METRICS`.
+Docs, page, captions, live view and curves read it; the metrics of a sample come from `metrics.SAMPLE_METRICS`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collapselab.collapse.words import ENDED_BY, EVENTS, FATES
 from collapselab.metrics import SAMPLE_METRICS
 from collapselab.records import Number
 
-ANY_TEXT = "TEXT"  # stands in names and labels for the name of a human text
+ANY_TEXT = "TEXT"  # in names and labels: placeholder for the name of a human text
 NATS, SHARE, NORM = "nats per token", "share", "–"
 
-# The axes that curves are drawn on, in their order: title and unit.
+# The panels in which curves are drawn, in order: title and unit.
 PANELS: dict[str, tuple[str, str]] = {
     "loss": ("loss", NATS),
     "repetition": ("share of the sample", SHARE),
@@ -24,21 +24,21 @@ PANELS: dict[str, tuple[str, str]] = {
 }
 
 NUMBERS: dict[str, Number] = {
-    "step": Number("updates", "updates made before"),
+    "step": Number("updates", "number of updates made before it"),
     "train_nll_nats": Number(
-        NATS, "loss on the text that is trained on, at temperature 1, before the update", "training loss", "loss",
+        NATS, "loss on the training text of the step, at temperature 1, before the update", "training loss", "loss",
         live="own text",
     ),
-    "objective_nats": Number(NATS, "what is descended in its place; recorded with safeguards only"),
+    "objective_nats": Number(NATS, "objective that the update minimises instead; recorded only with safeguards"),
     "val_nll_nats[TEXT]": Number(
         NATS, "loss on a human text by eval.protocol; only at evaluated steps", "validation loss, TEXT", "loss",
         live="TEXT",
     ),
-    "val_nll_se[TEXT]": Number(NATS, "its standard error, with the windows as the independent units"),
+    "val_nll_se[TEXT]": Number(NATS, "standard error of val_nll_nats[TEXT]; windows count as independent"),
     "val_nll_nats": Number(NATS, "val_nll_nats[TEXT] of the first text"),
     "val_nll_se": Number(NATS, "val_nll_se[TEXT] of the first text"),
     "full_nll_nats[TEXT]": Number(NATS, "loss on the whole text by eval.full_protocol; only at full evaluations"),
-    "full_nll_se[TEXT]": Number(NATS, "its standard error, with the windows as the independent units"),
+    "full_nll_se[TEXT]": Number(NATS, "standard error of full_nll_nats[TEXT]; windows count as independent"),
     "full_nll_nats": Number(NATS, "full_nll_nats[TEXT] of the first text"),
     "full_nll_se": Number(NATS, "full_nll_se[TEXT] of the first text"),
     "grad_norm": Number(
@@ -53,7 +53,7 @@ NUMBERS: dict[str, Number] = {
         NORM, "distance of the weights from the first ones after this step's update, divided by the norm of the first"
     ),
     "entropy_nats": Number(
-        NATS, "mean entropy of the model's next-token distribution while it wrote, at temperature 1, not truncated",
+        NATS, "mean entropy of the model's next-token distributions during generation, at temperature 1, not truncated",
         "entropy of the model's predictions", "entropy",
     ),
     "sharpening_nats": Number(
@@ -66,18 +66,19 @@ NUMBERS: dict[str, Number] = {
     "reasons": Number("list of names", "the rules that were broken"),
     "kind": Number("name", "kind of the step's degeneration"),
     "degenerate_share": Number(
-        SHARE, "degenerate steps among the last collapse.window judged ones", "degenerate steps of the last window",
+        SHARE, "share of degenerate steps among the last collapse.window judged steps",
+        "degenerate steps in the last window",
         "window",
     ),
     "loss_fate": Number(
-        "name", "the worst that losses and norms have come to so far: degraded, severe, lost or diverged; "
+        "name", "the worst state of losses and norms so far: degraded, severe, lost or diverged; "
         "null: none of these",
     ),
     "ended_by": Number("name", f"why the run ends here: {', '.join(ENDED_BY)}; null: the run continues"),
     **{
         f"seconds_{phase}": Number("s", f"wall time of this step {doing}")
         for phase, doing in (
-            ("generate", "to write"), ("update", "to train"), ("evaluate", "to score human text"),
+            ("generate", "for writing"), ("update", "for training"), ("evaluate", "for scoring human text"),
             ("measure", "for metrics and verdicts"),
         )
     },
@@ -89,19 +90,21 @@ DERIVED: dict[str, Number] = {
 }
 
 SUMMARY: dict[str, str] = {
-    "num_parameters": "of the model, tied ones counted once",
+    "num_parameters": "number of parameters of the model; tied ones count once",
     "vocab_size": "number of tokens that the model can write",
     "ended_by": f"why the run ended: {', '.join(ENDED_BY)}",
-    "fate": f"what it came to: {', '.join(FATES)}; where several hold, the last of them",
+    "fate": f"what became of the run: {', '.join(FATES)}; if several apply, the last of them",
     **{name: event.meaning for name, event in EVENTS.items()},
     "kind_at_onset": "kind of degeneration at onset",
     "kind_at_end": "kind of degeneration at the last step",
     "last_step": "the last record's step",
     "num_steps": "number of records",
-    "degenerate_share": "that of the last step",
+    "degenerate_share": "degenerate_share of the last step",
     "train_nll_first": "training loss at the first step",
     "train_nll_last": "training loss at the last step",
-    "losses": "for each text and protocol: first, last, best with their steps and standard errors",
+    "clipped_share": "share of the recorded gradients that were clipped (`optim.clip`)",
+    "samples_begin": "what training samples begin with: the three most frequent words or signs, each with its share",
+    "losses": "for each text and protocol: first, last and best loss, with steps and standard errors",
     "seconds": "wall time by phase",
     "records": "number of lines and SHA-256 of both .jsonl files",
 }
@@ -111,12 +114,12 @@ _ALL = NUMBERS | DERIVED
 
 
 def entry(name: str) -> Number | None:
-    """What a recorded or derived name is; `None` for a name of the user's own (`run(..., metrics=...)`)."""
+    """Describes a recorded or derived name; `None` for a user's own metric (`run(..., metrics=...)`)."""
     return _ALL.get(_generic(name))
 
 
 def text_of(name: str) -> str | None:
-    """The human text that a name is about: `austen` of `val_nll_nats[austen]`."""
+    """The human text in a name: `austen` of `val_nll_nats[austen]`."""
     found = re.fullmatch(r"\w+\[(.*)\]", name, re.DOTALL)
     return None if found is None else found[1]
 
@@ -134,13 +137,13 @@ def unit(name: str) -> str:
 
 
 def drawn_in(panel: str, names: Iterable[str]) -> list[str]:
-    """Those of the names that have a curve in a panel, in the order of the table."""
+    """The names that have a curve in a panel, in the order of the table."""
     order = [name for name, number in _ALL.items() if number.panel == panel]
     return sorted((name for name in names if _generic(name) in order), key=lambda name: order.index(_generic(name)))
 
 
 def live_names(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The names that are shown while a run on these texts is going on, each with its short name."""
+    """The names that the live view of a run on these texts shows, each with its short name."""
     for name, number in NUMBERS.items():
         for text in texts if ANY_TEXT in name else [ANY_TEXT]:
             if number.live is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +14,7 @@ from collapselab.collapse.judging import replay
 from collapselab.config.schema import Collapse, RunConfig
 from collapselab.records import SCHEMA_VERSION, Record
 
+_BEGINNING = re.compile(r"\s*(?:\w+|\S)?")
 PHASES = ("generate", "update", "evaluate", "measure")
 
 
@@ -33,6 +36,8 @@ def summarise(
         **course_values(records, config.collapse, vocab_size),
         "train_nll_first": records[0].number("train_nll_nats"),
         "train_nll_last": last.number("train_nll_nats"),
+        "clipped_share": clipped_share(records, config.optim.clip),
+        "samples_begin": samples_begin(records),
         "losses": [_losses(records, text, *item) for text in config.data for item in protocols.items()],
         "seconds": {phase: sum(r.number(f"seconds_{phase}") or 0.0 for r in records) for phase in PHASES},
         "num_steps": len(records),
@@ -42,6 +47,23 @@ def summarise(
 def course_values(records: Sequence[Record], thresholds: Collapse, vocab_size: int | None) -> dict[str, Any]:
     """The fate, steps and kinds of `course.Outcome`, by the rules of this version."""
     return asdict(outcome(replay(records, thresholds, vocab_size)))
+
+
+def clipped_share(records: Sequence[Record], clip: float | None) -> float | None:
+    """The share of recorded gradient norms above the bound, which were clipped; `None` if none is known.
+
+    Where it is 1, the learning rate is a step length: the gradient only gives the direction.
+    """
+    norms = [norm for record in records if (norm := record.number("grad_norm")) is not None]
+    return sum(clip is not None and norm > clip for norm in norms) / len(norms) if norms else None
+
+
+def samples_begin(records: Sequence[Record]) -> dict[str, float]:
+    """The share of training samples that begin with each of the three most frequent words or signs, `""`: empty."""
+    texts = [sample.text for record in records for sample in record.samples if sample.role == "train"]
+    found = [_BEGINNING.match(text) for text in texts]
+    counts = Counter(match[0] for match in found if match is not None)
+    return {begin: number / len(texts) for begin, number in counts.most_common(3)}
 
 
 def _losses(records: Sequence[Record], text: str, prefix: str, protocol: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The vocabulary: each word for how a run ended, what it came to and when, with the sentence that it stands for.
+"""The vocabulary: the words for how and when a run ended and what became of it, each with its label and meaning.
 
-Files hold the words; Python (summary, command line, report) and the page read the labels and sentences from here.
+Files contain the words; Python (summary, command line, report) and the page take labels and meanings from here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Kind = Literal[
 
 
 class Word(NamedTuple):
-    """How a word is shown, and what it means."""
+    """The label that people see for a word, and its meaning."""
 
     label: str
     meaning: str
@@ -32,40 +32,44 @@ ENDED_BY: dict[EndedBy, Word] = {
     "budget": Word("steps used up", "`stop.max_steps` updates were made"),
 }
 
-# What a run came to; where several hold, the last of them.
+# What became of a run; if several words apply, the last of them.
 FATES: dict[Fate, Word] = {
     "healthy": Word("healthy", "none of the others"),
-    "degraded": Word("degraded", "perplexity on human text is up by a tenth"),
+    "degraded": Word("degraded", "perplexity on human text has risen by 10 %"),
     "severe": Word("severe", "perplexity on human text has doubled"),
     "lost": Word("lost", "worse than a uniform guess on human text"),
-    "onset": Word("onset only", "collapse began, and neither became total nor was recovered from"),
-    "recovered": Word("recovered", "collapse began, and most samples are not degenerate any more"),
+    "onset": Word("onset only", "collapse began; the run neither collapsed totally nor recovered"),
+    "recovered": Word("recovered", "collapse began, but most samples are no longer degenerate"),
     "diverged": Word("diverged", "a loss or norm is not finite"),
-    "total-collapse": Word("total collapse", "all of the last window of judged steps were degenerate"),
-    "melted": Word("melted", "collapse began, and ends in noise: most degenerate steps of the window are `melted`"),
+    "total-collapse": Word("total collapse", "all of the last `collapse.window` judged steps were degenerate"),
+    "melted": Word("melted", "collapse began and ends in noise: most degenerate steps of the window are `melted`"),
 }
 
-# The steps of a run's course, by the name of their column.
+# The events of a run, by the column that holds their step.
 EVENTS: dict[str, Word] = {
     "degraded_step": Word(
-        "degraded", "the first step at which perplexity on the first human text is a tenth higher than at step 0"
+        "degraded", "the first step at which perplexity on the first human text is 10 % higher than at step 0"
     ),
-    "severe_step": Word("severe", "the first step at which that perplexity is twice as high as at step 0"),
+    "severe_step": Word(
+        "severe", "the first step at which perplexity on the first human text is twice as high as at step 0"
+    ),
     "lost_step": Word(
         "lost",
-        "the first step at which loss on that text is above that of a uniform guess, ln V with a vocabulary of V "
-        "tokens, after it was not",
+        "the first step at which loss on the first human text is above that of a uniform guess, ln V for V tokens, "
+        "after it was below",
     ),
     "onset_step": Word(
         "onset",
-        "the step from which degenerate steps have the largest majority, once at least 3/4 of the last window of "
+        "the step from which degenerate steps have the largest majority, once at least 3/4 of the last collapse.window "
         "judged steps are degenerate for collapse.patience judged steps in a row",
     ),
-    "total_collapse_step": Word("total collapse", "the first step at which all of that window is degenerate"),
+    "total_collapse_step": Word(
+        "total collapse", "the first step at which all of the last collapse.window judged steps are degenerate"
+    ),
     "recovered_step": Word(
         "recovered",
-        "the first step after onset at which less than an eighth of that window is degenerate, and stays so for "
-        "collapse.patience judged steps in a row",
+        "the first, after onset, of collapse.patience judged steps in a row at which less than an eighth of the last "
+        "collapse.window judged steps are degenerate",
     ),
     "diverged_step": Word("diverged", "the first step with a loss or norm that is not finite"),
 }
@@ -87,7 +91,7 @@ KINDS: dict[Kind, str] = {
 }
 
 STATUSES: dict[Status, str] = {
-    "running": "a process works on it, or was killed if the heartbeat is old",
+    "running": "a process works on it; if the heartbeat is old, that process was killed",
     "finished": "`summary.json` says how it ended",
     "interrupted": "it can be resumed",
     "failed": "`error` says why; it can be resumed",

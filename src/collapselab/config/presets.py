@@ -11,7 +11,7 @@ from collapselab.errors import InputError, nearest
 
 
 def paper() -> RunConfig:
-    """Herel & Mikolov's Table 2 and text: 200 tokens at temperature .8, top-k 500, one AdamW step each.
+    """Herel & Mikolov's Table 2 and text: 200 tokens at temperature 0.8, top-k 500, one AdamW step each.
 
     Command: `collapselab run paper --model gpt2 --data wikitext-2,ptb`.
     Expected: GPT-2 124M at learning rate 2e-5 reached its last, fully repetitive sample at step 133 (their Table 1).
@@ -20,10 +20,10 @@ def paper() -> RunConfig:
 
 
 def paper_block100() -> RunConfig:
-    """The paper, with the `block_size 100` of its Table 2 read as in the authors' script: context and training window.
+    """The paper, with `block_size 100` (Table 2) as in the authors' script: context and training window are 100 tokens.
 
-    The text speaks of training on the generated sequence, which is what `paper` does. Table 2's `max_iters 100` has no
-    counterpart: in their script it is the number of updates per sample, and there it is 1 (`train.steps_per_sequence`).
+    The paper's text describes training on the whole generated sequence, as in `paper`. Table 2's `max_iters 100` has no
+    counterpart: in the script it is the number of updates per sample, set to 1 there (`train.steps_per_sequence`).
 
     Command: `collapselab run paper-block100 --model gpt2 --data wikitext-2,ptb`.
     """
@@ -35,10 +35,10 @@ def authors_code() -> RunConfig:
     """The settings of the authors' published script, where they differ from their Table 2.
 
     1024 tokens from a newline at temperature 1 in a context of 100, trained on one random block of 100 re-encoded
-    tokens, 5000 steps, no stop rule, validation on 100 windows of Penn Treebank with 100 targets each, drawn again at
-    each evaluation. The prompt is part of the loss, but as one token without a context it is never a target.
-    One difference remains: the training loss that their script prints is a mean over 100 blocks of the sample, ours is
-    that of the block that is trained on.
+    tokens, 5000 steps, no stop rule, validation on 100 windows of Penn Treebank with 100 targets each, redrawn at
+    each evaluation. The prompt is part of the loss, but a single token without context is never a target.
+    One difference remains: the training loss that their script prints is a mean over 100 blocks of the sample; ours is
+    the loss of the training block.
 
     Command: `collapselab run authors-code --model gpt2 --data ptb`.
     """
@@ -72,7 +72,7 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
 
 
 def load(name: str) -> RunConfig:
-    """The configuration of a preset, of a TOML file (which may name a preset to begin from), or of a run.
+    """The configuration of a preset, of a TOML file (which may name a preset to start from), or of a run.
 
     A run is its directory, or its config.json.
 
@@ -92,5 +92,5 @@ def load(name: str) -> RunConfig:
     changes = load_toml(Path(name))
     base = str(changes.pop("preset", "paper"))
     if base not in PRESETS:
-        raise InputError(f"{name} begins from the unknown preset {base!r}", nearest(base, PRESETS))
+        raise InputError(f"{name} starts from the unknown preset {base!r}", nearest(base, PRESETS))
     return override(PRESETS[base](), changes)

@@ -27,8 +27,8 @@ def make_engines(
     """An engine that writes and one that evaluates, each in its precision.
 
     `auto`: for the GPT-2 and Llama families native on a CPU with a C compiler, else static; for all others plain.
-    Evaluation in float32 on a CPU is always plain: many rows at once are what torch is made for. A model that only the
-    plain engine serves is evaluated in float32. A model whose code may be changed (`is_changed`) must give the same
+    Evaluation in float32 on a CPU is always plain: torch is good at many rows at once. A model that only the
+    plain engine can run is evaluated in float32. A model whose code may be changed (`is_changed`) must give the same
     logits by the plain way and by the fast one.
 
     Raises:
@@ -40,18 +40,18 @@ def make_engines(
         decoder = None
     if decoder is None:
         if name in ("native", "static"):
-            rule = f"engine {name} serves the GPT-2 and Llama families in their usual forms"
+            rule = f"engine {name} runs only the GPT-2 and Llama families in their usual forms"
             raise InputError(f"{rule}, received {type(model).__name__}", "use `engine='auto'`")
         if write == "bfloat16":
-            rule = "the plain engine, which alone serves this model, writes in float32"
+            rule = "only the plain engine can run this model, and it writes in float32"
             raise InputError(f"{rule}, received numerics.write bfloat16", "use `**{\"numerics.write\": 'float32'}`")
         return plain, plain
     is_cpu = model.device.type == "cpu"
     if name == "native" and not is_cpu:
-        raise InputError(f"engine native works on the CPU, received device {model.device.type}", "use `engine='auto'`")
+        raise InputError(f"engine native needs the CPU, received device {model.device.type}", "use `engine='auto'`")
     library = kernels().library if is_cpu and name != "static" else None
     if name == "native" and library is None:
-        rule = f"engine native needs its kernels in C, and they are off: {kernels().why_off}"
+        rule = f"engine native needs its C kernels, and they are off: {kernels().why_off}"
         raise InputError(rule, "install a C compiler with OpenMP (gcc), or use `engine='auto'`")
     exact = plain if is_cpu else StaticEngine(decoder, "float32")
     if library is None:

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from collapselab.machine import cpu_features
+from collapselab.rundir.machine import cpu_features
 
 log = logging.getLogger(__name__)
 

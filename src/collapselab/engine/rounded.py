@@ -67,7 +67,7 @@ class RoundedModel:
         ours_BTV = self._model(inputs_embeds=self._embedding[tokens_BT], use_cache=False).logits
         if (plain_BTV - ours_BTV).abs().max() > 1e-4 * plain_BTV.abs().max():
             raise InputError(
-                f"numerics.update bfloat16 does not serve {type(self._model).__name__}: it changes its embeddings",
+                f"numerics.update bfloat16 does not support {type(self._model).__name__}: it changes its embeddings",
                 "use `**{\"numerics.update\": 'float32'}`",
             )
 

@@ -56,8 +56,8 @@ def locate_model(name: str, *, with_weights: bool) -> ModelFiles:
         return _smollm2()
     if name.startswith("object:"):
         raise InputError(
-            f"the model {name!r} was an object, given from Python, and has no files",
-            "give it again (`model=…`), or name the folder of a checkpoint of its run",
+            f"the model {name!r} was passed as a Python object and has no files",
+            "pass it again (`model=…`), or give the folder of a checkpoint of its run",
         )
     if path.suffix.lower() == ".gguf":
         return _gguf(path)

@@ -42,7 +42,7 @@ def take_model(
     if not isinstance(given, PreTrainedModel):
         raise InputError(
             f"a model object is a causal language model of transformers, received {type(given).__name__}",
-            "of peft, merge the adapter first (merge_and_unload)",
+            "for a peft model, first merge the adapter (merge_and_unload)",
         )
     kind = type(given).__name__
     _check_weights(kind, given)
@@ -55,12 +55,13 @@ def take_model(
         raise
     except Exception as error:  # the object may be anything that claims to be a model
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"cannot use this {kind}: {reason}", "does it give logits for input_ids, as it is?") from error
+        hint = "check that it returns logits when called with input_ids"
+        raise InputError(f"cannot use this {kind}: {reason}", hint) from error
     num_tokens = wrapped.backend.get_vocab_size(with_added_tokens=False)
     if loaded.vocab_size < num_tokens:
         raise InputError(
             f"{kind} predicts {loaded.vocab_size} values, the tokenizer has {num_tokens} tokens",
-            "a causal language model and its own tokenizer are needed",
+            "pass a causal language model with its own tokenizer",
         )
     copied.to(device)
     return replace(loaded, is_object=True)
@@ -68,7 +69,7 @@ def take_model(
 
 def _check_weights(kind: str, model: Any) -> None:
     if getattr(model, "_hf_peft_config_loaded", False):
-        raise InputError(f"{kind} has an adapter, which no checkpoint would hold", "merge it into the weights")
+        raise InputError(f"{kind} has an adapter, which checkpoints do not save", "merge it into the weights")
     parameters = list(model.parameters())
     method = getattr(model, "quantization_method", None)
     if method is not None or not all(p.is_floating_point() for p in parameters):
@@ -76,14 +77,14 @@ def _check_weights(kind: str, model: Any) -> None:
     if any(tensor.is_meta for tensor in model.state_dict().values()):
         raise InputError(f"{kind} has weights without values (device meta)", "load it onto a device")
     if not any(p.requires_grad for p in parameters):
-        raise InputError(f"no weight of {kind} is trained", "set requires_grad of those that are to be")
+        raise InputError(f"no weight of {kind} is trained", "set requires_grad=True for the weights to train")
 
 
 def _wrap(given: object, config: Any, begin_token: str | None) -> Tokenizer:
     backend = getattr(given, "backend_tokenizer", getattr(given, "backend", given))
     if not isinstance(backend, tokenizers.Tokenizer):
         raise InputError(
-            f"a model object needs its tokenizer, a fast one, received {type(given).__name__}",
+            f"a model object needs its tokenizer as a fast tokenizer, received {type(given).__name__}",
             "`tokenizer=AutoTokenizer.from_pretrained(…)`, or one of the library tokenizers",
         )
     copied = tokenizers.Tokenizer.from_str(backend.to_str())

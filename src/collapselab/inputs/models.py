@@ -99,7 +99,7 @@ def load_model(
         name: builtin:NAME, smollm2-135m, a hub id, a folder or a GGUF file (dequantised).
         device: where it runs.
         context: its number of positions, if its configuration names none (Bloom, Mamba).
-        begin_token: the token samples begin with; `None`: the model's own, else the end-of-text token.
+        begin_token: the token samples begin with; `None`: the model's own, or else the end-of-text token.
 
     Raises:
         InputError: the name is unknown, files are missing, broken or do not fit together, the model is not causal,
@@ -137,8 +137,8 @@ def checked_model(name: str, model: PreTrainedModel, tokenizer: Tokenizer, conte
     positions = context_length(model.config) or context
     if positions is None:
         raise InputError(
-            f"{name}: its configuration does not say how long a text it can read",
-            "say it: `context=N` (collapselab eval: --context N)",
+            f"{name}: its configuration does not give a context length",
+            "set it: `context=N` (collapselab eval: --context N)",
         )
     num_rows: int = cast(Any, model).get_input_embeddings().weight.shape[0]
     _check_vocabulary(name, tokenizer, num_rows)

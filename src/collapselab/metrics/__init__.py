@@ -28,7 +28,7 @@ __all__ = ["SAMPLES_METRICS", "SAMPLE_METRICS", "Metric", "SamplesMetric", "repe
 
 @dataclass(frozen=True)
 class Metric:
-    """A function of one sample's token ids, and what the number is."""
+    """A function of one sample's token ids, with a description of its number."""
 
     function: Callable[[Ids], Value]
     number: Number
@@ -50,7 +50,7 @@ def _of_loop(read: Callable[[Loop], Value], *, tolerant: bool = True) -> Callabl
     return function
 
 
-# One line here, and a metric is recorded, and drawn where it names a panel; tests/policy prints its line for the docs.
+# A metric listed here is recorded, and drawn if it names a panel. tests/policy prints the line that the docs need.
 SAMPLE_METRICS: dict[str, Metric] = {
     "seq_rep_1": Metric(lambda ids: seq_rep(ids, 1), Number("share", "1 − distinct tokens / T")),
     "seq_rep_2": Metric(lambda ids: seq_rep(ids, 2), Number("share", "1 − distinct 2-grams / (T − 1)")),
@@ -60,21 +60,21 @@ SAMPLE_METRICS: dict[str, Metric] = {
         Number("share", "1 − distinct 4-grams / (T − 3)", "repeated 4-grams", "repetition", live="rep-4"),
     ),
     "diversity": Metric(diversity, Number("share", "(1 − seq_rep_2) (1 − seq_rep_3) (1 − seq_rep_4)")),
-    "rep_w": Metric(rep_w, Number("share", "tokens that stand among the 16 before them")),
-    "rep_r": Metric(rep_r, Number("share", "tokens inside a bigram that occurs again")),
+    "rep_w": Metric(rep_w, Number("share", "tokens that also occur among the 16 before them")),
+    "rep_r": Metric(rep_r, Number("share", "tokens in a bigram that occurs more than once")),
     "loop_period": Metric(
         _of_loop(lambda loop: loop.period),
         Number(
             "tokens",
-            "period, at most 64, of the sample's longest loop, which may slip once in 64 tokens; null: no loop",
+            "period of the sample's longest loop, at most 64; one slip per 64 tokens is allowed; null: no loop",
         ),
     ),
     "loop_span": Metric(
-        _of_loop(lambda loop: loop.span), Number("tokens", "length of that loop, its first copy included")
+        _of_loop(lambda loop: loop.span), Number("tokens", "length of that loop, including its first copy")
     ),
     "loop_copies": Metric(_of_loop(lambda loop: loop.copies), Number("copies", "loop_span / loop_period")),
     "loop_at_end": Metric(
-        _of_loop(lambda loop: loop.at_end), Number("true, false", "whether it lasts to the sample's end")
+        _of_loop(lambda loop: loop.at_end), Number("true, false", "whether that loop reaches the sample's end")
     ),
     "loop_span_strict": Metric(
         _of_loop(lambda loop: loop.span, tolerant=False),
@@ -85,12 +85,12 @@ SAMPLE_METRICS: dict[str, Metric] = {
         Number(
             "nats per token",
             "entropy estimated from the lengths of matches with the text before",
-            "entropy of its text (match lengths)",
+            "entropy of the sample (match lengths)",
             "entropy",
         ),
     ),
     "lz_ratio": Metric(lz_ratio, Number("ratio", "bytes of the deflated ids / bytes of the ids")),
-    "top_token_share": Metric(top_token_share, Number("share", "the most frequent token")),
+    "top_token_share": Metric(top_token_share, Number("share", "tokens equal to the most frequent one")),
     "longest_repeat": Metric(longest_repeat, Number("tokens", "longest substring that occurs twice, overlap allowed")),
 }
 

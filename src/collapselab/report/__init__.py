@@ -1,1 +1,1 @@
-"""What is drawn and written from finished, running or crashed runs. Imports no torch."""
+"""Figures, tables and the page of finished, running or crashed runs. Imports no torch."""

@@ -1,4 +1,4 @@
-"""Phrases that captions share: which runs, their onsets, and from what to what their numbers go."""
+"""Phrases that captions share: which runs, their onsets, and the range of their numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collapselab.report.values import counted, known, short
 
 
 def runs_in_words(table: Frame) -> str:
-    """How many runs, of which models and seeds."""
+    """The number of runs, their models and their number of seeds."""
     models = ", ".join(dict.fromkeys(table["model_label"]))
     return f"{counted(len(table), 'run')} of {models} with {counted(table['seed'].nunique(), 'seed')}"
 
@@ -33,7 +33,7 @@ def onsets_in_words(table: Frame) -> str:
 
 
 def medians_in_words(table: Frame, legend: str, separator: str) -> str:
-    """The median onset of each curve; of each model in it where there are several."""
+    """The median onset of each curve; if a curve has several models, of each model."""
     by_model = table["model_label"].nunique() > 1 and legend != "model"
     parts: list[str] = []
     for curve, runs in table.groupby("curve", sort=False):

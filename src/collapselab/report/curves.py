@@ -15,13 +15,13 @@ from collapselab.analysis.survival import Frame
 
 MAX_POINTS = 100
 CURVE_COLUMNS = ("step", "value", "low", "high", "n", "width")
-MIN_LOSS_NATS = 0.01  # where intervals end: a loss is not negative, and a logarithmic axis has no 0
+MIN_LOSS_NATS = 0.01  # lower bound of intervals: a loss is not negative, and a logarithmic axis has no 0
 
 Series = tuple[Floats, Floats]  # steps, ascending, and values, all known and finite
 
 
 def run_series(steps: Frame, name: str) -> dict[str, Series]:
-    """The known values of a column, by run; from the first one on that is not finite, a run has none."""
+    """The known values of a column, by run, up to the first one that is not finite."""
     if name not in steps:
         return {}
     known = steps.loc[steps[name].notna(), ["run", "step", name]]
@@ -38,10 +38,10 @@ def run_series(steps: Frame, name: str) -> dict[str, Series]:
 def mean_curve(series: Sequence[Series], is_finished: Sequence[bool]) -> pd.DataFrame:
     """The mean over runs against step, with a 95 % t-interval, until the first of the finished runs has ended.
 
-    Columns `step`, `value`, `low`, `high`, `n` (the runs at that step: unfinished ones count as far as they came; if
-    all are unfinished, the curve ends with the first of them), `width`. A curve of over 100 steps has about 100 points,
-    each the mean of what was recorded in the `width` steps around it. A point is where every run that has come so far
-    recorded a value: nothing is interpolated. One run has no interval: NaN.
+    Columns `step`, `value`, `low`, `high`, `n` (number of runs at that step; unfinished runs count up to their last
+    step, and if all are unfinished, the curve ends with the first of them), `width`. A curve of over 100 steps has
+    about 100 points, each the mean of the values recorded in the `width` steps around it. There is a point only where
+    every run that reached the step recorded a value: nothing is interpolated. One run has no interval: NaN.
     """
     ends = [at[-1] for at, _ in series]
     last = int(min([end for end, finished in zip(ends, is_finished, strict=True) if finished] or ends))
@@ -65,13 +65,13 @@ def mean_curve(series: Sequence[Series], is_finished: Sequence[bool]) -> pd.Data
 
 
 def tails(series: Mapping[str, Series], start: float) -> dict[str, pd.DataFrame]:
-    """What each run does from step `start` on: columns `step`, `value`, smoothed as the mean curves are."""
+    """The curve of each run after step `start`: columns `step`, `value`, smoothed like the mean curves."""
     found: dict[str, pd.DataFrame] = {}
     for run, (at, values) in series.items():
         if at[-1] > start:
             grid, width = _grid(int(start), int(at[-1]))
             means = _smoothed(at, values, grid, width)
-            means[-1] = values[-1]  # where the mark of the run's end stands
+            means[-1] = values[-1]  # the place of the mark at the run's end
             found[run] = pd.DataFrame({"step": grid, "value": means}).dropna()
     return found
 
@@ -88,13 +88,13 @@ def _rounded(value: float) -> float | None:
 
 
 def _grid(first: int, last: int) -> tuple[NDArray[np.int_], int]:
-    """The steps of a curve's points, and how many steps one stands for."""
+    """The steps of a curve's points, and the number of steps that each covers."""
     width = max(1, math.ceil(last / MAX_POINTS))
     return np.unique(np.append(np.arange(first, last + 1, width), last)), width
 
 
 def _smoothed(at: Floats, values: Floats, grid: NDArray[np.int_], width: int) -> Floats:
-    """Means of the values in the `width` steps around each point of the grid, NaN where there is none."""
+    """Means of the values in the `width` steps around each point of the grid, NaN if there is none."""
     total = np.concatenate(([0.0], np.cumsum(values)))
     left = np.searchsorted(at, grid - width // 2, side="left")
     right = np.searchsorted(at, grid + (width - 1) // 2, side="right")
@@ -104,7 +104,7 @@ def _smoothed(at: Floats, values: Floats, grid: NDArray[np.int_], width: int) ->
 
 
 def with_derived(steps: Frame) -> Frame:
-    """The steps with the numbers that are drawn though not recorded (`numbers.DERIVED`), where they can be computed."""
+    """The steps with the derived numbers (`numbers.DERIVED`: drawn but not recorded), where they can be computed."""
     if not {"loop_span", "num_tokens"} <= set(steps.columns):
         return steps
     span, length = (cast(Frame, pd.to_numeric(steps[name])).astype(float) for name in ("loop_span", "num_tokens"))

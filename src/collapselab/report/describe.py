@@ -18,15 +18,15 @@ from collapselab.rundir.frames import ENVIRONMENT, Runs
 from collapselab.visible import visible
 
 ALWAYS_IN_LABEL = ("model", "lr", "seed")
-USUAL = (("train.source", "own"), ("collapse.source", "stream"))  # go without saying, also beside others
-NO_VERSION = ("schema", "began", "earlier")  # of env.json: when a run was begun tells neither version nor machine
-# How a run is carried out, looked at or ended, and what goes with `train.source` and `collapse.source`.
+USUAL = (("train.source", "own"), ("collapse.source", "stream"))  # not worth mentioning, also beside other values
+NO_VERSION = ("schema", "began", "earlier")  # of env.json: neither version nor machine
+# How a run is executed, evaluated or ended, and what follows from `train.source` and `collapse.source`.
 NO_LABEL = (*CARRIED_OUT, *LOOKING, "train.real_text", "train.other_model", "collapse.probe_")
 
 
 @dataclass(frozen=True)
 class Common:
-    """Columns in two parts: those with one value for all runs, and those that differ, with a row for each run."""
+    """Columns in two parts: those with one value for all runs, and those that differ, with one row per run."""
 
     shared: list[tuple[str, str]]
     names: list[str]
@@ -34,7 +34,7 @@ class Common:
 
 
 def labels(runs: Runs) -> list[str]:
-    """What tells the runs apart: model, learning rate, seed, other settings that differ; names, where none does."""
+    """Labels that distinguish the runs: model, learning rate, seed, other settings that differ; or else names."""
     frame = cast(Any, runs.runs)
     names = [name for name in settings_of(frame) if not name.startswith(NO_LABEL)]
     varying = [name for name in names if len({shown(value) for value in frame[name]}) > 1]
@@ -50,7 +50,7 @@ def labels(runs: Runs) -> list[str]:
 
 
 def outcome(row: Mapping[str, Any]) -> str:
-    """What became of a run, in a few words; of an unfinished one, how far it has come."""
+    """The outcome of a run in a few words; the progress of an unfinished one."""
     onset, total, diverged = (_step(row, name) for name in ("onset_step", "total_collapse_step", "diverged_step"))
     kind = f" ({row['kind_at_end']})" if known(row, "kind_at_end") else ""
     last = _step(row, "last_step")
@@ -68,7 +68,7 @@ def outcome(row: Mapping[str, Any]) -> str:
 
 
 def loss_on_human_text(row: Mapping[str, Any]) -> str | None:
-    """The worst that the loss on the first human text came to, and when; `None`: it did not rise by a tenth."""
+    """The worst fate of the loss on the first human text, and when; `None`: perplexity did not rise by 10 %."""
     steps = {name: _step(row, f"{name}_step") for name in ("lost", "severe", "degraded")}
     return next((f"{name} at step {step}" for name, step in steps.items() if step is not None), None)
 
@@ -79,7 +79,7 @@ def common_settings(runs: Runs) -> Common:
 
 
 def common_environment(runs: Runs) -> Common:
-    """The versions and machines of all runs, from their `env.json`; nothing if the frames do not have them."""
+    """The versions and machines of all runs, from their `env.json`; empty if the frames do not have them."""
     frame: Frame = runs.runs.filter(regex="^" + re.escape(ENVIRONMENT))
     frame.columns = frame.columns.str.removeprefix(ENVIRONMENT)
     return _parted(frame.drop(columns=list(NO_VERSION), errors="ignore"))

@@ -1,6 +1,6 @@
-"""Figures drawn in a process of their own, since the drawing library can end its process without an exception.
+"""Draws figures in a separate process, because the drawing library can end its process without an exception.
 
-Its JavaScript engine reserves far more addresses than it uses, and aborts where `ulimit -v` does not grant them.
+Its JavaScript engine reserves far more addresses than it uses, and aborts if `ulimit -v` does not allow that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Self, cast
 from collapselab.errors import CollapselabError
 
 PNG_SCALE = 2.0  # twice the size, for sharp screens
-LIBRARY = "library"  # in place of a figure: the scripts that a page needs to draw by itself
+LIBRARY = "library"  # requested instead of a figure: the scripts with which a page draws its figures
 
 
 class DrawingError(CollapselabError):
@@ -27,7 +27,7 @@ class DrawingError(CollapselabError):
 
 
 class Painter:
-    """Draws in a child process, which begins with the first figure and begins again after one that ended it."""
+    """Draws in a child process, which starts with the first figure and restarts after a figure that ended it."""
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[str] | None = None
@@ -62,12 +62,12 @@ class Painter:
 
     def _ask(self, request: Mapping[str, object]) -> dict[str, str]:
         if self._child is None:
-            if not self._has_drawn:  # a child that ended at its first figure: the next one would, too
+            if not self._has_drawn:  # a child that ended at its first figure: the next child would too
                 raise DrawingError(self._reason)
             try:
                 self._child, self._has_drawn = _start(), False
             except OSError as error:
-                raise DrawingError(f"no process to draw in: {error.strerror}") from None
+                raise DrawingError(f"cannot start the drawing process: {error.strerror}") from None
         child = self._child
         assert child.stdin is not None
         assert child.stdout is not None
@@ -102,12 +102,12 @@ def _start() -> subprocess.Popen[str]:
 def _why_ended(child: subprocess.Popen[str]) -> str:
     child.communicate()
     code = child.returncode
-    ended = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+    ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit == resource.RLIM_INFINITY:
-        return f"the process that draws was ended {ended}"
+        return f"the drawing process {ended}"
     return (
-        f"the process that draws was ended {ended}: addresses are limited to {limit / 1e9:.1f} GB (ulimit -v), "
+        f"the drawing process {ended}: addresses are limited to {limit / 1e9:.1f} GB (ulimit -v), "
         "and the drawing library reserves more"
     )
 
@@ -118,7 +118,7 @@ def main() -> None:
     for line in sys.stdin:
         try:
             answer = {"files": _files(**json.loads(line))}
-        except Exception as error:  # told by the parent
+        except Exception as error:  # set by the parent
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)  # noqa: T201
 

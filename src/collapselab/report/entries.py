@@ -1,4 +1,4 @@
-"""What a figure and a table of a report are. Each has a file of its own in `figures` or `tables`, and a line there."""
+"""The types of figures and tables. Each has its own file in `figures` or `tables`, and one line in the list there."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Selected = TypeVar("Selected")
 class Figure(Generic[Selected]):
     """A figure of any runs.
 
-    `select` finds what is shown, or returns `None` where the runs do not have it; then `missing` says what is missing.
-    `chart` draws it. `words` say what is seen, with its numbers: they are the caption and the text alternative.
+    `select` returns what is shown, or `None` if the runs lack it; `missing` then says what is missing. `chart` draws
+    it. `words` describe the figure with its numbers, as caption and as text alternative.
     """
 
     title: str
@@ -31,22 +31,22 @@ class Figure(Generic[Selected]):
     missing: str
 
     def draw(self, runs: Runs) -> alt.TopLevelMixin | None:
-        """The figure of these runs as an Altair chart; `None` where they do not have what it needs."""
+        """The figure of these runs as an Altair chart; `None` if they lack what it needs."""
         selected = self.select(runs)
         return None if selected is None else self.chart(selected)
 
     def caption(self, runs: Runs) -> str:
-        """What the figure of these runs shows, or what they lack."""
+        """A description of the figure of these runs, or what they lack for it."""
         selected = self.select(runs)
         return NOT_DRAWN + self.missing if selected is None else self.words(selected)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of any runs: `build` returns `None` where the runs do not have what it needs.
+    """A table of any runs: `build` returns `None` if the runs lack what it needs.
 
-    The columns of the frame are its headings. Unknown cells are `None` or NaN; text is as it was written, so that
-    whoever prints it must escape it (`table_files`).
+    The columns of the frame are its headings. Unknown cells are `None` or NaN. Text is unescaped, so every
+    output must escape it (`table_files`).
     """
 
     title: str

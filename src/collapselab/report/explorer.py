@@ -1,4 +1,4 @@
-"""What the page's explorer shows of a run, within a budget: its curves, and values and samples of some of its steps.
+"""The data of the page's explorer, within a budget: the curves of a run, and values and samples of some of its steps.
 
 A page of a hundred long runs cannot hold every sample. Curves keep evenly spaced steps; samples are kept at the first
 and the last step, at the events of the run, and between them as many as fit.
@@ -23,11 +23,11 @@ from collapselab.report.curves import with_derived
 from collapselab.report.packing import columns_for_json, json_list, packed
 from collapselab.rundir.frames import Runs
 
-PAGE_CHARS = 5_500_000  # of packed runs in a page; figures and the code that draws them have the rest of 10 MB
+PAGE_CHARS = 5_500_000  # of packed runs in a page; figures and the code that draws them take the rest of 10 MB
 PAGE_CURVE_POINTS, MAX_CURVE_POINTS, MIN_CURVE_POINTS = 100_000, 1000, 100
-MAX_SAMPLE_CHARS = 20_000  # of one sample: beyond, nobody reads on, and one broken run would fill the page
+MAX_SAMPLE_CHARS = 20_000  # of one sample: longer ones are not read, and one broken run would fill the page
 SAMPLES_A_ROLE = 2  # shown of a step with many samples
-_CHARS_TO_PACKED, _CHARS_A_ROW = 3, 200  # a first guess of how much JSON becomes a packed character, and is a row
+_CHARS_TO_PACKED, _CHARS_A_ROW = 3, 200  # first guesses: JSON characters per packed character, and per row
 
 Columns = dict[str, NDArray[Any]]
 Sample = dict[str, Any]
@@ -35,7 +35,7 @@ Sample = dict[str, Any]
 
 @dataclass(frozen=True)
 class ExplorerRun:
-    """One run as the page holds it, and how much of it that is."""
+    """One run as the page holds it, and how much of it was kept."""
 
     packed: str
     last_step: int | None
@@ -79,8 +79,8 @@ def explorer_runs(runs: Runs) -> Iterator[ExplorerRun]:
 def kept_steps(steps: Sequence[int], events: Sequence[int], at_most: int) -> list[int]:
     """Some of the steps, in order: ends and events, then half of the rest evenly, half densest at the first event.
 
-    At most as many as asked for, but the ends and the events always. Steps are ascending; an event between two steps
-    stands for the later one.
+    At most as many as requested, except that ends and events are always kept. Steps are ascending; an event between
+    two steps counts as the later one.
     """
     if len(steps) <= at_most:
         return list(steps)
@@ -97,10 +97,12 @@ def kept_steps(steps: Sequence[int], events: Sequence[int], at_most: int) -> lis
 
 
 def _within(records: _Records, max_points: int, max_chars: int) -> ExplorerRun:
-    """The run with as many of its samples as fit into so many packed characters."""
+    """The run with as many of its samples as fit into this number of packed characters."""
     steps, samples = records.steps, records.samples
-    sampled = [step for step in steps if step in samples]  # others are of a run that was killed before their record
-    # Where there are probes, they are what is judged.
+    sampled = [
+        step for step in steps if step in samples
+    ]  # others come from a run that was killed before it wrote their record
+    # If there are probes, they are judged.
     probed = [step for step in sampled if any(sample["role"] == "probe" for sample in samples[step])]
     candidates = probed or sampled or steps
     points = set(kept_steps(steps, records.events, max_points))
@@ -140,7 +142,7 @@ def _chosen(records: _Records, drawn: set[int], kept: set[int]) -> dict[str, Any
 
 
 def _samples_by_step(samples: Frame) -> dict[int, list[Sample]]:
-    """The first samples of each role, by step; a very long one is cut, and says by how much."""
+    """The first samples of each role, by step; a very long one is cut, with the number of characters that were cut."""
     found: dict[int, list[Sample]] = {}
     rows = zip(*(samples[name].tolist() for name in ("step", "role", "text")), strict=True)
     for (step, role), group in groupby(rows, key=lambda row: (row[0], row[1])):
@@ -161,13 +163,13 @@ def _curves(steps: Frame) -> Frame:
 
 
 def _values(steps: Frame) -> Frame:
-    """The recorded values that a reader of a sample may want: not the times, and each loss once."""
+    """The recorded values shown beside a sample: no times, and each loss once."""
     names = cast(list[str], steps.columns.tolist())
     others = ("run", "step", *(name for name in NUMBERS if f"{name}[{ANY_TEXT}]" in NUMBERS))
     return steps[[name for name in names if name not in others and not name.startswith("seconds_")]]
 
 
 def _known(columns: Columns, rows: NDArray[np.intp]) -> Columns:
-    """The rows of one run, without the columns that it knows nothing of."""
+    """The rows of one run, without its empty columns."""
     parts = {name: column[rows] for name, column in columns.items()}
     return {name: part for name, part in parts.items() if not bool(pd.isna(part).all())}

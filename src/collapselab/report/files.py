@@ -1,4 +1,4 @@
-"""Every figure and table of some runs as files."""
+"""Writes every figure and table of some runs to files."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ FIGURE_FORMATS = ("svg", "png", "pdf")
 def write_files(runs: Runs, folder: Path) -> list[Path]:
     """Writes each figure as SVG, PNG and PDF, each table as CSV, Markdown and LaTeX, by its key; returns the paths.
 
-    Figures and tables that these runs have nothing for are left out; so are figures that cannot be drawn, with a
-    warning.
+    Leaves out figures and tables for which these runs have no data; and, with a warning, figures that cannot be drawn.
 
     Raises:
-        RunFailed: a file cannot be written; those before it are complete, and a former one of its name is kept.
+        RunFailed: a file cannot be written; files before it are complete, and an existing file of its name is kept.
     """
     paths: list[Path] = []
     undrawn: dict[str, list[str]] = {}

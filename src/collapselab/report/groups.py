@@ -1,4 +1,4 @@
-"""Runs in arms: what tells them apart, in which words."""
+"""Groups runs into arms, and labels what distinguishes the arms."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from collapselab.report.values import readable, short
 from collapselab.rundir.frames import Runs
 
 NO_ARM = ("seed", *CARRIED_OUT, *LOOKING)
-FIRST = ("model", "train.source", "lr")  # what arms are told apart by, where it suffices
+FIRST = ("model", "train.source", "lr")  # settings that distinguish arms, if they suffice
 UNFINISHED = "unfinished"
 _tables: dict[int, Frame] = {}
 
 
 def run_table(runs: Runs) -> Frame:
-    """`make_run_table`, made once for each `Runs`: every figure and every table begins with it."""
+    """`make_run_table`, made once per `Runs`: every figure and table starts from it."""
     if id(runs) not in _tables:
         _tables[id(runs)] = make_run_table(runs)
         weakref.finalize(runs, _tables.pop, id(runs), None)
@@ -31,12 +31,12 @@ def run_table(runs: Runs) -> Frame:
 
 
 def make_run_table(runs: Runs) -> Frame:
-    """The rows of `runs.runs` with at least one step, with what the figures and tables over many runs are made from.
+    """The rows of `runs.runs` with at least one step, and the columns that figures and tables of many runs need.
 
     Further columns: `duration` and `is_event` of `survival.onset_times`; `size`, the model's number of parameters (NaN:
-    unknown), and `model_label`; `arm`, equal where only the seed differs, or what does not touch training; `rest`, the
-    same without model and learning rate; `arm_label` and `rest_label`, in words, what tells them apart; `ending`;
-    `last_step`, from the records.
+    unknown), and `model_label`; `arm`, equal for runs that differ only in the seed or in settings that do not affect
+    training; `rest`, the same without model and learning rate; `arm_label` and `rest_label`, their differences in
+    words; `ending`; `last_step`, from the records.
     """
     steps, every, onsets = (
         cast(Frame, runs.steps),
@@ -65,13 +65,13 @@ def make_run_table(runs: Runs) -> Frame:
 
 
 def count(number: float) -> str:
-    """A number of parameters as people say it: 0.56 M, 124 M, 1.6 B."""
+    """A number of parameters in short: 0.56 M, 124 M, 1.6 B."""
     value, unit = (number / 1e9, "B") if number >= 1e9 else (number / 1e6, "M")
     return f"{value:.{3 if value >= 100 else 2}g} {unit}"
 
 
 def _labels(frame: Frame, names: Sequence[str], models: Mapping[str, str]) -> list[str]:
-    """In words, the settings that tell the rows apart, as few as suffice."""
+    """The settings that distinguish the rows, in words; as few as suffice."""
     values = frame.reindex(columns=list(names)).astype(str)
     chosen: list[str] = []
     num_groups = 1
@@ -98,7 +98,7 @@ def _words(name: str, value: Any, models: Mapping[str, str]) -> str:
 
 
 def _model_labels(sizes: Mapping[str, float]) -> dict[str, str]:
-    """Short names, with the number of parameters where it is known; a folder's last part, where that is enough."""
+    """Short names, with the number of parameters if it is known; the last part of a folder if that is unique."""
     names = {model: PurePath(model.removeprefix("builtin:")).name or model for model in sizes}
     if len(set(names.values())) < len(sizes):
         names = {model: model for model in sizes}

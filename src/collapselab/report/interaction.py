@@ -1,8 +1,8 @@
-"""What a reader can do with a figure on the page: zoom along the x axis, switch curves off and on, logarithmic axes.
+"""Interactions of a figure on the page: zoom along the x axis, show and hide curves, logarithmic axes.
 
-Charts are drawn without any of it; here it is put into their Vega-Lite. So files stay plain, and one rule serves all:
-every curve with a colour in a legend can be switched, every panel with an x axis of numbers can be zoomed. Altair's own
-selections would have to be put into each layer of each figure, and be taken out again for files.
+Charts are drawn without interactions; this module adds them to the Vega-Lite. Files stay plain, and one rule covers all
+figures: curves with a colour in a legend can be hidden, panels with a numeric x axis can be zoomed. Altair's own
+selections would have to be added to each layer of each figure, and removed again for files.
 """
 
 from __future__ import annotations
@@ -10,34 +10,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
-FADED = 0.1  # of the opacity of what is switched off
+FADED = 0.1  # opacity of hidden curves
 
 Spec = dict[str, Any]
 
 
 def interactive(vega_lite: Spec) -> Spec:
-    """The specification with what a reader can do. Changed in place.
+    """Adds the interactions to the specification, in place, and returns it.
 
-    * Drag moves a panel along its x axis, the wheel with the shift key zooms (the bare wheel scrolls the page), a
+    * Drag moves a panel along its x axis, the wheel with the shift key zooms (the wheel alone scrolls the page), a
       double click resets. Panels of one figure move together.
     * A click on a legend's entry shows that curve alone, with the shift key it adds to those shown; a click beside the
-      legend's entries shows all.
-    * `usermeta.log_scales` lists JSON pointers to the scales that make sense as logarithms too: those of y axes whose
-      type is written out as linear. Put `{"type": "log"}` in their place for that variant.
+      entries shows all.
+    * `usermeta.log_scales` lists JSON pointers to the scales that can be logarithmic: those of y axes with an explicit
+      linear type. Replace each with `{"type": "log"}` for logarithmic axes.
     """
     panels = list(_panels(vega_lite))
     params: list[Spec] = []
     zoomed = [(next(filter(_is_zoomable, units)), units) for units in panels if any(map(_is_zoomable, units))]
     for unit in (unit for _, units in zoomed for unit in units):
-        # Words and the rules that lead to them stand above their panel, where a selection bound to scales would clip
-        # them; instead they are left out where the axis does not reach their step.
+        # Labels and the rules that lead to them are above their panel, where a selection bound to scales would clip
+        # them; instead they are hidden if the axis does not reach their step.
         is_above = "value" in unit["encoding"].get("y", {})
         unit["mark"]["clip"] = not is_above
         if is_above:
             unit["transform"] = [*unit.get("transform", []), {"filter": {"param": "zoom"}}]
     if zoomed:
         select = {"type": "interval", "encodings": ["x"], "zoom": "wheel![event.shiftKey]"}
-        # A selection says by name where it lives.
+        # A selection names the views it belongs to.
         views = [unit.setdefault("name", f"panel_{i}") for i, (unit, _) in enumerate(zoomed)]
         params.append({"name": "zoom", "select": select, "bind": "scales", "views": views})
     is_independent = vega_lite.get("resolve", {}).get("scale", {}).get("color") == "independent"
@@ -49,7 +49,7 @@ def interactive(vega_lite: Spec) -> Spec:
 
 
 def without_invisible(node: Any) -> Any:
-    """A specification without marks of opacity 0: they carry tooltips only, and would swell a file."""
+    """A specification without marks of opacity 0: they only carry tooltips, and would make a file larger."""
     if isinstance(node, list):
         return [without_invisible(part) for part in cast(list[Any], node) if not _is_invisible(part)]
     if isinstance(node, dict):
@@ -79,12 +79,12 @@ def _is_zoomable(unit: Spec) -> bool:
 
 
 def _toggle(number: int, units: list[Spec]) -> list[Spec]:
-    """A selection bound to the legend of these units, which fade where it leaves them out."""
+    """A selection bound to the legend of these units, which fade if they are not selected."""
     if not units:
         return []
     fields = {_legend_field(unit) for unit in units}
-    assert len(fields) == 1, f"curves of one legend are told apart by one field, not {fields}"
-    # Vega-Lite tells legends apart by their field: two of one field would be switched together.
+    assert len(fields) == 1, f"curves of one legend are distinguished by one field, not {fields}"
+    # Vega-Lite identifies legends by their field: two legends with the same field would switch together.
     name, field = f"shown_{number}", f"legend_{number}"
     for unit in units:
         source = _legend_field(unit)
@@ -92,7 +92,7 @@ def _toggle(number: int, units: list[Spec]) -> list[Spec]:
         for channel in unit["encoding"].values():
             if "scale" in channel and channel.get("field") == source and channel.get("legend") is not None:
                 channel["field"] = field
-        # Faint where it is not selected; what only carries tooltips is made too small to be found.
+        # Faint if not selected; marks that only carry tooltips become too small to point at.
         channel, base, faded = "opacity", unit["mark"].get("opacity", 1), FADED
         if _is_invisible(unit):
             channel, base, faded = "size", unit["mark"]["size"], 0

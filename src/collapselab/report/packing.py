@@ -1,4 +1,4 @@
-"""Data inside a page: JSON that can never be markup, and where there is much of it, packed (deflated, in base64)."""
+"""Data inside a page: JSON that can never be markup; large data are packed (deflated, base64)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NON_FINITE = {np.inf: "Infinity", -np.inf: "-Infinity"}
 
 
 def script_json(value: object) -> str:
-    """JSON for `<script type="application/json">`: ASCII without `<`, `>` and `&`, so that no text ends the element.
+    """JSON for `<script type="application/json">`: ASCII without `<`, `>` and `&`, so no text can end the element.
 
     Lone surrogates, U+2028 and U+2029 are escapes too, as is everything beyond ASCII.
     """
@@ -28,12 +28,12 @@ def script_json(value: object) -> str:
 
 
 def packed(value: object) -> str:
-    """JSON, deflated (zlib), in base64: letters, digits, `+`, `/` and `=`. The page unpacks it when it is needed."""
+    """JSON, deflated (zlib), in base64: letters, digits, `+`, `/` and `=`. The page unpacks it on demand."""
     return base64.b64encode(zlib.compress(_json(value).encode("ascii"), 6)).decode("ascii")
 
 
 def columns_for_json(frame: Any) -> dict[str, NDArray[Any]]:
-    """The columns of a frame, floats rounded to four significant digits. Rounding a whole column at once is quick."""
+    """The columns of a frame, floats rounded to four significant digits. Rounding a whole column at once is fast."""
     return {str(name): _rounded(frame[name]) for name in frame.columns}
 
 
@@ -51,7 +51,7 @@ def _rounded(column: Any) -> NDArray[Any]:
     numbers: NDArray[np.float64] = column.to_numpy(dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         shift = SIGNIFICANT_DIGITS - 1 - np.floor(np.log10(np.abs(numbers)))
-        # A division by a power of ten gives the float that is nearest to the rounded decimal; so JSON stays short.
+        # Dividing by a power of ten gives the float nearest to the rounded decimal, which keeps the JSON short.
         places: NDArray[np.float64] = np.where(
             shift >= 0, np.rint(numbers * 10**shift) / 10**shift, np.rint(numbers / 10**-shift) * 10**-shift
         )

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs no network, in which nothing a model wrote can become markup or script."""
+"""The report: one HTML file that needs no network; generated text can never become markup or script."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def write_page(runs: Runs, out: Path, *, title: str = "Collapse of self-trained 
     """Writes the report of one run or of many, finished or not, as one HTML file; returns its path.
 
     The page loads nothing: figures, samples and all code are inside. Its content security policy allows its own
-    scripts, by their hashes, and no request. What it holds of long runs is bounded (`explorer`).
+    scripts, by their hashes, and no request. The data it holds of long runs are bounded (`explorer`).
 
     Raises:
-        InputError: no regular file may be made there.
-        RunFailed: the file cannot be written; a former one is kept.
+        InputError: no regular file can be made there.
+        RunFailed: the file cannot be written; an existing one is kept.
     """
     explored = list(explorer_runs(runs))
     figures = list(_figures(runs))
     script = "(() => {\n" + "".join(map(_template_file, SCRIPTS)) + "})();\n"
     library, css = _library() if figures else "", _template_file("page.css")
-    if not library:  # they could not draw themselves
+    if not library:  # without the library they could not be drawn
         figures = []
     html = _render(
         {"css": css, "script": script, "library": library, "metadata": script_json(_metadata(runs, explored))},
@@ -76,7 +76,7 @@ def write_page(runs: Runs, out: Path, *, title: str = "Collapse of self-trained 
 
 
 def _render(code: dict[str, str], packed_runs: list[str], **words: object) -> str:
-    """The page: code and packed runs go in as they are, every other text is made visible and escaped."""
+    """The page: code and packed runs are inserted as they are, every other text is made visible and escaped."""
     import jinja2
     from markupsafe import Markup
 
@@ -92,7 +92,7 @@ def _render(code: dict[str, str], packed_runs: list[str], **words: object) -> st
 
 
 def _finalized(value: object) -> object:
-    return visible(value) if type(value) is str else value  # what is already markup is a subclass
+    return visible(value) if type(value) is str else value  # a subclass marks what is already markup
 
 
 def _template_file(name: str) -> str:
@@ -100,20 +100,20 @@ def _template_file(name: str) -> str:
 
 
 def _library() -> str:
-    """Vega, Vega-Lite and vega-embed as one script; empty where they cannot be had, with a warning."""
+    """Vega, Vega-Lite and vega-embed as one script; empty, with a warning, if they are unavailable."""
     try:
         with Painter() as painter:
             library = painter.library()
     except DrawingError as error:
         logging.getLogger("collapselab").warning("the page has no figures: %s", error.message)
         return ""
-    # In a script element these would end it, or hide what follows.
-    assert not re.search(r"</script|<!--", library, re.IGNORECASE), "the bundle cannot stand in a page"
+    # In a script element these would end it or hide what follows.
+    assert not re.search(r"</script|<!--", library, re.IGNORECASE), "the bundle cannot be part of a page"
     return library
 
 
 def _policy(scripts: Sequence[str], css: str) -> str:
-    """What the page may do: run its own scripts, by their hashes. No request, no code or markup made from text."""
+    """The page's policy: it may run its own scripts, by their hashes; no requests, no code or markup made from text."""
     allowed = " ".join(map(_source, scripts))
     return (
         f"default-src 'none'; script-src {allowed}; style-src {_source(css)}; base-uri 'none'; form-action 'none'; "
@@ -126,10 +126,10 @@ def _source(text: str) -> str:
 
 
 def _metadata(runs: Runs, explored: Sequence[ExplorerRun]) -> dict[str, Any]:
-    """What the scripts know of all runs at once; the rest of a run is unpacked when it is chosen."""
+    """The data of all runs that scripts need at once; the rest of a run is unpacked when it is chosen."""
     rows = cast(list[dict[str, Any]], runs.runs.to_dict("records"))
     columns = cast(list[str], runs.steps.columns.tolist())
-    shown = one_run(runs)  # the one that the anatomy and the barcode show
+    shown = one_run(runs)  # the run of the anatomy and the barcode
     return {
         "shown": next((i for i, row in enumerate(rows) if shown is not None and row["run"] == shown.row["run"]), 0),
         "events": {name: EVENTS[name].label for name in MARKED_EVENTS},
@@ -152,7 +152,7 @@ def _metadata(runs: Runs, explored: Sequence[ExplorerRun]) -> dict[str, Any]:
 
 
 def _charts(columns: Sequence[str]) -> list[dict[str, Any]]:
-    """The explorer's charts: a chart holds the panels of one unit, of which the curves of the first begin shown."""
+    """The explorer's charts: one per unit; at the start they show the curves of their first panel."""
     charts: dict[str, dict[str, Any]] = {}
     for panel, (_, unit) in PANELS.items():
         curves = [{"name": name, "label": label(name)} for name in drawn_in(panel, [*columns, *DERIVED])]
@@ -163,7 +163,7 @@ def _charts(columns: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _thinned(explored: Sequence[ExplorerRun]) -> str:
-    """What was left out of the page, if anything was."""
+    """A sentence on what was left out of the page; empty if nothing was."""
     shown_steps = sum(run.num_steps_shown for run in explored if run.num_sampled_steps)
     sampled, points, steps = (
         sum(getattr(run, n) for run in explored) for n in ("num_sampled_steps", "num_curve_points", "num_steps")
@@ -173,7 +173,7 @@ def _thinned(explored: Sequence[ExplorerRun]) -> str:
     if not parts:
         return ""
     kept = " and ".join(parts)
-    return f"To stay small, this page has {kept}; each run's first and last step and its events are among them."
+    return f"To keep the page small, it has {kept}; the first and last step and the events of each run are included."
 
 
 def _definition_id(name: str) -> str:
@@ -181,7 +181,7 @@ def _definition_id(name: str) -> str:
 
 
 def _figures(runs: Runs) -> Iterator[dict[str, str]]:
-    """The figures that these runs have something to draw for: words, and their Vega-Lite, packed."""
+    """The figures for which these runs have data: titles, captions and packed Vega-Lite."""
     for key, figure in FIGURES.items():
         chart = figure.draw(runs)
         if chart is not None:
@@ -190,7 +190,7 @@ def _figures(runs: Runs) -> Iterator[dict[str, str]]:
 
 
 def _tables(runs: Runs) -> Iterator[Printed]:
-    """The tables that these runs have something for; the hypotheses stand in the overview."""
+    """The tables for which these runs have data, except the hypotheses, which are in the overview."""
     for key, table in TABLES.items():
         frame: Frame = None if key == "hypotheses" else table.build(runs)
         if frame is not None and len(frame):

@@ -1,4 +1,4 @@
-"""The parts of a report that are plain words and tables: summary, runs, hypotheses, settings."""
+"""The plain parts of a report: summary, runs, hypotheses, settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from collapselab.report.describe import (
 from collapselab.report.values import counted, shown
 from collapselab.rundir.frames import Runs
 
-if TYPE_CHECKING:  # lifelines and scipy take a second, which only pages of several runs need
+if TYPE_CHECKING:  # lifelines and scipy take a second to import, and only pages of several runs need them
     from collapselab.analysis.hypotheses import Hypothesis
 
 OVERVIEW = {
@@ -46,7 +46,7 @@ class Printed:
 
 
 def summary(runs: Runs) -> str:
-    """How many runs of what, and what became of them."""
+    """The number of runs, their models and their outcomes."""
     frame = cast(Frame, runs.runs)
     if len(frame) == 1:
         return f"{labels(runs)[0]}: {outcome(frame.iloc[0].to_dict())}."
@@ -59,7 +59,7 @@ def summary(runs: Runs) -> str:
 
 
 def overview(runs: Runs) -> Printed:
-    """A row a run: its label, what became of it, and when."""
+    """One row per run: label, outcome and steps."""
     frame = cast(Frame, runs.runs)
     last = frame["run"].map(cast(Frame, runs.steps).groupby("run")["step"].max())
     rows = cast(list[dict[str, Any]], frame.assign(last_step=last).to_dict("records"))
@@ -71,12 +71,12 @@ def overview(runs: Runs) -> Printed:
 
 
 def damages(runs: Runs) -> list[str]:
-    """What was wrong with the files of which run, and that it is left out."""
+    """The damage of each damaged run, and whether the run is left out."""
     return [one.message + ("; the run is left out" if one.is_left_out else "") for one in runs.damages]
 
 
 def hypotheses(runs: Runs) -> list[dict[str, str]]:
-    """The hypotheses in words; none for a single run, of which they say nothing."""
+    """The hypotheses in words; empty for a single run, which cannot test them."""
     if len(runs.runs) < 2:
         return []
     from collapselab.analysis.hypotheses import judge
@@ -85,7 +85,7 @@ def hypotheses(runs: Runs) -> list[dict[str, str]]:
 
 
 def setting_parts(runs: Runs) -> list[tuple[str, Common]]:
-    """Settings, and versions and machines: what the runs share, and what differs."""
+    """Settings, and versions and machines: shared values, and values that differ."""
     return [("Settings", common_settings(runs)), ("Versions and machines", common_environment(runs))]
 
 

@@ -1,4 +1,4 @@
-"""The picture every run leaves behind, and how panels of one run are stacked."""
+"""The figure that every run writes at its end, and the stacking of panels of one run."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from collapselab.report.theme import RULE_COLOR, WIDTH, layered, themed
 from collapselab.report.values import known, short
 
 ROW_PX = 15  # height of one row of words above a panel
-LABEL_SHARE = 0.22  # a little more than the words "total collapse, step 1000" take of the width
+LABEL_SHARE = 0.22  # share of the width, a little more than the label "total collapse, step 1000" takes
 MAX_DOTTED_STEPS = 40  # beyond, dots would hide the line
 Events = list[tuple[int, str]]
 
 
 def loss_figure(steps: Frame, run: Mapping[str, Any]) -> alt.VConcatChart:
-    """The picture every run leaves behind: losses above, repetition below, both against step.
+    """The figure that every run writes at its end: losses above, repetition below, against step.
 
     Above, in nats per token: the training loss and the validation loss on each human text. Below: the share of
     repeated 4-grams (`seq_rep_4`) and of tokens inside the sample's longest loop. In a long run, thick lines are
-    centred means of the thin ones; validation losses, on fixed windows, are smooth as they are. The steps after onset
-    are shaded; rules mark onset, total collapse and divergence. Unknown values are passed over (a text may be scored
-    every n steps only), infinite ones are gaps. To see a long run in a notebook, first call
+    centred means of the thin ones; validation losses, on fixed windows, are not smoothed. The steps after onset
+    are shaded; rules mark onset, total collapse and divergence. Unknown values are skipped (a text may be scored only
+    every n steps); infinite ones are gaps. To see a long run in a notebook, first call
     `alt.data_transformers.disable_max_rows()`.
 
     Args:
         steps: one run's rows of `load_runs(...).steps`.
-        run: that run's row of `load_runs(...).runs`; what it does not know is left out of the picture.
+        run: that run's row of `load_runs(...).runs`; unknown values are left out.
     """
     return stack(steps, run, (loss_panel(steps), repetition_panel(steps)))
 
@@ -43,7 +43,7 @@ def events_of(run: Mapping[str, Any]) -> Events:
 
 
 def stack(steps: Frame, run: Mapping[str, Any], panels: Sequence[Panel]) -> alt.VConcatChart:
-    """Panels one below the other, with the run's events through all of them and in words above the first."""
+    """Panels below each other; the run's events cross all of them and are labelled above the first."""
     last_step = max([1, *steps["step"].astype(int)])
     events = events_of(run)
     axis = alt.Axis(format="d", tickCount=min(10, last_step), labelFlush=False)
@@ -89,7 +89,7 @@ def _lines(panel: Panel, legend_offset: int) -> list[alt.Chart]:
 
 
 def _legend(names: list[str], offset: int) -> alt.Legend:
-    """A legend above the panel; a long name is a path, and keeps its end, which tells it from others."""
+    """A legend above the panel; a long name is a path and keeps its end, which distinguishes it."""
     return alt.Legend(
         title=None,
         orient="top",
@@ -110,10 +110,10 @@ def _collapsed_region(events: Events, last_step: int) -> list[alt.Chart]:
 
 
 def _rules(events: Events, last_step: int, *, is_labelled: bool) -> list[alt.Chart]:
-    """A rule for each event; those with labels rise above the panel, each to a row of its own.
+    """One rule per event; rules with labels extend above the panel, each to its own row.
 
-    Words stand left of their rule (a run ends at total collapse) with later events higher; for an early onset they
-    stand right of it with later events lower: either way no rule crosses the words of another.
+    Labels are left of their rule (a run ends at total collapse), with later events higher. For an early onset they are
+    right of it, with later events lower. Either way, no rule crosses the label of another.
     """
     leftward = bool(events) and events[0][0] >= LABEL_SHARE * last_step
     charts: list[alt.Chart] = []
@@ -131,7 +131,7 @@ def _rules(events: Events, last_step: int, *, is_labelled: bool) -> list[alt.Cha
 
 
 def _subtitle(run: Mapping[str, Any]) -> str:
-    """Learning rate, seed, how the run ended and the kind of collapse, as far as they are known."""
+    """Learning rate, seed, how the run ended and the kind of collapse, if known."""
     facts = [
         f"learning rate {short(run['lr'])}" if known(run, "lr") else None,
         f"seed {run['seed']}" if known(run, "seed") else None,

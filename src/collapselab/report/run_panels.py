@@ -1,4 +1,4 @@
-"""The lines of one run, by panel: losses, repetition, entropy. Means where they are noisy, thinned where long."""
+"""The lines of one run, by panel: losses, repetition, entropy. Noisy lines are averaged, long ones thinned."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ LOSS_HEIGHT, LOWER_HEIGHT = 230, 120
 TEXT_STYLES = tuple(zip(COLORS[1:5], DASHES[:4], strict=True))
 LOSS_STYLES = ((COLORS[0], DASHES[0]), *TEXT_STYLES)
 LOWER_STYLES = ((COLORS[1], DASHES[0]), (COLORS[2], (4, 2)))
-THIN, MEAN = " (thin)", " (mean)"  # a layer's name says whether its rows were measured
+THIN, MEAN = " (thin)", " (mean)"  # the name of a layer shows whether its rows were measured
 VALIDATION = label("val_nll_nats[]")
-MAX_RAW_STEPS = 150  # beyond, values alone would be a block of ink
-MAX_DRAWN_STEPS = 400  # beyond, the anatomy keeps the extremes of each 200th of the run
+MAX_RAW_STEPS = 150  # with more steps, raw values would be a block of ink
+MAX_DRAWN_STEPS = 400  # with more steps, the anatomy keeps the extremes of each 200th of the run
 
 Style = tuple[str, tuple[int, ...]]
-Lines = dict[str, Frame]  # known values by step, by the words in the legend
+Lines = dict[str, Frame]  # known values by step, by legend label
 
 
 @dataclass(frozen=True)
 class Panel:
-    """The lines of one panel: measured ones, drawn thick or, beside their means, thin."""
+    """The lines of one panel: the measured ones, drawn thick or, if their means are drawn too, thin."""
 
     name: str
     y: alt.Y
@@ -52,7 +52,7 @@ class Panel:
 
 
 def loss_panel(steps: Frame) -> Panel:
-    """What is trained on, then the human texts."""
+    """The training text, then the human texts."""
     y = alt.Y("value:Q", title=_title("loss"), scale=alt.Scale(type="linear", zero=True))
     return _panel("loss", y, LOSS_HEIGHT, _lines(steps, "loss"), LOSS_STYLES)
 
@@ -73,14 +73,14 @@ def _title(panel: str) -> str:
 
 
 def _lines(steps: Frame, panel: str) -> Lines:
-    """The panel's curves by their labels, as in the table of recorded numbers; empty where a run has no values."""
+    """The panel's curves by label, in the order of the table of recorded numbers; empty if a run has no values."""
     of_any_run = [name for name in (*NUMBERS, *DERIVED) if ANY_TEXT not in name]
     names = dict.fromkeys([*of_any_run, *cast(list[str], steps.columns.tolist())])
     return {label(name): _values(steps, name) for name in drawn_in(panel, names)}
 
 
 def thinned(panel: Panel) -> Panel:
-    """The panel with at most some 400 values a line, of five digits, which are more than a figure shows."""
+    """The panel with at most about 400 values per line, rounded to five digits; a figure shows fewer."""
 
     def thin(lines: Lines) -> Lines:
         return {line: _extremes(values).map("{:.5g}".format).astype(float) for line, values in lines.items()}

@@ -1,4 +1,4 @@
-"""Which runs a figure or table shows: those on their own text, each trajectory once, or the one that stands for all."""
+"""Selects the runs of a figure or table: own-text runs, each trajectory once, or one representative run."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class OneRun:
 
 
 def main_runs(table: Frame) -> Frame:
-    """The runs on their own text that differ in model, learning rate and seed only: of several such sets the largest.
+    """The largest set of runs on their own text that differ only in model, learning rate and seed.
 
-    From small to large models and learning rates.
+    Sorted from small to large models and learning rates.
     """
     own = table[table["train.source"] == "own"]
     if own.empty:
@@ -42,8 +42,8 @@ def main_runs(table: Frame) -> Frame:
 def drawn_once(table: Frame) -> Frame:
     """The runs, each trajectory (`comparisons.trajectory`) once.
 
-    A run whose samples show the collapse stands for those that probes judge; among these one that ended by total
-    collapse for those that went on past it; among these the longest.
+    A run judged by its samples is preferred to one judged by probes; then a run that ended by total collapse to one
+    that continued past it; then the longest.
     """
     ordered = table.assign(
         trajectory=trajectory(table),
@@ -61,7 +61,7 @@ def judged_once(runs: Runs) -> Frame:
 
 
 def at_shared_rates(table: Frame) -> Frame:
-    """Without the learning rates of one model, where models share a grid: they belong to another comparison."""
+    """If models share a grid, leaves out learning rates of a single model: they belong to another comparison."""
     is_shared = table.groupby("lr")["model"].transform("nunique") > 1
     return table[is_shared] if table.loc[is_shared, "lr"].nunique() > 1 else table
 
@@ -76,14 +76,14 @@ def num_arms(table: Frame) -> int:
 
 
 def left_out(number: int) -> str:
-    """A sentence on the arms that there was no room for; empty if there was."""
+    """A sentence on the arms that did not fit; empty if all did."""
     if number < 1:
         return ""
     return f" {number} further {'arm is' if number == 1 else 'arms are'} not shown."
 
 
 def one_run(runs: Runs) -> OneRun | None:
-    """The run that is shown where only one can be, its onset found in the records if it is unfinished."""
+    """The run shown by a figure of one run; the onset of an unfinished run comes from its records."""
     table = run_table(runs)
     steps, samples = cast(Frame, runs.steps), cast(Frame, runs.samples)
     name = shown_run(main_runs(table), set(samples["run"]))
@@ -102,11 +102,10 @@ def judging_samples(samples: Frame, row: Mapping[str, Any]) -> Frame:
 
 
 def shown_run(table: Frame, sampled: Set[str]) -> str | None:
-    """The run that is shown where only one can be; `None` if there is none.
+    """The run shown by a figure of one run; `None` if there is none.
 
-    One with samples, if any has them; among these one that reached total collapse, before one with an onset, before any
-    other; among these one at the learning rate of the paper's Table 1, 2e-5; among these the one whose last step is the
-    median.
+    Preferred, in this order: a run with samples; with total collapse, or else an onset; at the learning rate of the
+    paper's Table 1, 2e-5; with the median last step.
 
     Args:
         table: the runs to choose from, for example `main_runs`.

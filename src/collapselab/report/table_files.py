@@ -1,4 +1,4 @@
-"""Tables as files: CSV for programs, Markdown and LaTeX for people. What a model wrote stays text in each of them."""
+"""Tables as files: CSV for programs, Markdown and LaTeX for people. Generated text stays text in each of them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from collapselab.report.values import UNKNOWN, readable
 from collapselab.report.writing import write_file
 from collapselab.visible import visible
 
-WIDE_CHARS = 40  # a column of longer cells gets a width of its own in LaTeX
-# What CommonMark and GitHub would read as markup; the backslash first.
+WIDE_CHARS = 40  # a column with longer cells gets a fixed width in LaTeX
+# Characters that CommonMark and GitHub would read as markup; the backslash first.
 _MARKDOWN = re.compile(r"([\\`*_\[\]|$~#^{}!@])")
 _MARKDOWN_AS_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _LATEX = {
@@ -36,7 +36,7 @@ _LATEX = {
     '"': r"\textquotedbl{}",
     "'": r"\textquotesingle{}",
     "`": r"\textasciigrave{}",
-    "[": "{[}",  # after a line's end it would begin an argument, as a star would
+    "[": "{[}",  # after a line end it would start an argument, like a star
     "*": "{*}",
     "\n": r"$\hookleftarrow$ ",
     "\t": r"$\rightarrow$ ",
@@ -48,7 +48,7 @@ _LATEX = {
     "⟩": r"$\rangle$",
     "⇥": r"$\rightarrow$ ",
 }
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute cells that begin so
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would evaluate cells that begin like this
 
 
 def save_table(frame: Frame, folder: Path, stem: str, caption: str = "") -> tuple[Path, Path, Path]:
@@ -61,7 +61,7 @@ def save_table(frame: Frame, folder: Path, stem: str, caption: str = "") -> tupl
 
 
 def to_csv(frame: Frame) -> str:
-    """Comma-separated values with a head line; numbers in full, unknown ones empty.
+    """Comma-separated values with a header line; numbers in full, unknown ones empty.
 
     Text has control characters spelled out, and an apostrophe before a character that would make it a formula.
     """
@@ -78,9 +78,9 @@ def to_markdown(frame: Frame, caption: str = "") -> str:
 
 
 def to_latex(frame: Frame, caption: str = "") -> str:
-    """A `tabular`, below its caption and what it needs as comments. Text is escaped.
+    """A `tabular`, below comments with its caption and the packages it needs. Text is escaped.
 
-    Letters beyond Latin-1, which LaTeX's fonts may not have, are spelled as their code points.
+    Letters beyond Latin-1, which LaTeX's fonts may lack, become code points.
     """
     cells = frame.astype(object).map(readable)
     columns = "".join(_latex_column(frame[name], cells[name].tolist()) for name in frame.columns)
@@ -91,16 +91,16 @@ def to_latex(frame: Frame, caption: str = "") -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Text that is shown as it is in a cell of a Markdown table; line ends become `⏎`."""
+    """Text escaped for a cell of a Markdown table; line ends become `⏎`."""
     shown = text.replace("\n", "⏎")
     shown = _MARKDOWN.sub(r"\\\1", shown)
     shown = "".join(_MARKDOWN_AS_ENTITIES.get(character, character) for character in shown)
-    # GitHub makes links of bare addresses.
+    # GitHub turns bare addresses into links.
     return re.sub(r"www\.", r"www\\.", shown.replace("://", r":\//"), flags=re.IGNORECASE)
 
 
 def escape_latex(text: str) -> str:
-    """Text that is shown as it is by LaTeX, with any of its engines."""
+    """Text escaped for LaTeX, for any engine."""
     # Two hyphens would become a dash.
     return re.sub("-(?=-)", "-{}", "".join(map(_latex_character, text)))
 

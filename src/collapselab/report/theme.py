@@ -1,4 +1,4 @@
-"""How figures look and become files: palette, fonts, zoom, Vega-Lite with its data, SVG, PNG and PDF."""
+"""The look of figures and their files: palette, fonts, Vega-Lite with its data, SVG, PNG and PDF."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from collapselab.visible import visible
 
 WIDTH = 560
 RULE_COLOR = "#444444"
-MAX_LEGEND_CHARS = 105  # in a row above a figure, symbols included
+MAX_LEGEND_CHARS = 105  # per row above a figure, symbols included
 
 # Okabe & Ito's palette, safe for colour-blind readers; a dash pattern and a shape each, for print in grey.
 COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ((1, 0), (6, 3), (2, 2), (8, 2, 2, 2), (10, 4), (4, 1), (1, 3))
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
-# For what has an order (learning rates, sizes): light to dark, even in grey, distinct for colour-blind readers.
+# For ordered values (learning rates, sizes): light to dark, even in grey, distinct for colour-blind readers.
 ORDERED = ("#E0A800", "#3FA66B", "#2389A8", "#36509F", "#452A7A", "#150820")
 
 Chart = TypeVar("Chart", alt.Chart, alt.LayerChart, alt.ConcatChart, alt.HConcatChart, alt.VConcatChart)
@@ -31,7 +31,7 @@ Chart = TypeVar("Chart", alt.Chart, alt.LayerChart, alt.ConcatChart, alt.HConcat
 
 @dataclass(frozen=True)
 class Styles:
-    """Scales that tell named things apart by colour, dash pattern and shape."""
+    """Scales of colour, dash pattern and shape for named things."""
 
     color: alt.Scale
     dash: alt.Scale
@@ -39,9 +39,9 @@ class Styles:
 
 
 def styles(names: Sequence[str], *, ordered: bool) -> Styles:
-    """Scales for these names; with `ordered` colours go from light to dark, else they are as distinct as can be.
+    """Scales for these names; if `ordered`, colours go from light to dark, otherwise they are as distinct as possible.
 
-    Beyond the palette, colours begin anew with other dash patterns.
+    After the end of the palette, colours repeat with other dash patterns.
     """
     count = range(len(names))
     colors = _ordered_colors(len(names)) if ordered else [COLORS[i % len(COLORS)] for i in count]
@@ -51,7 +51,7 @@ def styles(names: Sequence[str], *, ordered: bool) -> Styles:
 
 
 def _ordered_colors(count: int) -> list[str]:
-    """Evenly spaced colours of `ORDERED`, the last one dark; one alone is blue, two are not the extremes."""
+    """Evenly spaced colours of `ORDERED`, the last one dark; a single one is blue, two are not the extremes."""
     anchors = [[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in ORDERED]
     start = {1: 3.0, 2: 1.5, 3: 1.0}.get(count, 0.0)
     end = {1: 3.0, 2: 4.0}.get(count, len(ORDERED) - 1.0)
@@ -66,14 +66,14 @@ def _ordered_colors(count: int) -> list[str]:
 
 
 def layered(*charts: alt.Chart, **properties: Any) -> alt.LayerChart:
-    """Charts over one another; Altair's own function may return a facet, for which there is no use here."""
+    """Charts over one another; Altair's own function may return a facet, which is not needed here."""
     return cast(alt.LayerChart, alt.layer(*charts, **properties))
 
 
 def legend(title: str, names: Sequence[str], symbol: str | None = None, fill: str | None = None) -> alt.Legend:
     """A legend in as many columns as fit; `symbol` and `fill` replace those of the marks.
 
-    It stands above the panels; below, if it has a fill of its own: then it is about the shapes of marks.
+    It is above the panels; below them if `fill` is given, since it then explains the shapes of marks.
     """
     is_one_row = sum(len(name) + 5 for name in names) + len(title) <= MAX_LEGEND_CHARS
     longest = max((len(name) for name in names), default=1)
@@ -97,12 +97,12 @@ def curve_channels(title: str, curves: Sequence[str], *, ordered: bool = True) -
 
 
 def panel_title(words: str) -> alt.TitleParams:
-    """What a panel shows, above it."""
+    """The title above a panel."""
     return alt.TitleParams(words, fontSize=12, anchor="start", offset=4)
 
 
 def log_ticks(low: float, high: float) -> list[int]:
-    """The labels of a logarithmic axis: 1, 2, 5, 10, 20 … between two numbers, or closer ones where these are few."""
+    """The labels of a logarithmic axis: 1, 2, 5, 10, 20 … between two numbers, or closer ones if these are few."""
     for mantissas in ((1, 2, 5), range(1, 10)):
         ticks = [mantissa * 10**power for power in range(9) for mantissa in mantissas]
         found = [tick for tick in ticks if low <= tick <= high]
@@ -112,7 +112,7 @@ def log_ticks(low: float, high: float) -> list[int]:
 
 
 def panel_width(count: int, gap: int) -> int:
-    """The width of each of several panels side by side; together they are a little wider than one alone."""
+    """The width of each of several panels side by side; together they are a little wider than a single panel."""
     return WIDTH if count == 1 else (WIDTH + 140 - gap * (count - 1)) // count
 
 
@@ -136,7 +136,7 @@ def themed(chart: Chart, *, has_frame: bool = True) -> Chart:
 
 
 def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
-    """A figure with its data as Vega-Lite, however long the run, and with what a reader can do (`interaction`)."""
+    """A figure as Vega-Lite with its data, for runs of any length, and with interactions (`interaction`)."""
     return interactive(_vega_lite(chart))
 
 
@@ -155,7 +155,7 @@ def save_figure(
 def save_with(
     painter: Painter, chart: alt.TopLevelMixin, folder: Path, stem: str, formats: Sequence[str]
 ) -> tuple[Path, ...]:
-    """`save_figure` for one of several figures, which share the process that draws."""
+    """`save_figure` for one of several figures that share the drawing process."""
     files = painter.draw(without_invisible(_vega_lite(chart)), formats)
     paths = {ending: folder / f"{stem}.{ending}" for ending in files}
     for ending, path in paths.items():
@@ -164,7 +164,7 @@ def save_with(
 
 
 def _vega_lite(chart: alt.TopLevelMixin) -> dict[str, Any]:
-    # Altair refuses frames of more than 5000 rows. Other forms of data are no way out: it validates each of their rows
+    # Altair refuses frames of more than 5000 rows. Other forms of data do not help: it validates each row
     # (15 s for a run of 5000 steps).
     with alt.data_transformers.enable("default", max_rows=None):
         # Its parts were validated when they were made, and a test validates every figure as a whole.
@@ -172,7 +172,7 @@ def _vega_lite(chart: alt.TopLevelMixin) -> dict[str, Any]:
 
 
 def _drawable(node: Any) -> Any:
-    """A specification whose texts have no characters that no SVG can hold: on those the drawing library aborts."""
+    """A specification without characters that SVG cannot hold: they make the drawing library abort."""
     if isinstance(node, str):
         return visible(node)
     if isinstance(node, list):

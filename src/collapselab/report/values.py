@@ -1,4 +1,4 @@
-"""Values in words: numbers, settings and cells as people read them."""
+"""Values as text for people: numbers, settings and cells."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ UNKNOWN = "–"
 
 
 def known(row: Mapping[str, Any], name: str) -> bool:
-    """Whether a row of a frame has a value of this name."""
+    """Whether a row of a frame has a known value of this name."""
     return not bool(pd.isna(row.get(name)))
 
 
 def short(value: float) -> str:
-    """A number as people write it: 2e-5, not 2e-05 or 0.00002."""
+    """A number in short form: 2e-5, not 2e-05 or 0.00002."""
     text = f"{value:e}" if 0 < abs(value) < 1e-3 else f"{value:g}"
     mantissa, _, exponent = text.partition("e")
     mantissa = f"{float(mantissa):g}"
@@ -40,7 +40,7 @@ def readable(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """`readable` on the page: with spaces between the parts of a list, and in words where a text is empty."""
+    """`readable` for the page: with spaces between the parts of a list, and with a word for an empty text."""
     is_list = isinstance(value, (list, tuple))
     return readable(" ".join(map(str, cast(Sequence[object], value))) if is_list else value) or "(empty)"
 

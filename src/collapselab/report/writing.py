@@ -1,4 +1,4 @@
-"""How files of a report reach the disk: whole or not at all, and the former one stays until then."""
+"""Writes the files of a report completely or not at all; the existing file stays until the new one is complete."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from collapselab.files import replace_file
 
 
 def write_file(path: Path, content: str | bytes) -> None:
-    """Replaces a file once its content is on the disk; where a link stands, the file that it leads to.
+    """Replaces a file once its content is on the disk; for a link, the file it points to.
 
     Raises:
-        InputError: something else than a file stands there (/dev/stdout, a folder).
-        OSError: the disk is full, say; the former file stays.
+        InputError: it is not a regular file (/dev/stdout, a folder).
+        OSError: for example, the disk is full; the existing file stays.
     """
     place = path.resolve()
     if place.exists() and not place.is_file():
-        raise InputError(f"{path} is not a regular file", "name a file that may be made or replaced")
+        raise InputError(f"{path} is not a regular file", "name a file that can be created or replaced")
     replace_file(place, content)
 
 
@@ -31,5 +31,5 @@ def writing(path: Path) -> Generator[None]:
     except OSError as error:
         raise RunFailed(
             f"cannot write {path}: {error.strerror or error}",
-            "what was there before is kept; make room, or choose another place, and repeat the command",
+            "the existing file is kept; make room, or choose another place, and repeat the command",
         ) from error

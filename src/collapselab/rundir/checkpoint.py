@@ -76,7 +76,7 @@ def save_checkpoint(folder: Path, contents: Contents, step: int, run_id: str, ex
     temporary = folder / temporary_name()
     with disk_errors(folder.parent):
         if not folder.exists():
-            folder.mkdir()  # never its parents: a run directory that was renamed is not made anew
+            folder.mkdir()  # never its parents: a run directory that was renamed is not created again
             sync(folder.parent)
         for leftover in folder.glob("tmp-*"):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -101,15 +101,15 @@ def _save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, st
         save_file(tensors, path, metadata=metadata)
     except SafetensorError as error:
         raise OSError(str(error)) from error
-    # safetensors leaves them to their owner alone; what lies beside them has the mode the user wants (umask).
+    # safetensors makes files that only their owner can read; give them the mode of the files beside them (umask).
     path.chmod((path.parent / "tokenizer.json").stat().st_mode)
 
 
 class BackgroundWriter:
-    """Writes checkpoints in a thread, while the run evaluates and writes with the same weights.
+    """Writes checkpoints in a thread, while the run evaluates and generates with the same weights.
 
     The thread is `reading` the model until it is done, and an update waits for that: nothing is copied, and a
-    checkpoint costs time only if it takes longer than what a step does before its update. Leaving the `with` block
+    checkpoint costs time only if it takes longer than the part of a step before its update. Leaving the `with` block
     waits for the last one.
     """
 
@@ -129,7 +129,7 @@ class BackgroundWriter:
             self._thread.join()
 
     def save(self, step: int, extents: Mapping[str, object]) -> None:
-        """Begins to write the state before step `step`, which follows the records of these extents."""
+        """Starts to write the state before step `step`, which follows the records of these extents."""
         self.wait()
         reading = ExitStack()
         reading.enter_context(self._model.reading())
@@ -138,7 +138,7 @@ class BackgroundWriter:
         self._thread.start()
 
     def wait(self) -> None:
-        """Until what was begun is written.
+        """Waits until the current checkpoint is written.
 
         Raises:
             RunFailed: the disk is full.
@@ -153,13 +153,13 @@ class BackgroundWriter:
         with reading:
             try:
                 save_checkpoint(self._folder, contents, step, self._run_id, extents)
-            except BaseException as error:  # told in the run's own thread
+            except BaseException as error:  # raised in the run's own thread
                 self._error = error
 
 
 @dataclass(frozen=True)
 class Restored:
-    """Where a run goes on: the records up to there, and what was found damaged on the way."""
+    """Where a run resumes: the records up to there, and the damage that was found."""
 
     records: list[Record]
     damage: list[str]
@@ -168,11 +168,11 @@ class Restored:
 def load_checkpoint(rundir: RunDir, model: Saved, run_id: str, others: Sequence[Stateful] = ()) -> Restored:
     """Restores the newest usable checkpoint in place; without one, the run begins at step 0.
 
-    Usable is one that is intact, of this run, and whose records are as they were when it was written. Newer ones are
-    removed, so that they are written again.
+    A checkpoint is usable if it is intact, belongs to this run, and its records have not changed since it was written.
+    Newer checkpoints are removed, so that they are written again.
 
     Raises:
-        InputError: every checkpoint is damaged or of another run, or a later version wrote one.
+        InputError: every checkpoint is damaged or belongs to another run, or a later version wrote one.
     """
     candidates, damage, records = _complete(rundir.checkpoints), list[str](), list[Record]()
     num_unusable = 0
@@ -210,10 +210,10 @@ def _checked_state(folder: Path, run_id: str) -> dict[str, Any]:
     if state.get("run_id") != run_id:
         raise InputError(f"it belongs to run {state.get('run_id')!r}, this is run {run_id}")
     if state.get("step") != int(folder.name):
-        raise InputError(f"its state.json is that of step {state.get('step')!r}")
+        raise InputError(f"its state.json belongs to step {state.get('step')!r}")
     digests = state.get("sha256")
     if not isinstance(digests, dict) or not {WEIGHTS, MOMENTS} <= digests.keys():
-        raise InputError("its state.json names no checksums")
+        raise InputError("its state.json lists no checksums")
     for name, digest in cast(dict[str, object], digests).items():
         if _sha256(folder / name) != digest:
             raise InputError(f"its {name} has changed since it was written")
@@ -223,7 +223,7 @@ def _checked_state(folder: Path, run_id: str) -> dict[str, Any]:
 def _records_before(rundir: RunDir, state: Mapping[str, Any]) -> list[Record]:
     """The records that a checkpoint follows, which must be as they were when it was written."""
     extents = state.get("records")
-    if not isinstance(extents, dict):  # written by a version that did not note them
+    if not isinstance(extents, dict):  # written by a version that did not record them
         return rundir.read_records(state["step"])
     noted = cast(dict[str, Any], extents)
     check_extents(rundir, noted)
@@ -239,7 +239,7 @@ def _restore(folder: Path, model: Saved, others: Sequence[Stateful]) -> None:
     if {name: p.shape for name, p in weights.items()} != {name: p.shape for name, p in present.items()}:
         raise InputError(
             f"checkpoint {folder} does not fit the model {model.loaded.name}",
-            "the model has changed since the run began: bring the former one back, or begin anew with `fresh=True`",
+            "the model has changed since the run began: restore the former one, or start over with `fresh=True`",
         )
     model.restore(weights, load_file(folder / MOMENTS))
     kept = load_file(folder / OTHERS) if (folder / OTHERS).exists() else {}

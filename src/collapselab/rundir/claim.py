@@ -1,4 +1,4 @@
-"""Makes a directory a run's own, or refuses: nothing of another run, and nothing of the user's, is overwritten."""
+"""Claims a directory for a run, or refuses it: files of another run or of the user are never overwritten."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from collapselab.rundir.layout import RunDir, disk_errors, read_json, write_json
 
 
 def check_claim(rundir: RunDir, config: RunConfig, *, resume: bool, fresh: bool) -> None:
-    """Refuses a directory that this run may not use, and makes nothing in it.
+    """Refuses a directory that this run may not use; creates nothing in it.
 
     Raises:
         InputError: it holds another run, this run (without `resume` or `fresh`), or something else.
     """
     if resume and fresh:
-        raise InputError("resume and fresh exclude each other", "`resume=True` goes on, `fresh=True` begins anew")
+        raise InputError("resume and fresh exclude each other", "`resume=True` continues, `fresh=True` starts over")
     if rundir.holds_a_run():
         if fresh:
             return
@@ -29,7 +29,7 @@ def check_claim(rundir: RunDir, config: RunConfig, *, resume: bool, fresh: bool)
         if not resume:
             raise InputError(
                 f"{rundir.path} already holds this run",
-                "`resume=True` goes on with it (or shows a finished one); `fresh=True` removes it and begins anew",
+                "`resume=True` continues it (or shows a finished one); `fresh=True` removes it and starts over",
             )
         return
     _check_foreign(rundir)
@@ -44,8 +44,8 @@ def _check_foreign(rundir: RunDir) -> None:
         ) from None
     if "steps.jsonl" in names:
         raise InputError(
-            f"{rundir.config} is missing or damaged, though records of a run are there",
-            "bring it back from a copy, or from a run of the same settings in another directory (`out=…`)",
+            f"{rundir.config} is missing or damaged, but the directory has records of a run",
+            "restore it from a copy, or from a run of the same settings in another directory (`out=…`)",
         )
     foreign = sorted(name for name in names if name != "lock" and not name.endswith(".tmp"))
     if foreign:
@@ -58,7 +58,7 @@ def _check_foreign(rundir: RunDir) -> None:
 def claim(
     rundir: RunDir, config: RunConfig, text_sha256: Mapping[str, str], asked_for: Mapping[str, object], *, fresh: bool
 ) -> None:
-    """Writes config.json and user.json of a new run; of a run that goes on, checks that its texts are the same.
+    """Writes config.json and user.json of a new run; for a resumed run, checks that its texts are the same.
 
     Raises:
         InputError: a text has changed since the run began.
@@ -83,8 +83,8 @@ def _check_same_run(rundir: RunDir, config: RunConfig) -> None:
     settings = cast(dict[str, Any], there["config"] if isinstance(there["config"], dict) else {})
     if identity(settings) != there["run_id"]:
         raise InputError(
-            f"{rundir.config} is damaged: its settings are not those of its run id {there['run_id']!r}",
-            "bring it back from a copy, or from a run of the same settings in another directory (`out=…`)",
+            f"{rundir.config} is damaged: its settings do not belong to its run id {there['run_id']!r}",
+            "restore it from a copy, or from a run of the same settings in another directory (`out=…`)",
         )
     if there["run_id"] != config.run_id:
         raise InputError(
@@ -100,7 +100,7 @@ def _check_same_texts(rundir: RunDir, text_sha256: Mapping[str, str]) -> None:
     if changed:
         raise InputError(
             f"the text {changed[0]!r} has changed since the run in {rundir.path} began",
-            "bring the former text back, or begin anew in another directory with `out=…`",
+            "restore the former text, or start over in another directory with `out=…`",
         )
 
 
@@ -108,14 +108,14 @@ def _difference(there: Mapping[str, Any], config: RunConfig) -> str:
     """The first settings in which two configurations differ."""
     old, new = flat_settings(there), flat_settings(config.model_dump(mode="json"))
     names = [name for name in new if old.get(name) != new[name]]
-    told = [f"{name} is {old.get(name)!r} there, {new[name]!r} here" for name in names[:3]]
-    return "; ".join(told) or "another version"
+    differences = [f"{name} is {old.get(name)!r} there, {new[name]!r} here" for name in names[:3]]
+    return "; ".join(differences) or "another version"
 
 
 def _remove_run(rundir: RunDir) -> None:
-    """Removes the files of a run, and nothing else that may lie beside them."""
+    """Removes the files of a run, and nothing else in the directory."""
     with disk_errors(rundir.path):
-        # A kill in between must not leave a result without records, records without a configuration, and so on.
+        # A kill in between must not leave a result without records, or records without a configuration.
         for path in (rundir.status, rundir.summary):
             path.unlink(missing_ok=True)
         sync(rundir.path)
@@ -139,5 +139,5 @@ def remove_checkpoints(folder: Path) -> None:
 
 
 def damaged_copy(path: Path) -> Path:
-    """Where records that were found damaged are kept, once their run goes on from before the damage."""
+    """Where damaged records are kept once their run has resumed from before the damage."""
     return path.with_name(f"{path.name}.damaged")

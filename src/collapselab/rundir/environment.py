@@ -17,18 +17,18 @@ from typing import Any, cast
 
 from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError
-from collapselab.machine import cpu_name
 from collapselab.records import SCHEMA_VERSION
 from collapselab.rundir.layout import UnknownSchema, read_json, write_json
+from collapselab.rundir.machine import cpu_name
 
 log = logging.getLogger(__name__)
 
 PACKAGES = ("collapselab", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "gguf")
-NUMERICAL = ("collapselab", "torch", "transformers", "tokenizers", "numpy")  # those that the numbers of a run depend on
+NUMERICAL = ("collapselab", "torch", "transformers", "tokenizers", "numpy")  # those that affect the numbers of a run
 
 
 def environment(threads: int | None = None) -> dict[str, object]:
-    """Versions, git state, processor, threads, command; `None` for what cannot be found out."""
+    """Versions, git state, processor, threads, command; `None` for what is unknown."""
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -53,16 +53,16 @@ def record_environment(env: Path, engines: Mapping[str, str | None], threads: in
     """Writes env.json: this beginning of the run, and the earlier ones under `earlier`, oldest first.
 
     Raises:
-        InputError: other engines served the run so far, and the user did not name one (`is_named`).
+        InputError: the run used other engines so far, and the user did not name one (`is_named`).
     """
     former = _known(env)
     changed = _changes(_part(former, "engines"), engines, ("write", "evaluate", "update"))
     if changed and not is_named:
         off = engines["kernels_off"]
         raise InputError(
-            f"the run in {env.parent} cannot go on with the engines it began with: {changed}"
+            f"the run in {env.parent} cannot continue with the engines it began with: {changed}"
             + (f"; the kernels in C are off: {off}" if off else ""),
-            f"bring them back, or go on with another engine all the same: `engine={engines['write']!r}`",
+            f"restore them, or continue with another engine: `engine={engines['write']!r}`",
         )
     now: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
@@ -74,13 +74,13 @@ def record_environment(env: Path, engines: Mapping[str, str | None], threads: in
         versions = _changes(_part(former, "packages"), now["packages"], NUMERICAL)
         machine = _changes(former, now, ("cpu", "gpu", "threads"))
         if differences := ", ".join(filter(None, (changed, versions, machine))):
-            log.warning("from here on the numbers may differ from those of an uninterrupted run: %s", differences)
+            log.warning("from this step the numbers may differ from those of an uninterrupted run: %s", differences)
         now["earlier"] = [*former.pop("earlier", []), former]
     write_json(env, now)
 
 
 def _known(env: Path) -> dict[str, Any]:
-    """What env.json says; empty where there is none, or none that can be read."""
+    """The content of env.json; empty if it is missing or cannot be read."""
     if not env.exists():
         return {}
     try:
@@ -88,7 +88,7 @@ def _known(env: Path) -> dict[str, Any]:
     except UnknownSchema:
         raise
     except InputError as error:
-        log.warning("%s; which engines and versions served before is not known", error.message)
+        log.warning("%s; the engines and versions used before are unknown", error.message)
         return {}
 
 
@@ -98,12 +98,12 @@ def _part(values: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[str]) -> str:
-    """`name old → new` of each value that was recorded and is another now."""
+    """`name old → new` for each recorded value that has changed."""
     return ", ".join(f"{name} {old[name]} → {new[name]}" for name in names if name in old and old[name] != new[name])
 
 
 def ensure_home() -> None:
-    """Gives a process that has no home folder one while it lives; libraries fail without when they are imported.
+    """Gives a process without a home folder a temporary one; some libraries cannot be imported without it.
 
     A user id without a name and HOME unset are common in containers.
     """
@@ -131,7 +131,7 @@ def _git_state() -> dict[str, object] | None:
         return done.stdout.strip()
 
     try:
-        # An installed copy may lie inside somebody else's repository.
+        # An installed copy may be inside somebody else's repository.
         if not (Path(git("rev-parse", "--show-toplevel")) / "src" / "collapselab").exists():
             return None
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
@@ -140,5 +140,5 @@ def _git_state() -> dict[str, object] | None:
 
 
 def _gpu_name() -> str | None:
-    torch = sys.modules.get("torch")  # asked only where torch is loaded anyway
+    torch = sys.modules.get("torch")  # read only if torch is loaded already
     return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else None

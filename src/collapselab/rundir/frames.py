@@ -22,7 +22,7 @@ from collapselab.visible import html_table
 _IDENTITY = ("run", "run_id", "model", "data", "seed", "lr")
 RUN_COLUMNS = (*_IDENTITY, "status", "ended_by", "fate", "onset_step", "total_collapse_step")
 STEP_COLUMNS = ("run", "step")
-_ABOUT_FILES = ("schema", "records.")  # of summary.json: checks of the files, nothing about the run
+_ABOUT_FILES = ("schema", "records.")  # entries of summary.json that check files and say nothing about the run
 SAMPLE_COLUMNS = ("run", "step", "index", "role", "text", "token_ids")
 ENVIRONMENT = "env."
 SHOWN_RUNS = 30
@@ -30,7 +30,7 @@ SHOWN_RUNS = 30
 
 @dataclass(frozen=True)
 class Damage:
-    """What is wrong with the files of a run, and whether it is left out for that."""
+    """What is wrong with the files of a run, and whether the run is left out for it."""
 
     run: str
     message: str
@@ -44,7 +44,7 @@ class Runs:
     `runs`: one row per run: identity, every setting by its dotted name (`optim.lr` as `lr`), what env.json says
     (`env.python`), status, outcome.
     `steps`: one row per step: the names of steps.jsonl (docs/run-directory.md).
-    `samples`: one row per sample: what it was for (`role`), its text, its ids.
+    `samples`: one row per sample: its purpose (`role`), its text, its ids.
     `damages`: what was wrong with the files; damaged runs are in none of the frames.
     """
 
@@ -59,8 +59,8 @@ class Runs:
 
     def __repr__(self) -> str:
         counts = {name: len(frame) for name, frame in self._frames().items()}
-        told = ", ".join(f"{count:,} {name if count != 1 else name[:-1]}" for name, count in counts.items())
-        return f"Runs({told}{f', {self.num_left_out} left out' if self.num_left_out else ''})"
+        words = ", ".join(f"{count:,} {name if count != 1 else name[:-1]}" for name, count in counts.items())
+        return f"Runs({words}{f', {self.num_left_out} left out' if self.num_left_out else ''})"
 
     def _repr_html_(self) -> str:
         names = [name for name in RUN_COLUMNS if name in self.runs]
@@ -109,7 +109,7 @@ def load_runs(folder: Path | str) -> Runs:
     with a warning for each; `Runs.damages` has them too.
 
     Raises:
-        InputError: no such folder, no run in it, or none that is not damaged.
+        InputError: no such folder, no run in it, or every run is damaged.
     """
     runs = check_any_left(read_runs(folder))
     for damage in runs.damages:
@@ -131,12 +131,12 @@ def read_runs(folder: Path | str) -> Runs:
         try:
             read[name] = read_run(RunDir(path))
         except InputError as error:
-            if path.exists():  # else it was removed meanwhile
+            if path.exists():  # otherwise it was removed meanwhile
                 damages.append(Damage(name, error.message, is_left_out=True))
             continue
         damages += [Damage(name, note, is_left_out=False) for note in read[name].notes]
     if not read and not damages:
-        reason = "no run directory lies here" if folder.is_dir() else "no such folder"
+        reason = "no run directory here" if folder.is_dir() else "no such folder"
         raise InputError(f"{folder}: {reason}", "give a directory made by `collapselab run`, or a folder of them")
     rows = [_run_row(name, files) for name, files in read.items()]
     steps = _named((name, files.steps) for name, files in read.items())
@@ -155,7 +155,7 @@ def check_any_left(runs: Runs) -> Runs:
         return runs
     first, *others = [damage.message for damage in runs.damages if damage.is_left_out]
     more = f" (and {len(others)} further runs are damaged)" if others else ""
-    raise InputError(first + more, "bring the files back, or make the run again with `fresh=True`")
+    raise InputError(first + more, "restore the files, or repeat the run with `fresh=True`")
 
 
 def _named(lines: Iterable[tuple[str, list[dict[str, Any]]]]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Runs that an earlier version judged, by the rules of this one."""
+"""Summaries of an earlier version, judged again by the rules of this one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from collapselab.rundir.layout import RunDir, read_json, read_lines
 
 
 def up_to_date(rundir: RunDir, summary: dict[str, Any]) -> dict[str, Any]:
-    """A summary as it is; judged again if an earlier version wrote it, which took a high perplexity for divergence.
+    """A summary, judged again if it comes from an earlier version, which counted a high perplexity as divergence.
 
-    `lost_step` is then unknown, as the size of the vocabulary is (tools/judge_again.py can be told it).
+    `lost_step` is then unknown, because the vocabulary size is (tools/judge_again.py takes it as an argument).
     """
     is_old = "lost_step" not in summary and summary.get("diverged_step") is not None
     return judged_again(rundir, summary, None) if is_old else summary

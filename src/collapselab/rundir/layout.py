@@ -1,4 +1,4 @@
-"""The run directory: what lies where, who may write, and how a record gets to the disk (docs/run-directory.md)."""
+"""The run directory: its files, who may write them, and how a record gets to the disk (docs/run-directory.md)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from collapselab.rundir.migration import READ_VERSIONS, migrated
 
 
 class UnknownSchema(InputError):
-    """A file of a version that this one does not read."""
+    """A file of a version that this version does not read."""
 
 
 class Vanished(RunFailed):
-    """The run directory, or a file that is being written, has gone away."""
+    """The run directory, or a file that is being written, is gone."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class RunDir:
         return self.path / "log.txt"
 
     def holds_a_run(self) -> bool:
-        """Whether a run's configuration lies here; a saved model has a config.json too, so the name says nothing."""
+        """Whether config.json is that of a run; the name is not enough, since a saved model has one too."""
         try:
             content: object = loads(read_regular(self.config).decode())
         except (OSError, ValueError):
@@ -82,7 +82,7 @@ class RunDir:
 
     @contextmanager
     def lock(self) -> Generator[None]:
-        """Holds the directory for this process; the lock ends with the process, however that ends.
+        """Holds the directory for this process; the lock is released when the process ends, however it ends.
 
         A directory in which nothing was written is left as it was found.
 
@@ -128,7 +128,7 @@ class RunDir:
             os.close(handle)  # removed by the process that held it
 
     def in_use(self) -> InputError:
-        """The error of a directory that another process writes in."""
+        """The error for a directory in which another process writes."""
         owner = self.read_status()
         who = f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'this machine')}"
         return InputError(
@@ -150,7 +150,7 @@ class RunDir:
             replace_file(self.status, dumps(content, indent=1) + "\n", durable=False)
 
     def read_status(self) -> dict[str, Any]:
-        """What status.json says; nothing where it is missing or damaged, since a heartbeat may be unknown."""
+        """What status.json says; empty if it is missing or damaged, since a heartbeat may be unknown."""
         try:
             content = read_json(self.status)
         except InputError:
@@ -161,7 +161,7 @@ class RunDir:
         """The records in order: all of them, or the first `num_records` with their `num_samples` samples.
 
         Raises:
-            InputError: a line is damaged, foreign, or not in its place.
+            InputError: a line is damaged, of another file, or out of order.
         """
         records: list[Record] = []
         samples = islice(iterate_lines(self.samples), num_samples)
@@ -190,10 +190,10 @@ def _sample(line: Mapping[str, Any], index: int, path: Path, number: int) -> Sam
 
 
 def vanished(path: Path) -> Vanished:
-    """The error of a run whose directory, or a file in it, has gone away."""
+    """The error for a run whose directory, or a file in it, is gone."""
     return Vanished(
-        f"{path} is not there any more: it was removed, renamed or replaced while the run was going on",
-        "nothing was written in its place; bring it back and repeat the run with `resume=True`, or begin anew",
+        f"{path} is gone: it was removed, renamed or replaced during the run",
+        "nothing was written in its place; restore it and repeat the run with `resume=True`, or start over",
     )
 
 
@@ -245,7 +245,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if noted is not None and noted != _checksum(values):
         raise InputError(
             f"{path} is not as it was written: its checksum differs",
-            "it was damaged or edited: bring it back from a copy",
+            "it was damaged or edited: restore it from a copy",
         )
     return migrated(values)
 

@@ -1,4 +1,4 @@
-"""JSON lines files: appended a line at a time, cut back on resume, and compared with what was written."""
+"""JSON lines files: appended one line at a time, cut back on resume, and compared with what was written."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from collapselab.rundir.migration import migrated
 
 
 class LineFile:
-    """A JSON lines file that grows, held by this process; its line count and checksum cost no second reading."""
+    """A JSON lines file that grows, held by this process; line count and checksum need no second reading."""
 
     def __init__(self, path: Path, num_lines: int) -> None:
-        """Goes on after the first `num_lines` lines: later ones, and half a line, are cut off.
+        """Continues after the first `num_lines` lines: later lines, and an unfinished one, are cut off.
 
         Raises:
             OSError: it cannot be opened; `BlockingIOError`: another process holds it.
@@ -36,18 +36,18 @@ class LineFile:
         self._num_lines, self._sha256 = len(lines), hashlib.sha256(b"".join(lines))
 
     def append(self, line: Mapping[str, object]) -> None:
-        """Writes one line with its newline; on a full disk a part of it may be left."""
+        """Writes one line with its newline; on a full disk part of it may remain."""
         data = (dumps(line) + "\n").encode(errors="backslashreplace")
         write_all(self._handle, data)
         self._num_lines += 1
         self._sha256.update(data)
 
     def extent(self) -> dict[str, object]:
-        """How far the file reaches: the number of its lines and the SHA-256 of all of them."""
+        """The extent of the file: the number of its lines and their SHA-256."""
         return {"lines": self._num_lines, "sha256": self._sha256.hexdigest()}
 
     def is_in_place(self) -> bool:
-        """Whether the file that is written is still the one of that name."""
+        """Whether the open file is still the one with that name."""
         try:
             return os.path.samestat(os.fstat(self._handle), self.path.stat())
         except FileNotFoundError:
@@ -70,10 +70,10 @@ def check_extent(path: Path, extent: object) -> None:
     noted = cast(dict[str, object], extent) if isinstance(extent, dict) else {}
     num_lines = noted.get("lines")
     if not isinstance(num_lines, int) or num_lines < 0:
-        raise InputError(f"the number of lines of {path.name} was not noted")
+        raise InputError(f"the number of lines of {path.name} was not recorded")
     lines = _whole_lines(_bytes(path) if num_lines else b"")[:num_lines]
     if len(lines) < num_lines:
-        raise InputError(f"{path} has lost lines: {num_lines} were written, {len(lines)} are left")
+        raise InputError(f"{path} has lost lines: {num_lines} were written, {len(lines)} remain")
     if hashlib.sha256(b"".join(lines)).hexdigest() != noted.get("sha256"):
         raise InputError(f"{path} has changed within its first {num_lines} lines since they were written")
 
@@ -97,10 +97,10 @@ def iterate_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def damaged_line(path: Path, number: int, reason: str) -> InputError:
-    """The error of a line that is not as it was written."""
+    """The error for a damaged line."""
     return InputError(
         f"{path}, line {number}: {reason}",
-        "the file was damaged: bring it back from a copy; a run goes on from before the damage with `resume=True`",
+        "the file was damaged: restore it from a copy, or resume the run from before the damage with `resume=True`",
     )
 
 
@@ -112,5 +112,5 @@ def _bytes(path: Path) -> bytes:
 
 
 def _whole_lines(data: bytes) -> list[bytes]:
-    """The lines that were written to their end, with their newlines."""
+    """The complete lines, with their newlines."""
     return [line + b"\n" for line in data.split(b"\n")[:-1]]

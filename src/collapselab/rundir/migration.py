@@ -17,7 +17,7 @@ _VALUES = {
 def migrated(content: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a file, or a line of records, with the names and words of this version.
 
-    A line has no version of its own, since a run of version 1 that is resumed has lines of both: its names tell.
+    A line has no version of its own, and a resumed run of version 1 has lines of both: the names identify the version.
     """
     if content["schema"] != 1 if "schema" in content else "ended_by" in content:
         return dict(content)

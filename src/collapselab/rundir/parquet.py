@@ -1,4 +1,4 @@
-"""Frames as Parquet files that other programs read, and back again, equal to the last type, `None` and NaN."""
+"""Frames as Parquet files that other programs read. Reading them back gives equal frames: types, `None` and NaN."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LISTS, AS_JSON = "lists", "json"
 
 
 def check_pyarrow() -> None:
-    """Refuses to go on without the library that reads and writes Parquet.
+    """Checks that the library for Parquet is installed.
 
     Raises:
         InputError: it is not installed.

@@ -1,4 +1,4 @@
-"""What a run directory shows from outside, while the run goes on and after it has ended; reads the files' ends only."""
+"""What a run directory shows from outside, during the run and after it; reads only the ends of files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from collapselab.rundir.migration import migrated
 from collapselab.rundir.run_files import read_identity, read_status, read_summary
 
 TAIL_BYTES = 32_768  # some 30 steps
-LOSS = {"text", "first", "last"}  # what is shown of a text's losses in a summary
+LOSS = {"text", "first", "last"}  # shown for each text's losses in a summary
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def glance(path: Path) -> Glance:
 
 
 def holder(path: Path) -> str | None:
-    """Who writes in the run directory at the moment; None: nobody."""
+    """Who is writing in the run directory; None: nobody."""
     rundir = RunDir(path)
     for file in (path / "lock", rundir.steps):  # records are locked too: somebody may have removed `lock`
         try:
@@ -69,7 +69,7 @@ def holder(path: Path) -> str | None:
                 hold(handle.fileno())
         except BlockingIOError:
             return _owner(rundir)
-        except OSError:  # it is not there, or may not be read: whoever starts the run will see
+        except OSError:  # missing or unreadable: the error appears when the run is started
             continue
     return None
 
@@ -90,8 +90,8 @@ def _summary(rundir: RunDir) -> Mapping[str, Any] | None:
     losses: Any = summary.get("losses")
     if not isinstance(summary.get("seconds"), dict) or not isinstance(losses, list) or not losses:
         return None
-    told = all(isinstance(loss, dict) and loss.keys() >= LOSS for loss in cast(list[Any], losses))
-    return summary if told else None
+    is_complete = all(isinstance(loss, dict) and loss.keys() >= LOSS for loss in cast(list[Any], losses))
+    return summary if is_complete else None
 
 
 def _last_steps(path: Path) -> list[Mapping[str, Any]]:
@@ -102,7 +102,7 @@ def _last_steps(path: Path) -> list[Mapping[str, Any]]:
             size = handle.seek(0, 2)
             handle.seek(max(0, size - TAIL_BYTES))
             lines = handle.read().split(b"\n")
-    except OSError:  # it has vanished meanwhile
+    except OSError:  # removed meanwhile
         return []
     whole = lines[1:-1] if size > TAIL_BYTES else lines[:-1]
     return [step for line in whole if (step := _step(line)) is not None]

@@ -1,4 +1,4 @@
-"""Writes the records of a run: two files of lines, held by one process, watched for going away."""
+"""Writes the records of a run: two files of lines, held by one process, which notices if they are removed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class RecordWriter:
     """Appends records to steps.jsonl and samples.jsonl, and holds both files for this process."""
 
     def __init__(self, rundir: RunDir, keep: Sequence[Record] = ()) -> None:
-        """Begins after the records to keep: lines past them, and half lines, are cut off.
+        """Starts after the records to keep: later lines, and unfinished ones, are cut off.
 
         Raises:
             InputError: another process writes them.
@@ -50,17 +50,17 @@ class RecordWriter:
             self._steps.append(dict(record.values))
 
     def check_place(self) -> None:
-        """Notices at once that the directory, or a file in it, was removed, renamed or replaced.
+        """Checks that the directory and its files were not removed, renamed or replaced.
 
         Raises:
-            Vanished: it was.
+            Vanished: one was.
         """
         for file in (self._steps, self._samples):
             if not file.is_in_place():
                 raise vanished(self._rundir.path if not self._rundir.path.exists() else file.path)
 
     def extents(self) -> dict[str, object]:
-        """How far the files reach, by name: what a checkpoint notes, and a finished run."""
+        """The extents of the files by name, as checkpoints and finished runs record them."""
         return {file.path.name: file.extent() for file in (self._steps, self._samples)}
 
     def sync(self) -> None:

@@ -1,4 +1,4 @@
-"""The files of one run as they are read, and compared with each other, so that damage is told and not drawn."""
+"""Reads the files of one run and compares them with each other, so that damage is reported and not plotted."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Line = dict[str, Any]
 MARKS_OF_A_RUN = ("steps.jsonl", "status.json")  # a saved model has a config.json too, but none of these
 SAME_LOSS = 1e-5  # relative; the records of results/ are packed with six digits
 _STEPS = ("onset_step", "total_collapse_step", "last_step", "num_steps")
-_WORDS = ("name", "list of names")  # units of what is no number
+_WORDS = ("name", "list of names")  # units of entries that are not numbers
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What the files of one run say. `notes`: what could not be read and is unknown now; no other number needs it."""
+    """The content of the files of one run. `notes`: what could not be read; nothing else depends on it."""
 
     identity: Line
     status: str | None
@@ -39,11 +39,11 @@ class RunFiles:
 
 
 def run_directories(folder: Path) -> Iterator[Path]:
-    """The folder itself if it is a run directory, else those below it, in order; also such as were damaged."""
+    """The folder itself if it is a run directory, otherwise those below it, in order; damaged ones too."""
     if _is_run(folder):
         yield folder
         return
-    for path, folders, _ in os.walk(folder):  # passes over folders that vanish meanwhile
+    for path, folders, _ in os.walk(folder):  # skips folders that are removed meanwhile
         folders.sort()
         if path != str(folder) and _is_run(Path(path)):
             folders.clear()
@@ -74,7 +74,7 @@ def read_run(rundir: RunDir) -> RunFiles:
 
 
 def check_run(rundir: RunDir) -> None:
-    """Reads what decides whether a run is finished, and how it goes on.
+    """Checks the files that decide whether a run is finished and how it resumes.
 
     Raises:
         InputError: a file is damaged, or of another run than the others.
@@ -86,7 +86,7 @@ def check_run(rundir: RunDir) -> None:
 
 
 def is_damaged_run(path: Path) -> bool:
-    """Whether a run was here, of which no configuration can be read."""
+    """Whether there was a run here whose configuration cannot be read."""
     return not RunDir(path).holds_a_run() and any(os.path.lexists(path / name) for name in MARKS_OF_A_RUN)
 
 
@@ -94,7 +94,7 @@ def read_identity(rundir: RunDir) -> Line:
     """What config.json says: `run_id`, `config`, `text_sha256`.
 
     Raises:
-        InputError: it cannot be read, is no run's, or its settings are not those that its run id was made from.
+        InputError: it cannot be read, belongs to no run, or its settings do not match its run id.
     """
     content = read_json(rundir.config)
     config: Any = content.get("config")
@@ -158,7 +158,7 @@ def _read_samples(rundir: RunDir) -> list[Line]:
 def _check_end(rundir: RunDir, steps: Sequence[Line], summary: Mapping[str, Any]) -> None:
     """A finished run has the records that its summary was made from.
 
-    Where it notes no checksums of them (records that were packed, or of an older version): as many, and equal losses.
+    If it has no checksums of them (packed records, or an older version), compares their number and the losses.
     """
     if isinstance(summary.get("records"), dict):
         check_extents(rundir, summary["records"])
@@ -179,11 +179,11 @@ def _check_end(rundir: RunDir, steps: Sequence[Line], summary: Mapping[str, Any]
 
 def _damaged(path: Path, what: str, line: int | None = None) -> InputError:
     place = "" if line is None else f", line {line}"
-    return InputError(f"{path}{place}: {what}", "the file was damaged, or copied while it was written")
+    return InputError(f"{path}{place}: {what}", "the file was damaged, or copied while it was being written")
 
 
 def _has_basics(config: Line) -> bool:
-    """What every frame of runs is made with; the rest follows from the run id."""
+    """Whether it has what every frame of runs needs; the rest follows from the run id."""
     data, optimizer, stop = config.get("data"), config.get("optim"), config.get("stop")
     is_named = isinstance(data, list) and all(isinstance(name, str) for name in cast(list[object], data))
     return is_named and isinstance(stop, dict) and isinstance(optimizer, dict) and "lr" in optimizer

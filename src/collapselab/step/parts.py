@@ -103,7 +103,7 @@ def build(
 
     Args:
         config: the run.
-        data_dir: where texts lie or are downloaded to.
+        data_dir: the folder of texts, also for downloads.
         model: an object to train in place of `config.model`; it is copied, and the parts' configuration names it.
         tokenizer: of that object.
 

@@ -81,7 +81,7 @@ def test_the_table_has_the_floor_beside_each_figure() -> None:
     assert rows["× faster than transformers"] == ["–", "–", "3.5", "(2–5)", "–", "–"]
     assert rows["peak memory, GB"] == ["–", "–", "3.00", "0.00", "–"]
     assert "on two texts" in lines[-1]
-    assert "a figure to publish takes 5 runs" in lines[-1]
+    assert "a published figure needs 5 runs" in lines[-1]
     published = replace(result_by_hand(), n=5)
     assert "publish" not in table_of(published)[-1]
 

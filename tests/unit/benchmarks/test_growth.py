@@ -87,7 +87,7 @@ def test_what_memory_does_not_hold_is_a_prediction(
     assert [(p.n, p.median_s, p.all_s) for p in points] == [(0, None, None)] * 2
     assert points[1].x == 2
     assert points[1].floor_s > points[0].floor_s > 0
-    assert notes == ["small-shape needs more memory than is free: its floor alone is written"]
+    assert notes == ["small-shape needs more memory than is free; only its floor is written"]
     table, _ = growth.save(points, ceilings, tmp_path)
     with table.open(encoding="utf-8") as handle:
         assert next(csv.DictReader(handle))["median_s"] == ""

@@ -13,7 +13,7 @@ from collapselab.rundir.frames import load_runs
 from collapselab.rundir.layout import RunDir, read_json, write_json
 from collapselab.rundir.progress import glance
 from collapselab.runner import run
-from synthetic_runs import VOCABULARY, make_config, write_run
+from synthetic_runs import VOCABULARY, judged_run, make_config
 
 TOOL = Path(__file__).parents[3] / "tools" / "judge_again.py"
 
@@ -32,8 +32,8 @@ def test_what_this_version_wrote_does_not_move(
     tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nor without the samples, which packed runs lack."""
-    write_run(tmp_path / "a", make_config(), 10)
-    (write_run(tmp_path / "b", make_config(seed=1), 20) / "samples.jsonl").unlink()
+    judged_run(tmp_path / "a", make_config(), 10)
+    (judged_run(tmp_path / "b", make_config(seed=1), 20) / "samples.jsonl").unlink()
     tool.main(tmp_path, None, write=False)
     assert capsys.readouterr().out == "2 runs: nothing changes\n"
 
@@ -43,7 +43,7 @@ def made_old(path: Path) -> dict[str, object]:
 
     Its kind is one that only the samples can tell.
     """
-    now = read_json(RunDir(write_run(path, make_config(), 10)).summary)
+    now = read_json(RunDir(judged_run(path, make_config(), 10)).summary)
     old = {name: value for name, value in now.items() if name not in ("lost_step", "vocab_size")}
     write_json(RunDir(path).summary, {**old, "fate": "diverged", "diverged_step": 4, "kind_at_end": "template"})
     return {**now, "kind_at_end": "template"}

@@ -13,7 +13,7 @@ from collapselab.report.describe import common_environment, common_settings, lab
 from collapselab.report.values import shown
 from collapselab.rundir.frames import Runs, load_runs
 from collapselab.visible import visible
-from report_runs import write_run
+from report_runs import readable_run
 
 
 @pytest.mark.parametrize(
@@ -44,24 +44,24 @@ def test_values_as_people_read_them(value: object, words: str) -> None:
 
 
 def test_labels_name_what_differs(tmp_path: Path) -> None:
-    write_run(tmp_path / "a", settings={"optim.lr": 1e-4})
-    write_run(tmp_path / "b", settings={"optim.lr": 2e-4, "sampling.top_k": None, "threads": 1})
+    readable_run(tmp_path / "a", settings={"optim.lr": 1e-4})
+    readable_run(tmp_path / "b", settings={"optim.lr": 2e-4, "sampling.top_k": None, "threads": 1})
     assert labels(load_runs(tmp_path)) == ["lr 1e-4 · sampling.top_k 500", "lr 2e-4 · sampling.top_k –"]
 
 
 def test_one_run_is_named_by_model_learning_rate_and_seed(tmp_path: Path) -> None:
-    assert labels(load_runs(write_run(tmp_path / "a", settings={"optim.lr": 1e-4}))) == ["micro · lr 1e-4 · seed 0"]
+    assert labels(load_runs(readable_run(tmp_path / "a", settings={"optim.lr": 1e-4}))) == ["micro · lr 1e-4 · seed 0"]
 
 
 def test_what_is_looked_at_is_no_part_of_a_label_but_labels_differ(tmp_path: Path) -> None:
     for name, changes in {"a": {}, "b": {"stop.max_steps": 7, "data": "austen"}, "c": {"seed": 1}}.items():
-        write_run(tmp_path / name, settings=changes)
+        readable_run(tmp_path / name, settings=changes)
     assert labels(load_runs(tmp_path)) == ["seed 0 · a", "seed 0 · b", "seed 1"]
 
 
 def test_runs_that_do_not_differ_are_named_by_their_folder(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write_run(tmp_path / name)
+        readable_run(tmp_path / name)
     assert labels(load_runs(tmp_path)) == ["a", "b"]
 
 
@@ -85,8 +85,8 @@ def test_outcomes_in_words(row: dict[str, Any], words: str) -> None:
 
 
 def test_settings_are_shared_or_differ(tmp_path: Path) -> None:
-    write_run(tmp_path / "a", settings={"optim.lr": 1e-4})
-    write_run(tmp_path / "b", settings={"optim.lr": 2e-4})
+    readable_run(tmp_path / "a", settings={"optim.lr": 1e-4})
+    readable_run(tmp_path / "b", settings={"optim.lr": 2e-4})
     common = common_settings(load_runs(tmp_path))
     assert (common.names, common.rows) == (["lr"], [["1e-4"], ["2e-4"]])
     assert ("sampling.top_k", "500") in common.shared

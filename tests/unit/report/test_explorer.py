@@ -15,7 +15,7 @@ from collapselab.report import explorer
 from collapselab.report.explorer import MAX_SAMPLE_CHARS, explorer_runs, kept_steps
 from collapselab.rundir.frames import load_runs
 from report_pages import unpack
-from report_runs import make_text, write_run
+from report_runs import make_text, readable_run
 
 
 def test_few_steps_are_all_kept() -> None:
@@ -56,7 +56,7 @@ def test_kept_steps_are_some_of_the_steps(steps: set[int], events: list[int], at
 
 
 def test_a_run_is_packed_with_its_curves_values_and_samples(tmp_path: Path) -> None:
-    runs = load_runs(write_run(tmp_path / "a"))
+    runs = load_runs(readable_run(tmp_path / "a"))
     (run,) = explorer_runs(runs)
     content = unpack(run.packed)
     assert (run.num_steps, run.num_curve_points, run.num_steps_shown, run.num_sampled_steps) == (12, 12, 12, 12)
@@ -74,7 +74,7 @@ def test_the_budget_holds_for_text_that_does_not_compress(tmp_path: Path, monkey
     monkeypatch.setattr(explorer, "PAGE_CHARS", 60_000)
     digests = (hashlib.shake_256(str(step).encode()).digest(750) for step in range(200))
     texts = [base64.b64encode(digest).decode() for digest in digests]
-    (run,) = explorer_runs(load_runs(write_run(tmp_path / "a", num_steps=200, texts=texts)))
+    (run,) = explorer_runs(load_runs(readable_run(tmp_path / "a", num_steps=200, texts=texts)))
     assert 30_000 <= len(run.packed) <= 60_000
     assert 10 < run.num_steps_shown < 100
 
@@ -82,7 +82,7 @@ def test_the_budget_holds_for_text_that_does_not_compress(tmp_path: Path, monkey
 def test_long_curves_are_thinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explorer, "MAX_CURVE_POINTS", 50)
     monkeypatch.setattr(explorer, "PAGE_CHARS", 4_000)
-    (run,) = explorer_runs(load_runs(write_run(tmp_path / "a", num_steps=300)))
+    (run,) = explorer_runs(load_runs(readable_run(tmp_path / "a", num_steps=300)))
     content = unpack(run.packed)
     points = content["curves"]["step"]
     assert run.num_curve_points == len(points)
@@ -92,14 +92,14 @@ def test_long_curves_are_thinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_very_long_sample_is_cut_and_says_by_how_much(tmp_path: Path) -> None:
     texts = ["y" * (MAX_SAMPLE_CHARS + 7), "short"]
-    (run,) = explorer_runs(load_runs(write_run(tmp_path / "a", num_steps=2, texts=texts)))
+    (run,) = explorer_runs(load_runs(readable_run(tmp_path / "a", num_steps=2, texts=texts)))
     long, short = (stop["samples"][0] for stop in unpack(run.packed)["stops"])
     assert (len(long["text"]), long["cut"]) == (MAX_SAMPLE_CHARS, 7)
     assert "cut" not in short
 
 
 def test_of_many_samples_of_a_step_the_first_of_each_role_are_kept(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "a", num_steps=3)
+    path = readable_run(tmp_path / "a", num_steps=3)
     lines = [{"step": 1, "index": i + 1, "role": "probe", "token_ids": [1], "text": f"probe {i}"} for i in range(5)]
     with (path / "samples.jsonl").open("a") as handle:
         handle.writelines(json.dumps(line) + "\n" for line in lines)
@@ -109,7 +109,7 @@ def test_of_many_samples_of_a_step_the_first_of_each_role_are_kept(tmp_path: Pat
 
 
 def test_a_run_without_samples_still_has_its_curves_and_values(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "a")
+    path = readable_run(tmp_path / "a")
     (path / "samples.jsonl").unlink()
     (run,) = explorer_runs(load_runs(path))
     content = unpack(run.packed)

@@ -83,5 +83,5 @@ def test_a_legend_of_two_fields_is_an_error_of_ours() -> None:
     def line(field: str) -> Spec:
         return {"mark": {"type": "line"}, "encoding": {"color": {"field": field, "type": "nominal"}}}
 
-    with pytest.raises(AssertionError, match="told apart by one field"):
+    with pytest.raises(AssertionError, match="distinguished by one field"):
         interactive({"layer": [line("a"), line("b")]})

@@ -20,7 +20,7 @@ from collapselab.report.explorer import MAX_SAMPLE_CHARS
 from collapselab.report.page import write_page
 from collapselab.rundir.frames import load_runs
 from report_pages import Page, page_of, unpack
-from report_runs import HOSTILE, write_run
+from report_runs import HOSTILE, readable_run
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +34,8 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_samples_beyond_the_budget_are_left_out_and_the_page_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_run(tmp_path / "runs" / "a", onset=300, num_steps=400)
-    write_run(tmp_path / "runs" / "b", onset=None, num_steps=10)
+    readable_run(tmp_path / "runs" / "a", onset=300, num_steps=400)
+    readable_run(tmp_path / "runs" / "b", onset=None, num_steps=10)
     monkeypatch.setattr(explorer, "PAGE_CHARS", 60_000)
     page = page_of(tmp_path / "runs")
     first, second = page.run(0), page.run(1)
@@ -50,12 +50,12 @@ def test_samples_beyond_the_budget_are_left_out_and_the_page_says_so(
 
 
 def test_a_page_with_everything_says_nothing_of_thinning(tmp_path: Path) -> None:
-    write_run(tmp_path / "runs" / "a")
+    readable_run(tmp_path / "runs" / "a")
     assert "To stay small" not in page_of(tmp_path / "runs").text
 
 
 def test_the_page_loads_nothing(tmp_path: Path) -> None:
-    write_run(tmp_path / "runs" / "a")
+    readable_run(tmp_path / "runs" / "a")
     page = page_of(tmp_path / "runs")
     addresses = [
         value for _, a in page.elements for name, value in a.items() if name in ("src", "href", "action", "data")
@@ -78,7 +78,7 @@ def test_the_policy_allows_the_page_s_own_scripts_and_style_only(
 ) -> None:
     if with_figure:
         monkeypatch.setattr(page_module, "FIGURES", {"one": fake_figure("one", a_chart())})
-    write_run(tmp_path / "runs" / "a")
+    readable_run(tmp_path / "runs" / "a")
     page = page_of(tmp_path / "runs")
     policy = policy_of(page)
     code = [c for tag, a, c in page.contents if tag == "script" and not a.get("type")]
@@ -109,7 +109,7 @@ def a_chart() -> alt.Chart:
 def test_figures_with_something_to_draw_are_in_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = {"some": fake_figure("some", a_chart()), "none": fake_figure("none", None)}
     monkeypatch.setattr(page_module, "FIGURES", figures)
-    write_run(tmp_path / "runs" / "a")
+    readable_run(tmp_path / "runs" / "a")
     page = page_of(tmp_path / "runs")
     assert [a["data-figure"] for tag, a in page.elements if tag == "figure"] == ["some"]
     assert "Title of some" in page.text
@@ -126,7 +126,7 @@ def test_tables_are_in_the_page_as_text(tmp_path: Path, monkeypatch: pytest.Monk
         "none": Table("No", lambda runs: None),
     }
     monkeypatch.setattr(page_module, "TABLES", built)
-    write_run(tmp_path / "runs" / "a")
+    readable_run(tmp_path / "runs" / "a")
     page = page_of(tmp_path / "runs")
     assert "Table <1>" in page.text
     assert re.search(r"<i>\s*n\s*<b>bold</b>\s*1\.235\s*⟨U\+202E⟩\s*–", page.text)
@@ -136,8 +136,8 @@ def test_tables_are_in_the_page_as_text(tmp_path: Path, monkeypatch: pytest.Monk
 def test_nothing_a_model_wrote_becomes_markup(tmp_path: Path) -> None:
     settings = {"data": ("austen", "</script><script>window.pwned = 4</script>.txt"), "generate.prompt": "\u202e<b>"}
     plain, hostile = tmp_path / "plain", tmp_path / "hostile"
-    write_run(plain / "a", num_steps=len(HOSTILE), environment={"cpu": "a", "command": ["b"]})
-    path = write_run(
+    readable_run(plain / "a", num_steps=len(HOSTILE), environment={"cpu": "a", "command": ["b"]})
+    path = readable_run(
         hostile / '"><img src=x onerror=pwned>',
         num_steps=len(HOSTILE),
         texts=HOSTILE,
@@ -162,9 +162,9 @@ def test_a_trajectory_that_was_seen_twice_is_told_apart_from_two(tmp_path: Path)
 
 
 def test_an_unfinished_run_a_crashed_one_and_a_finished_one_stand_side_by_side(tmp_path: Path) -> None:
-    write_run(tmp_path / "runs" / "done", settings={"seed": 1})
-    write_run(tmp_path / "runs" / "going", is_finished=False, settings={"seed": 2})
-    crashed = write_run(tmp_path / "runs" / "crashed", is_finished=False, settings={"seed": 3})
+    readable_run(tmp_path / "runs" / "done", settings={"seed": 1})
+    readable_run(tmp_path / "runs" / "going", is_finished=False, settings={"seed": 2})
+    crashed = readable_run(tmp_path / "runs" / "crashed", is_finished=False, settings={"seed": 3})
     for name in ("steps.jsonl", "samples.jsonl", "status.json", "env.json"):
         (crashed / name).unlink()
     page = page_of(tmp_path / "runs")
@@ -180,16 +180,16 @@ def test_an_unfinished_run_a_crashed_one_and_a_finished_one_stand_side_by_side(t
 
 
 def test_one_run_is_told_in_a_sentence(tmp_path: Path) -> None:
-    write_run(tmp_path / "runs" / "a")
+    readable_run(tmp_path / "runs" / "a")
     assert "micro · lr 5e-5 · seed 0: total collapse at step 10 (loop)." in page_of(tmp_path / "runs").text
 
 
 def test_the_same_runs_make_the_same_page(tmp_path: Path) -> None:
-    write_run(tmp_path / "runs" / "a")
+    readable_run(tmp_path / "runs" / "a")
     assert page_of(tmp_path / "runs").html == page_of(tmp_path / "runs").html
 
 
 def test_a_page_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    runs = load_runs(write_run(tmp_path / "a"))
+    runs = load_runs(readable_run(tmp_path / "a"))
     with pytest.raises(InputError, match="is not a regular file"):
         write_page(runs, tmp_path)

@@ -15,7 +15,7 @@ from collapselab.report.files import write_files
 from collapselab.report.page import write_page
 from collapselab.report.writing import write_file
 from collapselab.rundir.frames import Runs, load_runs
-from synthetic_runs import make_config, write_run
+from synthetic_runs import judged_run, make_config
 
 HOSTILE_NAME = "a\x00b\x1b[31m\ud800\uffff\ufffec\u202e"
 
@@ -24,7 +24,7 @@ HOSTILE_NAME = "a\x00b\x1b[31m\ud800\uffff\ufffec\u202e"
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder = tmp_path_factory.mktemp("runs")
     for seed, rate in ((0, 4e-5), (1, 4e-5), (0, 8e-5)):
-        write_run(folder / f"{seed}-{rate:g}", make_config(seed=seed, optim__lr=rate), 12)
+        judged_run(folder / f"{seed}-{rate:g}", make_config(seed=seed, optim__lr=rate), 12)
     return load_runs(folder)
 
 
@@ -92,7 +92,7 @@ def test_names_that_no_figure_can_hold_are_spelled_out(runs: Runs, tmp_path: Pat
 def test_a_folder_with_an_escape_in_its_name_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     name = "a\x1b]0;x\x07b"
-    write_run(tmp_path / name, make_config(), 12)
+    judged_run(tmp_path / name, make_config(), 12)
     with pytest.raises(SystemExit) as ended:
         cli.main(["report", name, "-o", "page.html", "--figures", "figures"])
     assert ended.value.code == 0

@@ -13,7 +13,7 @@ from collapselab.report import groups
 from collapselab.report.groups import run_table
 from collapselab.report.selection import main_runs, one_run, shown_run
 from collapselab.rundir.frames import Runs, load_runs
-from synthetic_runs import make_config, write_run
+from synthetic_runs import judged_run, make_config
 
 
 def test_the_main_runs_differ_in_model_rate_and_seed_only(odd: Runs) -> None:
@@ -57,7 +57,7 @@ def test_one_run_is_shown_by_rank() -> None:
 
 
 def test_an_unfinished_run_shows_the_onset_in_its_records(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "a", make_config(), 6)
+    path = judged_run(tmp_path / "a", make_config(), 6)
     onset = json.loads((path / "summary.json").read_text())["onset_step"]
     (path / "summary.json").unlink()
     found = one_run(load_runs(path))

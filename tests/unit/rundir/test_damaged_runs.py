@@ -22,7 +22,7 @@ from collapselab.rundir.layout import read_json, write_json
 from collapselab.sweep import presets
 from collapselab.sweep.grid import expand
 from damage import DAMAGES, RUN_FILES
-from synthetic_runs import write_run
+from synthetic_runs import judged_run
 
 SWEEP = """
 model = "builtin:nano"
@@ -54,7 +54,7 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     (folder / "sweep.toml").write_text(SWEEP)
     for planned in expand(presets.load(str(folder / "sweep.toml"))):
-        path = write_run(folder / "runs" / planned.name, planned.config, 8)
+        path = judged_run(folder / "runs" / planned.name, planned.config, 8)
         began = {"began": f"2026-11-2{planned.config.seed} 10:00:00", "earlier": [{"python": "3.11.6"}]}
         write_json(path / "env.json", {"schema": 1, "python": "3.11.7", "cpu": "a processor", **began})
         extents = {name: extent(path / name) for name in ("steps.jsonl", "samples.jsonl")}

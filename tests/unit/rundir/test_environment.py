@@ -85,7 +85,7 @@ def test_engines_that_are_gone_are_named_and_the_run_is_left_as_it_is(
     run(override(tiny_config, {"engine": "static"}), out, resume=True)
     assert engines_of(out)["write"] == "static"
     (told,) = caplog.messages
-    assert told == f"from here on the numbers may differ from those of an uninterrupted run: {changed}"
+    assert told == f"from this step the numbers may differ from those of an uninterrupted run: {changed}"
     assert [e["engines"] for e in read_json(out / "env.json")["earlier"]] == [ENGINES]
 
 

@@ -10,24 +10,10 @@ import pytest
 
 from collapselab.config.overrides import settings
 from collapselab.config.presets import demo
-from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError
-from collapselab.records import dumps, loads
 from collapselab.rundir.frames import load_runs
-
-
-def write_run(path: Path, config: RunConfig, num_steps: int = 3, summary: dict[str, object] | None = None) -> Path:
-    path.mkdir(parents=True)
-    identity = {"schema": 2, "run_id": config.run_id, "config": config.model_dump(mode="json")}
-    (path / "config.json").write_text(dumps(identity))
-    (path / "status.json").write_text(dumps({"schema": 2, "status": "finished" if summary else "running", "pid": 7}))
-    steps = [{"step": t, "train_nll_nats": 3.0 - t, "degenerate": None if t == 0 else t == 2} for t in range(num_steps)]
-    samples = [{"step": t, "index": 0, "role": "train", "token_ids": [t, 5], "text": "NaN"} for t in range(num_steps)]
-    (path / "steps.jsonl").write_text("".join(dumps(line) + "\n" for line in steps))
-    (path / "samples.jsonl").write_text("".join(dumps(line) + "\n" for line in samples))
-    if summary is not None:
-        (path / "summary.json").write_text(dumps({"schema": 2, **summary}))
-    return path
+from collapselab.rundir.layout import read_json, write_json
+from fake_runs import write_run
 
 
 def test_one_finished_run(tmp_path: Path) -> None:
@@ -60,9 +46,9 @@ def test_the_run_row_holds_every_setting(tmp_path: Path) -> None:
 
 def test_the_row_of_an_earlier_version_is_that_of_the_same_settings_today(tmp_path: Path) -> None:
     now, earlier = (write_run(tmp_path / name, demo()) for name in "ab")
-    content = loads((earlier / "config.json").read_text())
+    content = read_json(earlier / "config.json")
     del content["config"]["loop"], content["config"]["generate"]["begin_token"]
-    (earlier / "config.json").write_text(dumps(content))
+    write_json(earlier / "config.json", content)
     (_, of_now), (_, of_earlier) = load_runs(now.parent).runs.drop(columns="run").iterrows()
     pd.testing.assert_series_equal(of_now, of_earlier, check_names=False)
     assert of_now["loop.kind"] == "online"
@@ -76,8 +62,8 @@ def test_an_unfinished_run_has_no_outcome(tmp_path: Path) -> None:
 
 
 def test_runs_below_a_folder_are_named_by_their_path(tmp_path: Path) -> None:
-    write_run(tmp_path / "lr-1" / "seed-0", demo(), num_steps=2)
-    write_run(tmp_path / "lr-2" / "seed-0", demo(), num_steps=4)
+    write_run(tmp_path / "lr-1" / "seed-0", demo(), 2)
+    write_run(tmp_path / "lr-2" / "seed-0", demo(), 4)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "gpt2"}')
     runs = load_runs(str(tmp_path))
@@ -86,7 +72,7 @@ def test_runs_below_a_folder_are_named_by_their_path(tmp_path: Path) -> None:
 
 
 def test_a_half_written_last_line_is_dropped(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "a", demo(), num_steps=2)
+    path = write_run(tmp_path / "a", demo(), 2)
     with (path / "steps.jsonl").open("a") as handle:
         handle.write('{"step": 2, "train_')
     assert load_runs(path).steps["step"].tolist() == [0, 1]
@@ -104,7 +90,7 @@ def test_a_run_that_crashed_before_its_first_step_has_empty_frames(tmp_path: Pat
 
 
 def test_infinite_losses_come_back_as_numbers(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "a", demo(), num_steps=0)
+    path = write_run(tmp_path / "a", demo(), 0)
     (path / "steps.jsonl").write_text(
         '{"step": 0, "train_nll_nats": "Infinity"}\n{"step": 1, "train_nll_nats": null}\n'
     )
@@ -113,7 +99,7 @@ def test_infinite_losses_come_back_as_numbers(tmp_path: Path) -> None:
     assert math.isnan(second)
 
 
-@pytest.mark.parametrize(("folder", "rule"), [(".", "no run directory lies here"), ("absent", "no such folder")])
+@pytest.mark.parametrize(("folder", "rule"), [(".", "no run directory here"), ("absent", "no such folder")])
 def test_what_is_no_run_directory_is_refused(tmp_path: Path, folder: str, rule: str) -> None:
     with pytest.raises(InputError, match=rule) as caught:
         load_runs(tmp_path / folder)

@@ -93,7 +93,7 @@ def test_a_directory_that_is_renamed_ends_the_run_at_once(
             out.rename(moved)
 
     every_step = override(tiny_config, {"checkpoint_every_s": 0.0})
-    with pytest.raises(RunFailed, match="run is not there any more"):
+    with pytest.raises(RunFailed, match="run is gone"):
         run(every_step, out, on_record=listener)
     assert seen == [0, 1]
     assert not out.exists(), "nothing is made in its place"
@@ -103,7 +103,7 @@ def test_a_directory_that_is_renamed_ends_the_run_at_once(
 
 @pytest.mark.parametrize("name", ["steps.jsonl", "samples.jsonl"])
 def test_records_that_are_removed_end_the_run_at_once(tiny_config: RunConfig, tmp_path: Path, name: str) -> None:
-    with pytest.raises(RunFailed, match=f"{name} is not there any more"):
+    with pytest.raises(RunFailed, match=f"{name} is gone"):
         run(tiny_config, tmp_path / "run", on_record=at_step(1, (tmp_path / "run" / name).unlink))
 
 
@@ -211,7 +211,7 @@ def test_a_checkpoint_of_another_step_gives_way_to_the_one_before(
     state = cut / "checkpoint" / "00000003" / "state.json"
     write_json(state, read_json(state) | {"step": 2})
     run(tiny_config, cut, resume=True)
-    assert "its state.json is that of step 2" in caplog.text
+    assert "its state.json belongs to step 2" in caplog.text
     assert_same(cut, finished)
 
 
@@ -228,7 +228,7 @@ def test_a_setting_that_was_changed_in_config_json_is_refused(cut: Path, tiny_co
     content = read_json(cut / "config.json")
     content["config"]["optim"]["lr"] = 0.5
     write_json(cut / "config.json", content)
-    with pytest.raises(InputError, match=r"config\.json is damaged: its settings are not those of its run id"):
+    with pytest.raises(InputError, match=r"config\.json is damaged: its settings do not belong to its run id"):
         run(tiny_config, cut, resume=True)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,37 +16,25 @@ import pytest
 from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError
-from collapselab.records import dumps
 from collapselab.sweep import schedule
 from collapselab.sweep.executors.interface import Job
 from collapselab.sweep.grid import Sweep, expand
 from collapselab.sweep.resources import Share
 from collapselab.sweep.schedule import Task, carry_out, place
+from fake_runs import write_run
 
 NANO = override(RunConfig(), {"model": "builtin:nano", "stop.max_steps": 9})
 ONE_EACH = Share(1, 1)
 SILENT = 3  # an exit code without an error in the log
 
 
-def write_run(
-    path: Path, config: RunConfig, *, num_steps: int = 2, status: str = "running", ended_by: str | None = None
-) -> None:
-    """A run directory with `num_steps` records of 0.5 s each."""
-    path.mkdir(parents=True)
-    identity = {"schema": 2, "run_id": config.run_id, "config": config.model_dump(mode="json")}
-    (path / "config.json").write_text(dumps(identity))
-    lines = [
-        {"step": t, "degenerate_share": 0.25, "seconds_generate": 0.3, "seconds_update": 0.2, "seconds_evaluate": None}
-        for t in range(num_steps)
-    ]
-    (path / "steps.jsonl").write_text("".join(dumps(line) + "\n" for line in lines))
-    (path / "status.json").write_text(dumps({"status": status, "step": None, "pid": 7, "host": "h", "error": None}))
-    if ended_by is not None:
-        result = {"last_step": num_steps - 1, "num_steps": num_steps, "degenerate_share": 1.0, "onset_step": 1}
-        losses = [{"text": "austen", "first": 3.0, "last": 4.0}]
-        totals = {"ended_by": ended_by, "fate": "onset", "total_collapse_step": None}
-        seconds = {"generate": 0.3 * num_steps, "update": 0.2 * num_steps}
-        (path / "summary.json").write_text(dumps({**result, **totals, "losses": losses, "seconds": seconds}))
+def summary(ended_by: str, num_steps: int = 3) -> dict[str, object]:
+    """What is known of a finished run of half-second steps."""
+    result = {"last_step": num_steps - 1, "num_steps": num_steps, "degenerate_share": 1.0, "onset_step": 1}
+    losses = [{"text": "austen", "first": 3.0, "last": 4.0}]
+    seconds = {"generate": 0.3 * num_steps, "update": 0.2 * num_steps}
+    totals = {"ended_by": ended_by, "fate": "onset", "total_collapse_step": None}
+    return {**result, **totals, "losses": losses, "seconds": seconds}
 
 
 def tasks_for(out: Path, num_runs: int = 3) -> list[Task]:
@@ -94,7 +84,7 @@ class Scripted:
 
         def end() -> None:
             if code == 0:
-                write_run(job.path, job.config, ended_by="budget")
+                write_run(job.path, job.config, summary=summary("budget"))
             elif code != SILENT:
                 with job.log.open("a") as log:
                     log.write(f"noise\nhint: none\nerror: attempt {self.started.count(job.path.name)} broke\n")
@@ -172,7 +162,7 @@ def test_a_run_at_its_wall_time_is_left_for_another_day(tmp_path: Path) -> None:
 
 def test_finished_runs_are_known_by_their_hash_whatever_their_name(tmp_path: Path) -> None:
     config = override(NANO, {"seed": 1, "threads": 3})
-    write_run(tmp_path / "an old name", config, ended_by="budget")
+    write_run(tmp_path / "an old name", config, summary=summary("budget"))
     write_run(tmp_path / "seed-2", override(NANO, {"seed": 2}), status="interrupted")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "config.json").write_text('{"model_type": "gpt2"}')
@@ -208,17 +198,13 @@ def test_a_run_of_another_process_is_waited_for_and_not_begun(tmp_path: Path) ->
     def tick() -> None:
         seen.append((tasks[0].state, tasks[0].message))
         if tasks[1].state == "done" and not lock.closed:  # the other process finishes its run
-            (tasks[0].path / "steps.jsonl").unlink()
-            for file in tasks[0].path.glob("*.json"):
-                file.unlink()
-            (tasks[0].path / "lock").unlink()
-            tasks[0].path.rmdir()
-            write_run(tasks[0].path, tasks[0].run.config, ended_by="collapse")
+            shutil.rmtree(tasks[0].path)
+            write_run(tasks[0].path, tasks[0].run.config, summary=summary("collapse"))
             lock.close()
 
     executor = Scripted({"seed-1": [0]})
     carry_out(tasks, executor, on_tick=tick)
-    assert ("elsewhere", "process 7 on h") in seen
+    assert ("elsewhere", f"process {os.getpid()} on {socket.gethostname()}") in seen
     assert seen[-1] == ("done", None), "the last look is after the last change"
     assert executor.started == ["seed-1"]
     assert states(tasks) == [("done", 0), ("done", 1)]

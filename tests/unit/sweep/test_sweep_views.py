@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from test_sweep_local import NANO, ONE_EACH, tasks_for, write_run
+from test_sweep_local import NANO, ONE_EACH, summary, tasks_for
 
-from collapselab import machine
 from collapselab.cli.overview import Overview, duration
 from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
+from collapselab.rundir import machine
 from collapselab.rundir.progress import Glance, glance, holder
 from collapselab.sweep.estimate import estimate
 from collapselab.sweep.resources import Share, num_parameters, share
 from collapselab.sweep.schedule import Task
+from fake_runs import write_run
 
 
 @pytest.mark.parametrize(
@@ -70,18 +71,18 @@ def test_this_machine_has_cores_and_memory() -> None:
 
 def test_a_glance_at_each_stage_of_a_run(tmp_path: Path) -> None:
     assert glance(tmp_path / "absent") == Glance()
-    write_run(tmp_path / "a", NANO, num_steps=3)
+    write_run(tmp_path / "a", NANO, 3)
     with (tmp_path / "a" / "steps.jsonl").open("a") as handle:
         handle.write('{"step": 3, "degener')
     assert glance(tmp_path / "a") == Glance("running", 2, 0.25, 0.5)
-    write_run(tmp_path / "b", NANO, num_steps=900)
+    write_run(tmp_path / "b", NANO, 900)
     lines = (tmp_path / "b" / "steps.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "b" / "steps.jsonl").write_text(lines[0] + lines[1].replace("0.3", "9999") + "".join(lines[2:]))
     assert glance(tmp_path / "b") == Glance("running", 899, 0.25, pytest.approx(0.5)), "read from its end only"
-    write_run(tmp_path / "c", NANO, num_steps=4, ended_by="collapse")
+    write_run(tmp_path / "c", NANO, 4, summary=summary("collapse", 4))
     seen = glance(tmp_path / "c")
     assert (seen.is_finished, seen.step, seen.degenerate_share, seen.seconds_per_step) == (True, 3, 1.0, 0.5)
-    write_run(tmp_path / "d", NANO, status="running", ended_by="collapse")
+    write_run(tmp_path / "d", NANO, status="running", summary=summary("collapse"))
     assert glance(tmp_path / "d").is_finished, "the summary has the last word, as for the run itself"
 
 
@@ -153,10 +154,10 @@ def shown(tasks: list[Task], *, terminal: bool, height: int = 25) -> str:
     with Overview(tasks, ONE_EACH, console) as overview:
         tasks[0].state, tasks[0].num_attempts = "running", 1
         overview.tick()
-        write_run(tasks[0].path, tasks[0].run.config, num_steps=3, ended_by="collapse")
+        write_run(tasks[0].path, tasks[0].run.config, 3, summary=summary("collapse", 3))
         tasks[0].state = "done"
         tasks[1].state, tasks[1].num_attempts = "running", 2
-        write_run(tasks[1].path, tasks[1].run.config, num_steps=4)
+        write_run(tasks[1].path, tasks[1].run.config, 4)
         tasks[2].state, tasks[2].message = "failed", "no [red]memory[/]\x1b[2J"
         overview.tick()
     return stream.getvalue()
@@ -182,7 +183,7 @@ def test_the_total_has_the_runs_that_go_on_first(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("collapselab.cli.overview.LINES_EVERY_S", 0.0)
     tasks, stream = tasks_for(tmp_path), io.StringIO()
     for task in tasks[:2]:
-        write_run(task.path, task.run.config, num_steps=4)
+        write_run(task.path, task.run.config, 4)
     with Overview(tasks, Share(2, 1), Console(file=stream, width=120)) as overview:
         tasks[2].state = "running"
         overview.tick()

@@ -1,4 +1,4 @@
-"""Every figure of a report by its key, in the order of the page: files, page and documentation are made from this."""
+"""Every figure of a report by its key, in the order of the page. Files, page and docs follow this list."""
 
 from __future__ import annotations
 

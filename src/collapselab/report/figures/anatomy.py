@@ -17,8 +17,8 @@ from collapselab.report.selection import OneRun, one_run
 def draw(run: OneRun) -> alt.VConcatChart:
     """As `run_figure.loss_figure`, and below it the entropy of the model's predictions and of its text.
 
-    In a run of over 400 steps lines keep the largest and the smallest value of each 200th of the run, so that peaks
-    stay and the figure stays small.
+    In a run of over 400 steps, lines keep the largest and smallest value of each 200th of the run, so the figure stays
+    small and peaks remain.
     """
     panels = (loss_panel(run.steps), repetition_panel(run.steps), entropy_panel(run.steps))
     return stack(run.steps, run.row, [thinned(panel) for panel in panels])

@@ -1,4 +1,4 @@
-"""Losses of runs of one model at one learning rate that differ in something else, such as a control or temperature."""
+"""Losses of runs with equal model and learning rate that differ otherwise, for example in a control or temperature."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_ARMS = 8  # curves of unordered arms in one panel
 
 
 def select(runs: Runs) -> Losses | None:
-    """Of all models and learning rates the ones with most arms."""
+    """The model and learning rate with the most arms."""
     table = with_text(run_table(runs), runs, 0)
     if table.empty:
         return None
@@ -27,7 +27,7 @@ def select(runs: Runs) -> Losses | None:
     num_runs = table["rest_label"].value_counts()
     kept = num_runs.index[:MAX_ARMS]
     table = table[table["rest_label"].isin(kept)].sort_values("rest_label", kind="stable")
-    # What a model writes itself comes first, and is drawn in black.
+    # Own text comes first, in black.
     table = table.iloc[(table["train.source"] != "own").to_numpy().argsort(kind="stable")]
     table = table.assign(panel=table["model_label"], curve=table["rest_label"])
     return losses_of(runs, table, "arm", list(table["curve"].unique()), left_out(len(num_runs) - len(kept)))

@@ -22,14 +22,14 @@ from collapselab.report.theme import RULE_COLOR, WIDTH, layered, legend, themed
 from collapselab.rundir.frames import Runs
 
 MAX_ROWS = 200
-MIN_COPIED = 8  # tokens of the sample before, from which a passage counts as copied
-BOUNDS = (4, 8, 16, 32)  # lengths of repeated passages, in tokens, where the next shade begins
+MIN_COPIED = 8  # tokens: minimum length of a passage copied from the previous sample
+BOUNDS = (4, 8, 16, 32)  # lengths of repeated passages, in tokens, at which the next shade begins
 REPEATED = ("4 to 7", "8 to 15", "16 to 31", "32 or more")
-COPIED = "of the step before"
+COPIED = "from previous step"
 COLORS = ("#f6c667", "#74b49b", "#2f7fa8", "#14213d", "#e4d3e4")
 NEW_COLOR = "#f7f7f7"
 MIN_HEIGHT, MAX_HEIGHT, ROW_HEIGHT = 140, 420, 6
-LINE_PX = 13  # between the words of two events
+LINE_PX = 13  # between the labels of two events
 
 Ids = Sequence[int]
 
@@ -40,10 +40,10 @@ def select(runs: Runs) -> OneRun | None:
 
 
 def draw(run: OneRun) -> alt.LayerChart:
-    """Each row is the sample of a step (the first one of those that are judged), of at most 200 evenly spaced steps.
+    """Each row is the first judged sample of a step, for at most 200 evenly spaced steps.
 
-    A token is coloured by the length of the longest passage it belongs to that stands earlier in the same sample; else
-    by whether it belongs to a passage of at least 8 tokens that stands in the sample of the step before.
+    A token is coloured by the length of the longest passage it belongs to that occurs earlier in the same sample;
+    otherwise by whether it belongs to a passage of at least 8 tokens that occurs in the sample of the previous step.
     """
     steps = cast(list[int], run.samples["step"].astype(int).tolist())
     texts = cast(list[list[int]], run.samples["token_ids"].tolist())
@@ -55,7 +55,7 @@ def draw(run: OneRun) -> alt.LayerChart:
     y_scale = alt.Scale(domain=[steps[0], end], nice=False, reverse=True)
     y = alt.Y("step:Q", title="step", scale=y_scale, axis=alt.Axis(grid=False, format="d", tickCount=8))
     names = [*REPEATED, COPIED]
-    key = legend("repeated passage of tokens:", names)
+    key = legend("repeated passage (tokens):", names)
     rects = alt.Chart(data).transform_flatten(["start", "stop", "kind"])
     rects = rects.transform_calculate(words=f"{names}[datum.kind]").mark_rect(strokeWidth=0)
     color = alt.Color("words:N", scale=alt.Scale(domain=names, range=list(COLORS)), legend=key)
@@ -75,17 +75,18 @@ def caption(run: OneRun) -> str:
     return (
         f"{run_in_words(run.row)}: each row is the sample of one step, from step {first['step']} (top) to "
         f"{last['step']}, each column a token position. Tokens are coloured where they repeat earlier text of the same "
-        f"sample, darker in longer passages. The share of tokens in repeated passages of at least 4 tokens goes from "
+        f"sample, darker in longer passages; the palest colour marks copies from the previous step. "
+        f"The share of tokens in repeated passages of at least 4 tokens goes from "
         f"{shares[0]:.0%} in the first row to {shares[1]:.0%} in the last. {events_in_words(run.row)}"
     )
 
 
 def repeat_lengths(ids: Ids, before: Ids = ()) -> NDArray[np.int_]:
-    """For each token, the length of the longest passage it belongs to that also stands earlier, overlap allowed.
+    """For each token, the length of the longest passage it belongs to that also occurs earlier, overlap allowed.
 
-    Earlier in the same sequence, or anywhere in the one before. 0 for a token that is new.
+    Earlier means earlier in the same sequence or anywhere in the previous one. 0 for a token that is new.
     """
-    # A token that is in neither keeps matches from running across the border.
+    # A separator token that occurs in neither stops matches at the border.
     border = [] if not before else [max(*ids, *before, 0) + 1]
     lengths = match_lengths([*before, *border, *ids])[len(before) + len(border) :]
     covered = np.zeros(len(ids), dtype=int)
@@ -95,7 +96,7 @@ def repeat_lengths(ids: Ids, before: Ids = ()) -> NDArray[np.int_]:
 
 
 def _rows(steps: Sequence[int], texts: Sequence[Ids]) -> list[dict[str, Any]]:
-    """A row a drawn step: where it ends, and its coloured stretches as lists."""
+    """One row per drawn step: where it ends, and its coloured stretches as lists."""
     count = min(len(steps), MAX_ROWS)
     drawn = sorted({round(i * (len(steps) - 1) / max(1, count - 1)) for i in range(count)})
     typical = int(np.median(np.diff([steps[i] for i in drawn]))) if len(drawn) > 1 else 1
@@ -119,7 +120,7 @@ def _kinds(ids: Ids, before: Ids) -> NDArray[np.int_]:
 
 
 def _events(row: Mapping[str, Any], steps: tuple[int, int], height: int, y: alt.Y) -> list[alt.Chart]:
-    """A line across at each event that lies inside, its words beside the panel, below those of the one before."""
+    """A line at each event inside the range, with its label beside the panel, below the previous label."""
     first, end = steps
     charts: list[alt.Chart] = []
     lowest = -math.inf

@@ -1,4 +1,4 @@
-"""Figure 1: the loop, drawn with the settings that the runs had."""
+"""Figure 1: the loop, with the settings of the runs."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from collapselab.rundir.frames import Runs
 BOX_WIDTH, BOX_GAP, MARGIN = 168, 26, 4
 LINE_PX, HEADING_PX, PADDING = 15, 22, 8
 CHARS_A_LINE = 27
-MAX_VALUES = 4  # of a setting that varies, beyond it first and last
+MAX_VALUES = 4  # of a setting that varies; of more values, only the first and last are shown
 INK, BOX_FILL = "#333333", "#f2f5f9"
-PIXELS: dict[str, Any] = {  # from the upper left corner
+PIXELS: dict[str, Any] = {  # measured from the upper left corner
     "x": alt.X("x:Q", scale=None, axis=None),
     "y": alt.Y("y:Q", scale=None, axis=None),
 }
 
 
 def select(runs: Runs) -> Frame | None:
-    """The main runs, or all, where none is on its own text."""
+    """The main runs, or all runs if none trains on its own text."""
     table = run_table(runs)
     main = main_runs(table)
     table = table if main.empty else main
@@ -78,7 +78,7 @@ def caption(table: Frame) -> str:
 
 
 def loop(table: Frame) -> dict[str, list[str]]:
-    """What happens in one step of the loop, and with which settings, in the words of the figure."""
+    """The parts of one step of the loop with their settings, in the words of the figure."""
     texts = dict.fromkeys(text for data in table["data"] for text in split_at_commas(data))
     every, updates = _listed(table["eval.every"]), _listed(table["train.steps_per_sequence"])
     sources = [TRAINING_SOURCES[source] for source in dict.fromkeys(table["train.source"])]
@@ -94,7 +94,7 @@ def loop(table: Frame) -> dict[str, list[str]]:
         "3  Read and judge": [
             f"training loss on {', '.join(sources)}",
             f"is the {'text' if is_stream else 'probe'} degenerate?",
-            f"total collapse: the last {window} {'steps' if is_stream else 'probes'} all are",
+            f"total collapse: the last {window} {'steps' if is_stream else 'probes'} are all degenerate",
         ],
         "4  Update": [
             f"one {optimizer} step" if updates == "1" else f"{updates} {optimizer} steps",
@@ -119,7 +119,7 @@ def _writing(table: Frame) -> list[str]:
     return [
         f"{_listed(table['generate.max_new_tokens'])} tokens after {prompt}",
         *([] if sequences == "1" else [f"{sequences} sequences per step"]),
-        "the likeliest token each time" if is_greedy else ", ".join(rules),
+        "always the likeliest token" if is_greedy else ", ".join(rules),
     ]
 
 
@@ -129,7 +129,7 @@ def _end(table: Frame) -> str:
 
 
 def _listed(values: Any) -> str:
-    """The values that occur; only the ends of many."""
+    """The values that occur; of many, only the first and last."""
     words = occurring(values.dropna())
     return f"{words[0]} … {words[-1]}" if len(words) > MAX_VALUES else ", ".join(words) or "none"
 

@@ -1,4 +1,4 @@
-"""Losses against step over many runs (Figures 2 and 4): a curve per learning rate, a panel per model."""
+"""Losses against step over many runs (Figures 2 and 4): one curve per learning rate, one panel per model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from collapselab.report.theme import curve_channels, layered, legend, panel_titl
 from collapselab.report.values import short
 from collapselab.rundir.frames import Runs
 
-MAX_MODELS = 4  # side by side; of more, those with most runs are shown
+MAX_MODELS = 4  # side by side; of more, those with the most runs are shown
 HEIGHTS = (200, 130)
 GAP = 30
 # The lists in the data of each kind of curve.
@@ -42,7 +42,7 @@ ENDING_SHAPES = {
 class Losses:
     """Rows of `groups.run_table` with the columns `panel`, `curve` and `text` (the human text), and their losses.
 
-    `series` has the validation and the training losses of each run; `left_out` is a sentence on what is not shown.
+    `series` has the validation and the training losses of each run; `left_out`: a sentence on what is not shown.
     """
 
     table: Frame
@@ -84,7 +84,7 @@ def with_text(table: Frame, runs: Runs, position: int) -> Frame:
 def select(runs: Runs, position: int) -> Losses | None:
     """Own-text runs by model and learning rate, on their first (0) or second (1) text.
 
-    Where models share two learning rates or more, those that only one model had are left out.
+    If models share at least two learning rates, rates of a single model are left out.
     """
     every = with_text(main_runs(run_table(runs)), runs, position)
     if every.empty:
@@ -100,8 +100,8 @@ def select(runs: Runs, position: int) -> Losses | None:
 def draw(losses: Losses, title: str) -> alt.VConcatChart:
     """Validation loss above training loss, against step: mean over seeds with a 95 % t-interval.
 
-    A mean goes on until the first of its runs has ended; from there thin lines show what single runs do, up to a mark
-    that says why each ended.
+    A mean curve stops when the first of its runs ends. After that, thin lines show single runs, each up to a mark that
+    shows why it ended.
     """
     texts = losses.table["text"].unique()
     titles = (f"validation loss, {texts[0]}" if len(texts) == 1 else "validation loss", "training loss")
@@ -111,7 +111,7 @@ def draw(losses: Losses, title: str) -> alt.VConcatChart:
         )
         for metric, name in enumerate(titles)
     ]
-    # One frame for all layers: Altair would copy one of each layer's own dozens of times.
+    # One frame for all layers: Altair would copy separate frames dozens of times.
     stack = alt.vconcat(*(row.resolve_scale(y="shared") for row in rows), spacing=14, title=title, data=_data(losses))
     return themed(stack)
 
@@ -123,8 +123,8 @@ def caption(losses: Losses) -> str:
     endings = ", ".join(f"{number} {words}" for words, number in table["ending"].value_counts().items())
     return (
         f"Validation loss on {' and '.join(table['text'].unique())} (above) and training loss (below) in nats per "
-        f"token against step, a curve for each {kind}: {runs_in_words(table)}. Lines are means over seeds until "
-        f"the first of their runs ends, bands 95 % t-intervals, thin lines single runs after that. "
+        f"token against step, one curve per {kind}: {runs_in_words(table)}. Lines are means over seeds until the first "
+        f"run ends; after that, thin lines are single runs. Bands are 95 % t-intervals. "
         f"Validation loss {_from_to(validation)}; training loss {_from_to(training)}. "
         f"Runs end after {span(table['last_step'], 0)} steps: {endings}.{losses.left_out}"
     )
@@ -136,7 +136,7 @@ def _from_to(series: Mapping[str, Series]) -> str:
 
 
 def _panel(losses: Losses, metric: int, panel: int, name: str) -> alt.LayerChart:
-    """One metric of one panel: bands, means, tails and ends of runs, and points for the mouse to find."""
+    """One metric of one panel: bands, means, tails and ends of runs, and points for the pointer."""
     is_alone, num_ticks = len(losses.panels) == 1, 4 if metric else 6
     axis = alt.Axis(title=[name, "(nats per token)"], tickCount=num_ticks)
     axis = axis if panel == 0 else alt.Axis(title=None, labelOpacity=0, ticks=False, tickCount=num_ticks)
@@ -181,7 +181,7 @@ def _mean_tooltip(legend: str) -> list[alt.Tooltip]:
 
 
 def _data(losses: Losses) -> pd.DataFrame:
-    """A row for each curve: its points as lists, and as `part` its kind, metric and panel: "mean 0 1"."""
+    """One row per curve: its points as lists, and in `part` its kind, metric and panel: "mean 0 1"."""
     endings: dict[str, str] = dict(zip(losses.table["run"], losses.table["ending"], strict=True))
     rows: list[dict[str, object]] = []
     for (panel, curve), runs in losses.table.groupby(["panel", "curve"], sort=False):

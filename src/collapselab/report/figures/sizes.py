@@ -21,13 +21,13 @@ from collapselab.report.values import short
 from collapselab.rundir.frames import Runs
 
 HEIGHT, GAP = 300, 30
-ONSET, CENSORED = "onset", "no onset up to there"
+ONSET, CENSORED = "onset", "no onset by the last step"
 FATE_SHAPES = alt.Scale(domain=[ONSET, CENSORED], range=["circle", "triangle-up"])
 
 
 @dataclass(frozen=True)
 class OnsetPanel:
-    """Runs that are compared: rows of `groups.run_table`, and in their column `curve` what differs."""
+    """Compared runs: rows of `groups.run_table`; the column `curve` has what differs."""
 
     title: str
     table: Frame
@@ -65,7 +65,7 @@ def _equal_rates(table: Frame) -> OnsetPanel | None:
 
 
 def _equal_updates(table: Frame, steps: Frame) -> OnsetPanel | None:
-    """Sets of arms whose first updates are equally large, named by their mean size relative to the weights."""
+    """Sets of arms with equally large first updates, named by the mean size relative to the weights."""
     if table.empty or "relative_update_norm" not in steps:
         return None
     early = steps[steps["step"] < UPDATE_STEPS].astype({"relative_update_norm": float})
@@ -81,10 +81,10 @@ def _equal_updates(table: Frame, steps: Frame) -> OnsetPanel | None:
 
 
 def draw(sizes: Sizes) -> alt.HConcatChart:
-    """A point for each run, and each arm's median with its interval.
+    """One point per run, and the median of each arm with its interval.
 
-    Triangles are runs without onset, at the last step known to lie before any. Medians are those of Kaplan-Meier
-    curves, 95 % intervals those of resampled runs; what is not reached within the runs is left out.
+    Triangles are runs without onset, at the last step known to be before any onset. Medians are Kaplan-Meier estimates,
+    95 % intervals come from resampled runs. A median or bound that is not reached within the runs is left out.
     """
     every: Frame = pd.concat([panel.table["duration"] for panel in sizes.panels])
     low, high = 0.8 * max(1.0, float(every.min())), 1.2 * float(every.max())
@@ -104,8 +104,8 @@ def caption(sizes: Sizes) -> str:
     every = pd.concat([panel.table for panel in sizes.panels]).drop_duplicates("run")
     medians = ". ".join(panel.medians("; ") for panel in sizes.panels)
     return (
-        f"Step of onset against model size for {runs_in_words(every)}; bars are medians over seeds with 95 % bootstrap "
-        f"intervals, triangles runs without onset. {onsets_in_words(every)} Median step of onset {medians}."
+        f"Step of onset against model size for {runs_in_words(every)}. Bars are medians over seeds with 95 % bootstrap "
+        f"intervals; triangles are runs without onset. {onsets_in_words(every)} Median step of onset {medians}."
     )
 
 
@@ -148,10 +148,10 @@ def _median_rows(table: Frame) -> pd.DataFrame:
 
 
 def resampled_median(runs: Frame) -> tuple[float | None, float | None]:
-    """The 95 % bootstrap interval of the median onset; the one of Kaplan-Meier has no upper end with few runs.
+    """The 95 % bootstrap interval of the median onset; the Kaplan-Meier interval has no upper end with few runs.
 
-    A run without onset counts as later than all others. `None` for an end among those, for one run, and where a run was
-    lost from sight before the last onset, so that its own might lie before.
+    A run without onset counts as later than all others. `None` for an end among those, for a single run, and if a
+    run was censored before the last onset, so that its own onset might be earlier.
     """
     onset = runs["duration"].where(runs["is_event"], math.inf)
     if (runs.loc[~runs["is_event"], "duration"] < runs.loc[runs["is_event"], "duration"].max()).any():

@@ -28,7 +28,7 @@ CURVE_FIELDS: list[str | alt.FieldName] = [*CENSORED_FIELDS, "low", "high", "at_
 
 @dataclass(frozen=True)
 class Survival:
-    """Panels of the same curves, what they compare, and a sentence on what is left out."""
+    """Panels with the same curves, what they compare, and a sentence on what is left out."""
 
     panels: Sequence[OnsetPanel]
     compared: str
@@ -36,7 +36,7 @@ class Survival:
 
 
 def by_learning_rate(runs: Runs) -> Survival | None:
-    """Own-text runs by learning rate, a panel for each model."""
+    """Own-text runs by learning rate, one panel per model."""
     every = judged_once(runs)
     if len(every) < 2:
         return None
@@ -48,7 +48,7 @@ def by_learning_rate(runs: Runs) -> Survival | None:
 
 
 def by_size(runs: Runs) -> Survival | None:
-    """Own-text runs by model, a panel for each learning rate that two models or more had."""
+    """Own-text runs by model, one panel per learning rate that at least two models had."""
     every = judged_once(runs)
     if every["model_label"].nunique() < 2:
         return None
@@ -64,7 +64,7 @@ def by_size(runs: Runs) -> Survival | None:
 def draw(survival: Survival) -> alt.VConcatChart:
     """Survival curves with 95 % bands; all panels have the same curves.
 
-    A short upright line marks a run that was censored. Bands are unknown for one run, and at shares of 0 and 1.
+    A short upright line marks a censored run. Bands are unknown for one run, and at shares of 0 and 1.
     """
     panels = survival.panels
     every: Frame = pd.concat([panel.table["duration"] for panel in panels])
@@ -116,7 +116,7 @@ def _panel(panel: OnsetPanel, x: alt.X, width: int, *, is_left: bool) -> alt.Lay
 
 
 def _rows(panel: OnsetPanel, first_step: float) -> list[dict[str, object]]:
-    """A row for each curve, its points as lists, and one with its censored runs."""
+    """One row per curve, with its points as lists, and one row with its censored runs."""
     rows: list[dict[str, object]] = []
     for curve, runs in panel.table.groupby("curve", sort=False):
         estimate: Frame = kaplan_meier(runs["duration"].to_numpy(), runs["is_event"].to_numpy())

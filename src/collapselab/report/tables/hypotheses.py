@@ -10,7 +10,7 @@ from collapselab.rundir.frames import Runs
 
 
 def build(runs: Runs) -> pd.DataFrame | None:
-    """A row for each hypothesis: claim, verdict, effect, interval, Holm's p-values for and against, the test."""
+    """One row per hypothesis: claim, verdict, effect, interval, p-values for and against (Holm), and the test."""
     if len(run_table(runs)) < 2:
         return None
     from collapselab.analysis.hypotheses import judge

@@ -13,10 +13,10 @@ from collapselab.rundir.frames import Runs
 
 
 def build(runs: Runs) -> pd.DataFrame | None:
-    """A row for each arm: runs, onsets and censored runs, the median onset and the restricted mean with its interval.
+    """One row per arm: runs, onsets and censored runs, the median onset and the restricted mean with its interval.
 
-    An arm is a group of runs that differ in the seed only, or in what does not touch training. The mean is restricted
-    to the steps up to where the first run used up its own (`_horizon`), so that arms can be compared.
+    An arm is a group of runs that differ only in the seed or in settings that do not affect training. The mean is
+    restricted to the steps before the first run used up its budget (`_horizon`), so that arms can be compared.
     """
     table = run_table(runs)
     known = table[table["run"].isin(distinct(table)["run"])]
@@ -48,9 +48,9 @@ def _row(arm: Frame, horizon: float) -> dict[str, object]:
 
 
 def _horizon(known: Frame) -> float:
-    """The step up to which arms are compared: where the first run used up its steps; the last onset if none did.
+    """The last step at which arms are compared: where the first run used up its steps; the last onset if none did.
 
-    Own-text runs decide, if there are any: controls are often seen for less long.
+    Own-text runs decide if there are any: controls often run for fewer steps.
     """
     own = known[known["train.source"] == "own"]
     known = own if len(own) else known

@@ -14,10 +14,10 @@ MAX_ARMS = 6  # side by side
 
 
 def build(runs: Runs) -> pd.DataFrame | None:
-    """A row for each setting.
+    """One row per setting.
 
-    Arms that differ in more than model, learning rate and what does not touch training stand side by side, if they are
-    few. Where runs of one column differ, all their values are listed.
+    A few arms that differ in more than model, learning rate and settings that do not affect training are side by side.
+    If runs of one column differ, all their values are listed.
     """
     table = run_table(runs)
     if table.empty:

@@ -1,4 +1,4 @@
-"""Every run: what it was, how it ended and when, and its losses."""
+"""Every run: its settings, how and when it ended, and its losses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLUMNS = {
 
 
 def build(runs: Runs) -> pd.DataFrame | None:
-    """A row for each run, with its losses at the first and the last step."""
+    """One row per run, with its losses at the first and the last step."""
     table = run_table(runs)
     if table.empty:
         return None

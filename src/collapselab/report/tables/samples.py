@@ -1,4 +1,4 @@
-"""Table 1: the beginnings of what one run wrote."""
+"""Table 1: the beginnings of samples of one run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_CHARS = 400
 
 
 def build(runs: Runs) -> pd.DataFrame | None:
-    """A row for each of the steps 0, 50, 100 and the last; of a step that was not recorded, the one before it.
+    """One row for each of the steps 0, 50, 100 and the last; for a missing step, the recorded step before it.
 
     The run is the one that the anatomy and the barcode show.
     """

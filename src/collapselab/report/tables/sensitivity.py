@@ -13,10 +13,10 @@ from collapselab.rundir.frames import Runs
 
 
 def build(runs: Runs) -> pd.DataFrame | None:
-    """A row for each change of a threshold, the first one without any.
+    """One row per change of a threshold; the first row has no change.
 
-    Of the own-text runs whose every step is recorded. A run stops at total collapse by its own thresholds, so with
-    stricter ones an onset may lie beyond its end: it is lost.
+    For own-text runs with every step recorded. A run stops at total collapse by its own thresholds, so with stricter
+    ones its onset may be after its end; the column `lost` counts these.
     """
     judged = judged_runs(runs)
     if not judged:

@@ -1,8 +1,8 @@
-// The explorer's small line charts: curves against step, a marker that follows the slider, drawn anew at any width.
+// The explorer's small line charts: curves against step, a marker that follows the slider, redrawn when the width changes.
 
 const MARGIN = { left: 46, right: 14, bottom: 24 };
-const EVENT_ROW = 15; // px for one row of words above the plot
-const EVENT_ROOM = 190; // px for the longest words and the axis
+const EVENT_ROW = 15; // px for one row of labels above the plot
+const EVENT_ROOM = 190; // px for the longest label and the axis
 
 // About `count` round numbers inside an interval.
 function ticks(low, high, count) {
@@ -74,8 +74,8 @@ function createChart(svg, { height, unit, hasWords }) {
     );
   }
 
-  // Words stand left of their rule with later events higher or, where the first event leaves no room, right of it with
-  // later events lower: so no rule crosses the words of another.
+  // Labels are left of their rule, with later events higher; if the first event leaves no room, they are right of it,
+  // with later events lower. Either way, no rule crosses the label of another.
   function event([name, step], i) {
     const isLeftward = scaleX(view.events[0][1]) > EVENT_ROOM;
     const y = 18 + EVENT_ROW * (isLeftward ? view.events.length - 1 - i : i);
@@ -85,7 +85,7 @@ function createChart(svg, { height, unit, hasWords }) {
     return [create("line", rule), ...(hasWords ? [create("text", words, `${METADATA.events[name]}, step ${step}`)] : [])];
   }
 
-  // Unknown values are passed over; infinite ones, and those a logarithm does not know, are gaps.
+  // Unknown values are skipped; infinite ones, and those without a logarithm, are gaps.
   function path(values) {
     let isDown = false;
     const parts = values.map((value, i) => {

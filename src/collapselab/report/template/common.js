@@ -31,7 +31,7 @@ function visible(text) {
   });
 }
 
-// A recorded value as people read it; unknown is a dash.
+// A recorded value for people; unknown ones are a dash.
 function shown(value) {
   if (value === null || value === undefined) return "–";
   if (value === "Infinity") return "∞";

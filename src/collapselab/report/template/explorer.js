@@ -74,7 +74,7 @@ function addChart(pane, chart) {
   pane.charts.push({ ...chart, ...drawn, svg, legend });
 }
 
-// Keys go from one kept step to the next, on the slider and anywhere in a pane where they have no meaning of their own.
+// Arrow keys move to the next kept step, on the slider and wherever in a pane they have no other meaning.
 function byKey(pane, event) {
   const isSlider = event.target === pane.find("slider");
   if ((!isSlider && event.target.closest("input, select, button")) || event.altKey || event.ctrlKey || event.metaKey) return;
@@ -150,7 +150,7 @@ function redraw() {
   panes.forEach(showStop);
 }
 
-// A curve has one colour in all panes: that of its place among all curves of the chart.
+// A curve has the same colour in all panes: that of its place among all curves of the chart.
 function curvesOf(pane, chart) {
   const recorded = pane.data.curves;
   return chart.curves.flatMap(({ name, label }, i) => (name in recorded ? [{ key: name, words: visible(label), style: `curve-${i && 1 + ((i - 1) % 4)}`, values: recorded[name] }] : []));
@@ -232,10 +232,10 @@ function showSampleOf(pane, stop, values) {
     return;
   }
   const share = showSample(element, sample.text, explorer.n);
-  if (sample.cut) element.append(create("em", {}, ` … and ${sample.cut.toLocaleString("en-US")} characters more`));
+  if (sample.cut) element.append(create("em", {}, ` … and ${sample.cut.toLocaleString("en-US")} more characters`));
   const judged = { true: "degenerate", false: "not degenerate" }[values.degenerate] ?? "not judged";
   const reasons = values.reasons?.length ? ` (${values.reasons.map(shown).join(", ")})` : "";
-  pane.find("marked").textContent = `${Math.round(share * 100)} % of the words stand in a repeated ${explorer.n}-gram · step ${judged}${reasons}`;
+  pane.find("marked").textContent = `${Math.round(share * 100)} % of the words are in a repeated ${explorer.n}-gram · step ${judged}${reasons}`;
 }
 
 function sampleName(samples, i) {

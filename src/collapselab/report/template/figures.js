@@ -1,8 +1,8 @@
-// The figures: Vega-Lite drawn in the page, with controls for those who do not click into pictures.
+// The figures: Vega-Lite drawn in the page, with controls for readers who do not use the pointer.
 // Expressions run in Vega's interpreter (`ast`), so that the page needs no right to make code from text.
 
 const TABLE_ROWS = 200; // of a figure's data, evenly chosen, read as a table
-const AXES_PX = 90; // about the width of what is no plot
+const AXES_PX = 90; // approximate width of everything outside the plots
 const MIN_FACTOR = 0.25; // narrower plots are not readable
 const PHONE_PX = 500;
 const PAUSE_MS = 1000;
@@ -27,7 +27,7 @@ function startFigures() {
   }, { rootMargin: "300px" });
   for (const node of nodes) observer.observe(node);
   whenIdle(nodes);
-  // What follows from the handler without waiting for the browser is done before it prints: that is all of the drawing.
+  // All drawing happens synchronously in the handler, so it is complete before the browser prints.
   window.addEventListener("beforeprint", () => nodes.forEach(startFigure));
   window.addEventListener("resize", () => {
     clearTimeout(startFigures.timer);
@@ -58,7 +58,7 @@ async function startFigure(node) {
   addTable(figure);
 }
 
-// Draws a figure in the width there is. Each attempt costs a tenth of a second and more, so the first is a good guess.
+// Draws a figure in the available width. Each attempt costs at least a tenth of a second, so the first is a good guess.
 async function drawFigure(figure) {
   figure.width = figure.box.clientWidth;
   const plots = plotWidth(variant(figure, 1));
@@ -71,7 +71,7 @@ async function drawFigure(figure) {
     figure.xScale = vgSpec.scales?.find(({ name }) => /(^|_)x$/.test(name))?.name;
     const width = figure.box.querySelector("svg").getBoundingClientRect().width;
     if (width <= figure.width || factor <= MIN_FACTOR) break; // the figure fits, or scrolls
-    // What is no plot (axes, gaps, margins) keeps its width.
+    // Axes, gaps and margins keep their width.
     factor = Math.max(MIN_FACTOR, factor - (width - figure.width + 2) / plots);
   }
   figure.node.dataset.drawn = figure.isLog ? "log" : "linear";
@@ -81,12 +81,12 @@ function fitFigure(figure) {
   if (figure.view && Math.abs(figure.box.clientWidth - figure.width) > 8) drawFigure(figure).then(() => addControls(figure));
 }
 
-// The specification as it is to be drawn now: narrower plots, on a phone below each other; logarithmic axes.
+// The specification to draw now: narrower plots, on a phone below each other; logarithmic axes.
 function variant(figure, factor) {
   const spec = structuredClone(figure.spec);
   if (figure.isLog) for (const pointer of spec.usermeta.log_scales) put(spec, pointer, { type: "log" });
   if (figure.width < PHONE_PX && hasAxes(spec)) {
-    delete spec.title; // the page has its own, which can break into lines
+    delete spec.title; // the page has its own title, which can wrap
     stack(spec);
   }
   if (factor > 0 && factor !== 1) resize(spec, factor);
@@ -117,7 +117,7 @@ function resize(spec, factor) {
 function stack(spec) {
   if (spec.hconcat) {
     spec.vconcat = spec.hconcat;
-    spec.spacing = 40; // side by side, titles and axes needed no room of their own
+    spec.spacing = 40; // below each other, titles and axes need room
     delete spec.hconcat;
     delete spec.bounds;
   }
@@ -136,7 +136,7 @@ function addControls(figure) {
   box.hidden = !parts.length;
 }
 
-// A box for each curve of a legend; it and the legend set the same selection.
+// One checkbox per curve of a legend; it and the legend set the same selection.
 function switches(figure, param) {
   const field = param.select.fields[0];
   const store = `${param.name}_store`;
@@ -183,7 +183,7 @@ function logSwitch(figure) {
   return create("label", {}, input, "logarithmic axis");
 }
 
-// Zooming and moving along the x axis, for those without a wheel. All panels of a figure share the selection `zoom`.
+// Zooming and moving along the x axis, for readers without a wheel. All panels of a figure share the selection `zoom`.
 function zoomButtons(figure) {
   const { view } = figure;
   const signals = Object.keys(view.getState({ data: () => false, signals: () => true }).signals);
@@ -211,7 +211,7 @@ function zoomButtons(figure) {
   return create("div", { role: "group", "aria-label": "zoom" }, ...buttons);
 }
 
-// A figure without axes is a drawing: its data are places on paper.
+// A figure without axes is a drawing: its data are positions on paper.
 function hasAxes(spec) {
   const { x, y } = spec.encoding ?? {};
   return [x, y].some((channel) => channel?.field && channel.axis !== null) || inner(spec).some(hasAxes);

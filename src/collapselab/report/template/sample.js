@@ -1,9 +1,9 @@
-// A sample with its repeated n-grams marked. Records keep no borders of tokens, so the n-grams here are of words, single
-// signs and line ends; `seq_rep_n` beside them counts tokens.
+// A sample with its repeated n-grams marked. Records keep no borders of tokens, so the n-grams here consist of words,
+// single signs and line ends; `seq_rep_n` counts tokens.
 
 const UNITS = /\n|[\p{sc=Han}\p{sc=Hira}\p{sc=Kana}]|[\p{L}\p{M}\p{N}_'’]+|[^\S\n]+|./gsu;
 
-// [text, is it inside an n-gram that stands earlier in the sample] of each unit; white space but line ends goes along.
+// [text, is it inside an n-gram that occurs earlier in the sample] of each unit; white space except line ends is attached to it.
 function markRepeats(text, n) {
   const pieces = text.match(UNITS) ?? [];
   const counted = pieces.flatMap((piece, i) => (/^[^\S\n]/.test(piece) ? [] : [i]));
@@ -33,7 +33,7 @@ function showSample(element, text, n) {
   return share;
 }
 
-// Line ends get a sign; three and more in a row stay on one line, so that a text of line ends can be read.
+// Line ends become a sign; three or more in a row stay on one line, so that a text of line ends stays readable.
 function withLineEnds(text) {
   return text.replace(/\n+/g, (ends) => "⏎".repeat(ends.length) + "\n".repeat(Math.min(ends.length, ends.length > 2 ? 1 : 2)));
 }

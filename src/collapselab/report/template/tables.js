@@ -1,4 +1,4 @@
-// Tables that can be sorted by a click on a column's title: numbers by size, words by the alphabet, unknown ones last.
+// Tables sorted by a click on a column title: numbers by size, words alphabetically, unknown values last.
 
 function makeSortable(table) {
   const titles = [...table.tHead.rows[0].cells];

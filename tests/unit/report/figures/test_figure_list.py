@@ -21,7 +21,7 @@ from collapselab.report.theme import save_figure
 from collapselab.rundir.frames import Runs, load_runs
 from figure_specs import drawn, drawn_or_none, rows_of
 from report_pages import Page
-from synthetic_runs import make_config, write_run
+from synthetic_runs import judged_run, make_config
 
 ROOT = Path(__file__).parents[4]
 TOY = """
@@ -67,7 +67,7 @@ def test_one_run_has_its_own_figures(sweep: Runs) -> None:
 
 
 def test_a_run_that_never_began_has_no_figure(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "a", make_config(), 12, finished=False)
+    path = judged_run(tmp_path / "a", make_config(), 12, finished=False)
     for name in ("steps.jsonl", "samples.jsonl"):
         (path / name).unlink()
     runs = load_runs(path)

@@ -16,7 +16,7 @@ def test_figure_3_has_a_point_a_run_and_the_median_of_each_arm(sweep: Runs) -> N
     rows = rows_of(drawn("figure-3", sweep))
     table = main_runs(run_table(sweep))
     panels = {(row["run"], row["step"], row["fate"]) for row in rows if "run" in row}
-    fates = {True: "onset", False: "no onset up to there"}
+    fates = {True: "onset", False: "no onset by the last step"}
     expected = zip(table["run"], table["duration"], table["is_event"].map(fates), strict=True)
     assert panels == set(expected)
     assert {fate for _, _, fate in panels} == set(fates.values())

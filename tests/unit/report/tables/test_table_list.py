@@ -16,7 +16,7 @@ from collapselab.report.groups import run_table
 from collapselab.report.tables import TABLES
 from collapselab.report.tables.samples import MAX_CHARS
 from collapselab.rundir.frames import Runs, load_runs
-from synthetic_runs import make_config, write_run
+from synthetic_runs import judged_run, make_config
 
 
 def build(key: str, runs: Runs) -> pd.DataFrame:
@@ -27,7 +27,7 @@ def build(key: str, runs: Runs) -> pd.DataFrame:
 
 def test_table_1_has_the_samples_at_the_papers_steps(tmp_path: Path) -> None:
     config = make_config(stop__max_steps=60, stop__on_collapse=False)
-    write_run(tmp_path / "a", config, 20)
+    judged_run(tmp_path / "a", config, 20)
     runs = load_runs(tmp_path)
     frame = build("table-1", runs)
     assert frame["step"].tolist() == [0, 50, 60]
@@ -41,7 +41,7 @@ def test_table_1_has_the_samples_at_the_papers_steps(tmp_path: Path) -> None:
 
 
 def test_table_1_of_thinned_samples_takes_the_step_before(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "a", make_config(stop__max_steps=60, stop__on_collapse=False), 20)
+    path = judged_run(tmp_path / "a", make_config(stop__max_steps=60, stop__on_collapse=False), 20)
     lines = (path / "samples.jsonl").read_text().splitlines(keepends=True)
     (path / "samples.jsonl").write_text("".join(lines[::7]))
     assert build("table-1", load_runs(tmp_path))["step"].tolist() == [0, 49, 56]
@@ -49,8 +49,8 @@ def test_table_1_of_thinned_samples_takes_the_step_before(tmp_path: Path) -> Non
 
 def test_table_2_lists_what_runs_differ_in_and_sets_other_arms_beside(tmp_path: Path) -> None:
     for seed in (0, 1):
-        write_run(tmp_path / f"own-{seed}", make_config(seed=seed, optim__lr=(seed + 1) * 1e-5), 3)
-    write_run(tmp_path / "real", make_config(train__source="real", train__real_text="moby-dick"), math.inf)
+        judged_run(tmp_path / f"own-{seed}", make_config(seed=seed, optim__lr=(seed + 1) * 1e-5), 3)
+    judged_run(tmp_path / "real", make_config(train__source="real", train__real_text="moby-dick"), math.inf)
     frame = build("table-2", load_runs(tmp_path)).set_index("setting")
     assert frame.columns.tolist() == ["own text", "real text"]
     assert frame.loc["optim.lr"].tolist() == ["1e-5, 2e-5", "2e-5"]
@@ -62,7 +62,7 @@ def test_table_2_lists_what_runs_differ_in_and_sets_other_arms_beside(tmp_path: 
 
 def test_table_2_of_many_arms_has_one_column(tmp_path: Path) -> None:
     for i in range(7):
-        write_run(tmp_path / str(i), make_config(sampling__temperature=0.5 + i / 10, stop__max_steps=1), math.inf)
+        judged_run(tmp_path / str(i), make_config(sampling__temperature=0.5 + i / 10, stop__max_steps=1), math.inf)
     frame = build("table-2", load_runs(tmp_path)).set_index("setting")
     assert frame.columns.tolist() == ["all runs"]
     assert frame.loc["sampling.temperature", "all runs"] == "0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1"
@@ -102,8 +102,8 @@ def test_onset_by_arm_counts_and_averages(sweep: Runs) -> None:
 
 
 def test_onset_by_arm_counts_a_trajectory_once(tmp_path: Path) -> None:
-    write_run(tmp_path / "short", make_config(stop__max_steps=5), 10)
-    write_run(tmp_path / "long", make_config(stop__max_steps=30), 10)
+    judged_run(tmp_path / "short", make_config(stop__max_steps=5), 10)
+    judged_run(tmp_path / "long", make_config(stop__max_steps=30), 10)
     frame = build("onset", load_runs(tmp_path))
     assert frame["runs"].tolist() == [1]
     assert frame["onsets"].tolist() == [1]
@@ -123,7 +123,7 @@ def test_the_table_of_hypotheses_is_what_was_judged(sweep: Runs) -> None:
 
 
 def test_runs_without_steps_have_no_tables(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "a", make_config(), 5, finished=False)
+    path = judged_run(tmp_path / "a", make_config(), 5, finished=False)
     for name in ("steps.jsonl", "samples.jsonl"):
         (path / name).unlink()
     runs = load_runs(path)

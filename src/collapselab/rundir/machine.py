@@ -1,4 +1,4 @@
-"""The machine that runs this: processor, cores and memory. Whoever asks, asks here."""
+"""Processor, cores and memory of this machine: the only place that asks the system."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import psutil
 
 
 def cpu_name() -> str | None:
-    """The processor's name; `None` where the system does not say."""
+    """The processor's name; `None` if the system does not report it."""
     return _cpuinfo("model name") or platform.processor() or None
 
 
 def cpu_features() -> str:
-    """The instruction sets of the processor, with blanks; its kind, where the system does not list them."""
+    """The processor's instruction sets, separated by spaces; its architecture if the system does not list them."""
     return _cpuinfo("flags") or platform.processor() or platform.machine()
 
 
@@ -26,17 +26,17 @@ def num_cores() -> int:
 
 
 def memory_bytes() -> int:
-    """All memory."""
+    """Total memory."""
     return cast(Any, psutil).virtual_memory().total
 
 
 def available_bytes() -> int:
-    """Memory that can still be taken without swapping."""
+    """Memory available without swapping."""
     return cast(Any, psutil).virtual_memory().available
 
 
 def _cpuinfo(name: str) -> str:
-    """The first value of that name in Linux's list of processors; empty where there is none."""
+    """The first value of that name in Linux's list of processors; empty if there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,21 +1,51 @@
-"""Words that no command knows: found before tyro sees them, so that the error has our form and a hint."""
+"""A command's arguments, read by tyro, which makes the help too; every mistake is an error in our form, with a hint."""
 
 from __future__ import annotations
 
 import inspect
+import io
 import re
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from dataclasses import is_dataclass
+from functools import partial, wraps
 from typing import Any, get_args
+
+import tyro
 
 from collapselab.config.names import known_settings
 from collapselab.config.spelling import meant
-from collapselab.errors import InputError
+from collapselab.errors import EXIT_DONE, InputError
 
 SHORT = ("-h", "-o")
 
 
-def check_words(arguments: Sequence[str], command: Callable[..., Any], prog: str) -> None:
+def read(command: Callable[..., None], prog: str, arguments: Sequence[str], examples: Sequence[str]) -> partial[None]:
+    """The command with these arguments, ready to be called.
+
+    Raises:
+        InputError: an unknown option, a missing value, or one that is no choice.
+        SystemExit: --help, which has been printed.
+    """
+    _check_words(arguments, command, prog)
+
+    @wraps(command)
+    def ready(*values: Any, **named_values: Any) -> partial[None]:
+        return partial(command, *values, **named_values)
+
+    about = inspect.cleandoc(command.__doc__ or "").partition("\n\nArgs:")[0]
+    shown = "\n".join([about, "", "Examples:", *(f"  {example}" for example in examples)]) if examples else about
+    refused = io.StringIO()
+    try:
+        with redirect_stderr(refused):
+            return tyro.cli(ready, prog=prog, args=arguments, description=shown, config=(tyro.conf.FlagCreatePairsOff,))
+    except SystemExit as ended:
+        if ended.code in (None, EXIT_DONE):
+            raise
+        raise InputError(_without_box(refused.getvalue()), f"{prog} --help") from None
+
+
+def _check_words(arguments: Sequence[str], command: Callable[..., Any], prog: str) -> None:
     """Refuses options that the command does not have.
 
     Raises:
@@ -34,7 +64,7 @@ def check_words(arguments: Sequence[str], command: Callable[..., Any], prog: str
             raise InputError(f"options begin with two dashes, received {word!r}", _hint(name, known, prog, value))
 
 
-def without_box(shown: str) -> str:
+def _without_box(shown: str) -> str:
     """The words of tyro's message: without the box around it and the pointer to --help."""
     lines = [line.strip("│ ").strip() for line in shown.splitlines() if not line.startswith(("╭", "╰", "│ ──"))]
     kept = [line for line in lines if line and not line.startswith("For full helptext") and not line.endswith("--help")]
