@@ -18,10 +18,11 @@ from collapselab.config.schema import RunConfig
 from collapselab.records import flatten
 from collapselab.rundir.frames import Runs
 
-MODELS = ("builtin:nano", "builtin:micro", "builtin:mini")
+MODELS = ("builtin:nano", "builtin:micro", "builtin:mini", "smollm2-135m", "gpt2-medium")
+DOUBLINGS = (0.0, 2.0, 3.46, 7.92, 9.32)  # of their parameters, from the first one's
 RATES = (2e-5, 4e-5, 8e-5)
 TEXTS = ("austen", "moby-dick")
-KEYS = ("H1", "H2", "H3", "H4", "H4b", "H5", "H6")
+KEYS = ("H1", "H2", "H3", "H3b", "H4", "H4b", "H5", "H6", "H6b")
 BUDGET = 400
 
 
@@ -46,9 +47,13 @@ def made(model: str, lr: float, seed: int, onset: float, **others: Any) -> Made:
 
 
 def control(run: Made, source: str, onset: float = math.inf, last_step: int = BUDGET) -> Made:
-    """The same run on other text."""
-    source_setting = {"train.real_text": "austen"} if source == "real" else {"train.other_model": "builtin:mini"}
-    settings = run.settings | {"train.source": source} | source_setting
+    """The same run on text that is `real`, of an `other` model, or of a `frozen` copy of its own."""
+    text = {
+        "real": {"train.real_text": "austen"},
+        "other": {"train.other_model": "builtin:mini"},
+        "frozen": {"train.other_model": run.settings["model"]},
+    }
+    settings = run.settings | {"train.source": "real" if source == "real" else "other"} | text[source]
     return replace(run, settings=settings, onset=onset, last_step=last_step)
 
 
@@ -100,6 +105,11 @@ def spread(*seeds: int) -> float:
     return math.exp(0.2 * np.random.default_rng(seeds).normal())
 
 
+def by_seed(slopes: tuple[float, float], seed: int) -> tuple[float, float]:
+    """Seeds in one order on both texts."""
+    return slopes[0] * (1 + 0.1 * seed), slopes[1] * (1 + 0.1 * seed)
+
+
 def sweep(
     onset: Callable[[int, int], float],
     slopes: Callable[[int], tuple[float, float]] = lambda r: (0.02 * 2**r, 0.01 * 2**r),
@@ -108,18 +118,33 @@ def sweep(
 ) -> list[Made]:
     """Models times learning rates times seeds; onset by the model's and the rate's number, losses by the rate's."""
     return [
-        made(model, lr, seed, onset(m, r) * spread(seed, m, r), slopes=slopes(r), **others)
+        made(model, lr, seed, onset(m, r) * spread(seed, m, r), slopes=by_seed(slopes(r), seed), **others)
         for (m, model), (r, lr), seed in itertools.product(enumerate(MODELS), enumerate(RATES), range(num_seeds))
     ]
 
 
 def with_controls(world: list[Made], onset: float = math.inf, last_step: int = BUDGET) -> list[Made]:
-    middle = [run for run in world if run.settings["model"] == MODELS[1] and run.settings["optim.lr"] == RATES[1]]
-    return [*world, *(control(run, source, onset, last_step) for run in middle for source in ("real", "other"))]
+    middle = [run for run in world if run.settings["model"] == MODELS[1] and run.settings["optim.lr"] in RATES[1:]]
+    kinds = ("real", "other", "frozen")
+    return [*world, *(control(run, kind, onset, last_step) for run in middle for kind in kinds)]
+
+
+def past_collapse(world: Sequence[Made], steps: int = 20, final_share: float = 0.02) -> list[Made]:
+    """The same trajectories, which went on past total collapse."""
+    further = [run for run in world if math.isfinite(run.onset)]
+    return [
+        replace(
+            run,
+            settings=run.settings | {"stop.on_collapse": False},
+            last_step=run.last_step + steps,
+            final_share=final_share,
+        )
+        for run in further
+    ]
 
 
 def true_world(num_seeds: int = 5) -> list[Made]:
     """Larger models and higher rates collapse sooner, relative updates go with the rate, controls never collapse."""
-    world = sweep(lambda m, r: 240 / 2**r * 0.6**m, num_seeds=num_seeds)
+    world = sweep(lambda m, r: 320 / 2**r * 0.85 ** DOUBLINGS[m], num_seeds=num_seeds)
     world = [replace(run, update=run.settings["optim.lr"] * 1e3) for run in world]
-    return with_controls(world)
+    return [*with_controls(world), *past_collapse(world[num_seeds : 2 * num_seeds])]

@@ -9,8 +9,12 @@ import math
 import sys
 from typing import Any
 
+import numpy as np
+
 from collapselab.analysis.comparisons import update_sizes
-from collapselab.rundir.frames import load_runs
+from collapselab.analysis.evidence import gather, with_ends
+from collapselab.analysis.onsets import path_lengths, rate_slopes
+from collapselab.rundir.frames import Runs, load_runs
 
 Frame = Any  # pandas has no complete types
 
@@ -26,8 +30,7 @@ def main(folder: str) -> None:
     phases = [name for name in steps.columns if name.startswith("seconds_")]
     tell("core-minutes in timed phases, one thread per run", steps[phases].sum().sum() / 60)
     tell("onset by arm", own.groupby(["model", "lr"])["onset_step"].apply(sorted))
-    product = (own["onset_step"].astype(float) * own["lr"]).groupby([own["model"], own["lr"]]).median()
-    tell("median onset times learning rate", product)
+    tell_law(loaded, own["run"])
     tell("kinds at onset", own["kind_at_onset"].value_counts())
     loss = steps.dropna(subset=[f"val_nll_nats[{text}]"]).groupby("run")[f"val_nll_nats[{text}]"]
     last = loss.last()
@@ -53,6 +56,19 @@ def main(folder: str) -> None:
             tell(f"rise on {text} of controls ({source})", (last - loss.first())[names].mean())
             degenerate = steps[steps["run"].isin(names)]["degenerate"].fillna(False)
             tell(f"degenerate steps of controls ({source})", int(degenerate.sum()))
+
+
+def tell_law(loaded: Runs, names: Frame) -> None:
+    """How the turn and the path up to it go with the learning rate: products run by run, slopes over seeds."""
+    runs = gather(loaded).trajectories
+    runs = runs[runs["run"].isin(names)]
+    runs = runs.assign(path=path_lengths(runs, loaded.steps), x=np.log2(runs["lr"]), stratum=0)
+    product = (runs["turn"] * runs["lr"]).groupby([runs["model"], runs["lr"]]).agg(["min", "median", "max"])
+    tell("turn times learning rate, of single runs", product)
+    tell("path up to the turn", runs.groupby(["model", "lr"])["path"].agg(["min", "median", "max"]))
+    for clock in ("duration", "turn", "path"):
+        for model, slope in rate_slopes(runs.assign(turn=runs[clock])).items():
+            tell(f"slope of log {clock} on log rate, {model}", with_ends(slope))
 
 
 def tell(what: str, value: object) -> None:

@@ -17,7 +17,7 @@ from collapselab.sweep.grid import Sweep
 from collapselab.sweep.schedule import Task
 from collapselab.sweep.tiers import Tier
 
-CLAIMS = ["H1", "H2", "H3", "H4", "H4b", "H5", "H6"]
+CLAIMS = ["H1", "H2", "H3", "H3b", "H4", "H4b", "H5", "H6", "H6b"]
 SMALL: dict[str, object] = {
     "generate.max_new_tokens": 16,
     "eval.protocol": "windows[20,2]",

@@ -34,12 +34,12 @@ def distinct(frame: Frame, judged_by: Literal["stream", "probe"] = "stream") -> 
     known = frame[frame["duration"].notna()]
     known = known.assign(trajectory=trajectory(known), preferred=known["collapse.source"] == judged_by)
     known = known.sort_values(["preferred", "is_event", "duration"], ascending=False, kind="stable")
-    return known.drop_duplicates(["trajectory", "seed"]).drop(columns=["trajectory", "preferred"]).sort_index()
+    return known.drop_duplicates("trajectory").drop(columns=["trajectory", "preferred"]).sort_index()
 
 
 def trajectory(frame: Frame) -> Frame:
-    """A label for each run: equal, at equal seeds, where the models went the same way."""
-    return condition(frame, (*LOOKING, *JUDGING))
+    """A label for each run: equal where the models went the same way. Whoever counts runs counts these."""
+    return condition(frame, (*LOOKING, *JUDGING)) + "|" + frame["seed"].astype(str)
 
 
 def condition(frame: Frame, without: Sequence[str]) -> Frame:

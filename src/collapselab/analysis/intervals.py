@@ -1,4 +1,4 @@
-"""Estimates with intervals and tests over seeds: means, paired differences, shares, ranks. `survival` has onset.
+"""Estimates with intervals and tests: over seeds by leaving one out, bootstrap, shares; and Holm's correction.
 
 Unknown is `None`: one seed has an estimate and no interval. docs/statistics.md says what each is used for.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,10 @@ from collapselab.metrics.shares import clopper_pearson
 # scipy.stats takes half a second to import, so each function that needs it imports it.
 LEVEL = 0.95
 NUM_RESAMPLES = 2000
+_MAX_END = 700.0  # the exponential of more is no number
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -52,38 +54,77 @@ class Effect:
     reason: str | None = None
 
 
-def mean_interval(values: Iterable[float | None], level: float = LEVEL) -> Interval:
-    """The mean with Student's t-interval, m ± t s/√n with n − 1 degrees of freedom.
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate from n runs and its standard error, with the degrees of freedom of Student's t; unknown: `None`."""
 
-    Unknown values (`None`, NaN) are left out. One value has no interval; nor have values that are all equal, which
-    say nothing of their spread, nor values of which one is infinite.
+    value: float | None
+    error: float | None
+    freedom: int
+    n: int
+
+    def interval(self, shown: Callable[[float], float] = float, level: float = LEVEL) -> Interval:
+        """The t-interval; `shown` takes the estimate to the scale that is shown, `math.exp` from logarithms."""
+        if self.value is None or not math.isfinite(self.value):
+            return Interval(None, None, None, level, self.n)
+        if self.error is None:
+            return Interval(shown(self.value), None, None, level, self.n)
+        from scipy.special import stdtrit
+
+        half_width = float(stdtrit(self.freedom, (1 + level) / 2)) * self.error
+        ends = [min(max(self.value + sign * half_width, -_MAX_END), _MAX_END) for sign in (-1, 1)]
+        return Interval(shown(self.value), shown(ends[0]), shown(ends[1]), level, self.n)
+
+    def p_value(self, expected: float) -> float | None:
+        """The two-sided p-value of the t-test against an expected value."""
+        if self.value is None or self.error is None:
+            return None
+        from scipy.special import stdtr
+
+        return 2 * float(stdtr(self.freedom, -abs(self.value - expected) / self.error))
+
+
+def over_seeds(estimate: Callable[[Bools], float | None], seeds: Sequence[int] | NDArray[np.int_]) -> Estimate:
+    """An estimate from all runs, with its error from leaving out each seed in turn (delete-one jackknife).
+
+    `estimate` gets a mask of the runs to use. The variance is (S − 1)/S Σ (θ₋ₛ − mean)², with S − 1 degrees of freedom.
+    Where each seed has each arm and the estimate is the mean of the seeds' own, that is the t-test over seeds. One seed
+    has no error; nor have estimates that are all equal, which say nothing of their spread.
+
+    Reference: Quenouille 1956; Efron & Stein 1981.
     """
-    known = _known(values)
-    n = len(known)
-    if n == 0 or not np.isfinite(known).all():
-        # inf and -inf have no mean.
-        signs = set(known[np.isinf(known)])
-        return Interval(signs.pop() if len(signs) == 1 else None, None, None, level, n)
-    mean = float(known.mean())
-    if n == 1 or np.ptp(known) == 0:
-        return Interval(mean, None, None, level, n)
-    from scipy.special import stdtrit
-
-    half_width = float(stdtrit(n - 1, (1 + level) / 2) * known.std(ddof=1)) / math.sqrt(n)
-    return Interval(mean, mean - half_width, mean + half_width, level, n)
+    seed_N = np.asarray(seeds)
+    n, labels = len(seed_N), np.unique(seed_N)
+    value = estimate(np.ones(n, dtype=bool)) if n else None
+    if value is None or len(labels) < 2:
+        return Estimate(value, None, 0, n)
+    without = [estimate(seed_N != label) for label in labels]
+    known = np.array([other for other in without if other is not None], dtype=np.float64)
+    if len(known) < len(labels):
+        return Estimate(value, None, 0, n)
+    error = math.sqrt((len(labels) - 1) * float(known.var()))
+    return Estimate(value, error if error > 1e-12 * max(1.0, abs(value)) else None, len(labels) - 1, n)
 
 
-def mean_test(values: Iterable[float | None], expected: float) -> SignificanceTest:
-    """Student's t-test of the mean against an expected value; unknown where `mean_interval` has no interval."""
-    known = _known(values)
-    interval = mean_interval(known)
-    if interval.low is None or interval.estimate is None:
-        return SignificanceTest(None, None, len(known), "fewer than two different finite values")
-    from scipy.special import stdtr
+def arm_mean(
+    values: Floats, arms: Sequence[Any] | NDArray[Any], seeds: Sequence[int] | NDArray[np.int_]
+) -> tuple[Estimate, Bools]:
+    """The mean of the arms' means, over seeds, and which runs are used: an arm of one seed is left out.
 
-    n = len(known)
-    statistic = (interval.estimate - expected) / (float(known.std(ddof=1)) / math.sqrt(n))
-    return SignificanceTest(statistic, 2 * float(stdtr(n - 1, -abs(statistic))), n)
+    So a seed without some arm does not move the mean by that arm's level. With one seed in all, each run is used.
+    """
+    arm_N, seed_N = np.unique(np.asarray(arms), return_inverse=True)[1], np.asarray(seeds)
+    pairs = np.unique(np.column_stack([arm_N, seed_N]), axis=0)
+    num_seeds = np.bincount(pairs[:, 0]) if len(pairs) else np.zeros(0, dtype=int)
+    used = num_seeds[arm_N] > 1 if len(np.unique(seed_N)) > 1 else np.ones(len(arm_N), dtype=bool)
+    value_N, arm_N, seed_N = values[used], arm_N[used], seed_N[used]
+
+    def mean(mask: Bools) -> float:
+        counts = np.bincount(arm_N[mask])
+        sums = np.bincount(arm_N[mask], weights=value_N[mask])
+        return float((sums[counts > 0] / counts[counts > 0]).mean())
+
+    return over_seeds(mean, seed_N), used
 
 
 def bootstrap_interval(
@@ -127,32 +168,14 @@ def share_interval(num_hits: int, n: int, level: float = LEVEL) -> Interval:
     return Interval(None, None, None, level, n) if ends is None else Interval(num_hits / n, *ends, level, n)
 
 
-def rank_agreement(first: Sequence[float | None], second: Sequence[float | None], level: float = LEVEL) -> Effect:
-    """Kendall's τ_b between two values of each item: +1 the same order, −1 the opposite one, with its p-value.
+def share_test(num_hits: int, n: int, expected: float, *, is_more: bool) -> float | None:
+    """The exact binomial p-value that more (or fewer) than the expected share are hits, doubled; `None` for none."""
+    if n == 0:
+        return None
+    from scipy.special import bdtr, bdtrc
 
-    The p-value is exact for few items without ties. The interval is approximate, tanh(artanh τ ± z √(.437/(n − 4))),
-    and unknown under five items and for |τ| = 1. Items with an unknown value are left out. τ is unknown under two
-    items, and where one side is all ties.
-
-    Reference: Kendall 1938; Fieller, Hartley & Pearson 1957.
-    """
-    pairs = [(_number(a), _number(b)) for a, b in zip(first, second, strict=True)]
-    pairs = [(a, b) for a, b in pairs if not math.isnan(a) and not math.isnan(b)]
-    n, sides = len(pairs), list(zip(*pairs, strict=True))
-    if n < 2 or any(len(set(side)) == 1 for side in sides):
-        return Effect(Interval(None, None, None, level, n), None, "fewer than two different values on a side")
-    from scipy import stats
-    from scipy.special import ndtri
-
-    # Ranks, since an infinite loss is a value too.
-    result = cast(Any, stats).kendalltau(*(cast(Any, stats).rankdata(side) for side in sides))
-    # Perfect order comes out as .9999999999999999.
-    tau, p_value = round(float(result.statistic), 12), float(result.pvalue)
-    if n < 5 or abs(tau) == 1:
-        return Effect(Interval(tau, None, None, level, n), p_value, "no interval under five items or in perfect order")
-    half_width = float(ndtri((1 + level) / 2)) * math.sqrt(0.437 / (n - 4))
-    low, high = (math.tanh(math.atanh(tau) + sign * half_width) for sign in (-1, 1))
-    return Effect(Interval(tau, low, high, level, n), p_value)
+    tail = 1.0 if num_hits == 0 else float(bdtrc(num_hits - 1, n, expected))
+    return min(1.0, 2 * (tail if is_more else float(bdtr(num_hits, n, expected))))
 
 
 def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
@@ -171,10 +194,6 @@ def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
     return tuple(adjusted)
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
-
-
 def _known(values: Iterable[float | None]) -> Floats:
-    array = np.array([_number(value) for value in values], dtype=np.float64)
+    array = np.array([math.nan if value is None else float(value) for value in values], dtype=np.float64)
     return array[~np.isnan(array)]

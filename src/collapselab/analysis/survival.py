@@ -1,4 +1,4 @@
-"""Onset as a time to event, censored where a run ended without one: curves, means, tests, hazard ratios.
+"""Onset as a time to event, censored where a run ended without one: when, curves, medians, means.
 
 Durations are steps. A run with onset at step t has duration t and an event; a run without is censored at the last step
 known to lie before any onset (`onset_times`), at which it still counts as at risk. docs/statistics.md has the formulas.
@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from collapselab.analysis.intervals import LEVEL, Floats, Interval, SignificanceTest
+from collapselab.analysis.intervals import LEVEL, Bools, Floats, Interval
 from collapselab.rundir.frames import Runs
 
 # lifelines takes a second to import, so each function that needs it imports it.
 CURVE_COLUMNS = ("step", "survival", "low", "high", "at_risk", "events")
 _ONSET_SHARE = 1 / 2
+_FIRST_TURN = 0.5  # a turn at step 0, where times are compared as ratios
 _ROUNDING = 1e-9  # lifelines multiplies logarithms: a survival of 1/2 may come out a little above
 
 Values = Sequence[float] | Floats
@@ -30,12 +31,14 @@ Frame = Any
 
 
 def onset_times(runs: Runs) -> pd.DataFrame:
-    """When each run began to collapse: a row a run, in their order; columns `run`, `duration`, `is_event`.
+    """When each run began to collapse: a row a run, in their order; columns `run`, `duration`, `is_event`, `turn`.
 
     A run without onset is censored at its last judged step with a window less than half degenerate: a later onset may
     not be settled yet, and the steps after the last probe say nothing. An unfinished run has no summary; its records
     are searched for onset by the same rule. A run that diverged without onset is censored too, at its last judged step
     before that: the hazard is the cause-specific one of collapse. Where no step was judged, `duration` is NaN.
+
+    `turn` is the duration without the lag of the window that onset asks for (`_turn`), and at least half a step.
     """
     row, judged = cast(Frame, runs.runs), _judged_steps(runs)
     is_high = judged["degenerate_share"] >= _ONSET_SHARE
@@ -48,20 +51,47 @@ def onset_times(runs: Runs) -> pd.DataFrame:
     from_records = row["run"].map(settled.groupby("run")["min"].min()).astype("Float64")
     onset = row["onset_step"].astype("Float64").where(row["ended_by"].notna(), from_records)
     duration = onset.fillna(row["run"].map(last_low).astype("Float64"))
+    times = duration.to_numpy(dtype=np.float64, na_value=np.nan)
+    is_event = onset.notna().to_numpy(dtype=bool)
+    of_run = {run: (part["step"].to_numpy(), part["degenerate"].to_numpy()) for run, part in judged.groupby("run")}
+    rules = zip(row["run"], times, is_event, row["collapse.window"], row["collapse.patience"], strict=True)
+    turns = [
+        _turn(*of_run[run], time, is_onset, int(window), int(patience)) if run in of_run else time
+        for run, time, is_onset, window, patience in rules
+    ]
     return pd.DataFrame(
         {
             "run": row["run"].to_numpy(),
-            "duration": duration.to_numpy(dtype=np.float64, na_value=np.nan),
-            "is_event": onset.notna().to_numpy(dtype=bool),
+            "duration": times,
+            "is_event": is_event,
+            "turn": np.maximum(np.array(turns, dtype=np.float64), _FIRST_TURN),
         }
     )
 
 
+def _turn(step_J: NDArray[Any], degenerate_J: Bools, time: float, is_event: bool, window: int, patience: int) -> float:
+    """The judged step that best splits those around onset: healthy before, degenerate from it on; the latest such.
+
+    Looked at are the window that ends at onset and the steps that settle it. Without onset, the time less the judged
+    steps by which a sudden onset lags. A step that was not judged, or not kept, has no turn but itself.
+    """
+    (at,) = np.flatnonzero(step_J == time)[:1] if (step_J == time).any() else (None,)
+    if at is None:
+        return time
+    if not is_event:
+        return float(step_J[max(0, at - (math.ceil(window / 2) - 1))])
+    first, seen = max(0, at - window + 1), degenerate_J[max(0, at - window + 1) : at + patience]
+    before = np.concatenate([[0], np.cumsum(seen)])  # degenerate ones before each step
+    healthy_after = np.cumsum(~seen[::-1])[::-1]
+    exceptions = before[: at - first + 1] + healthy_after[: at - first + 1]
+    return float(step_J[at - int(np.argmin(exceptions[::-1]))])
+
+
 def _judged_steps(runs: Runs) -> Frame:
-    """Run, step and degenerate share of the judged steps; a step between two probes repeats the former share."""
+    """Run, step, verdict and share of the judged steps; a step between two probes repeats the former share."""
     names = ["run", "step", "degenerate", "degenerate_share"]
     steps = cast(Frame, runs.steps).reindex(columns=names)
-    return steps.loc[steps["degenerate"].notna(), names].astype({"degenerate_share": float})
+    return steps.loc[steps["degenerate"].notna(), names].astype({"degenerate_share": float, "degenerate": bool})
 
 
 def kaplan_meier(durations: Values, events: Events, level: float = LEVEL) -> pd.DataFrame:
@@ -136,19 +166,3 @@ def restricted_mean(durations: Values, events: Events, horizon: float, level: fl
 
     half_width = float(ndtri((1 + level) / 2)) * math.sqrt(variance)
     return Interval(mean, mean - half_width, mean + half_width, level, n)
-
-
-def log_rank(durations: Values, events: Events, groups: Labels) -> SignificanceTest:
-    """The log-rank test that all groups have one survival curve: χ² with (number of groups − 1) degrees of freedom.
-
-    Reference: Mantel 1966; Peto & Peto 1972.
-    """
-    n = len(durations)
-    if len(set(groups)) < 2 or not any(events):
-        return SignificanceTest(None, None, n, "needs two groups and an onset")
-    from lifelines import statistics
-
-    result = cast(Any, statistics).multivariate_logrank_test(
-        np.asarray(durations, dtype=float), np.asarray(groups), np.asarray(events, dtype=bool)
-    )
-    return SignificanceTest(float(result.test_statistic), float(result.p_value), n)

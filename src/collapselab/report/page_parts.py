@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
+from collapselab.analysis.comparisons import trajectory
 from collapselab.analysis.survival import Frame
 from collapselab.collapse.words import EVENTS, FATES
 from collapselab.report.describe import (
@@ -52,7 +53,9 @@ def summary(runs: Runs) -> str:
     of_what = ", ".join(counted(frame[name].nunique(), words) for name, words in COUNTED.items())
     fates = Counter(_fate(row) for row in cast(list[dict[str, Any]], frame.to_dict("records")))
     became = ", ".join(f"{fate} in {count}" for fate, count in fates.most_common())
-    return f"{counted(len(frame), 'run')} of {of_what}: {became}."
+    num = trajectory(frame).nunique()
+    once = f" ({num:,} trajectories, some seen more than once)" if num < len(frame) else ""
+    return f"{counted(len(frame), 'run')}{once} of {of_what}: {became}."
 
 
 def overview(runs: Runs) -> Printed:
@@ -98,7 +101,7 @@ def _hypothesis(one: Hypothesis) -> dict[str, str]:
         "p_adjusted": _figures(one.p_adjusted, 2),
         "test": one.test,
         "counts": f"{one.num_runs}, {one.num_seeds}",
-        "note": one.note,
+        "note": "; ".join(filter(None, (one.note, one.footnote))),
     }
 
 

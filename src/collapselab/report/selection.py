@@ -51,7 +51,7 @@ def drawn_once(table: Frame) -> Frame:
         stopped=table["ending"] == ENDED_BY["collapse"].label,
     )
     ordered = ordered.sort_values(["own_samples", "stopped", "last_step"], ascending=False, kind="stable")
-    return table[table.index.isin(ordered.drop_duplicates(["trajectory", "seed"]).index)]
+    return table[table.index.isin(ordered.drop_duplicates("trajectory").index)]
 
 
 def judged_once(runs: Runs) -> Frame:

@@ -25,10 +25,10 @@ def test_controls_that_were_not_watched_for_long_prove_nothing() -> None:
 def test_both_controls_must_stay_healthy() -> None:
     own = sweep(lambda m, r: 100)
     real = [run for run in with_controls(own) if run.settings.get("train.source") == "real"]
-    other = [run for run in with_controls(own, 100, 104) if run.settings.get("train.source") == "other"]
+    other = [run for run in with_controls(own, 100, 104) if run.settings.get("train.other_model") == "builtin:mini"]
     h6 = verdicts([*own, *real, *other])["H6"]
     assert (h6.verdict, h6.effect) == ("does not hold", 1.0)
-    assert h6.note.startswith("0 of 5 collapse on real text; 5 of 5 collapse on another model's text")
+    assert h6.note.startswith("0 of 10 collapse on real text; 10 of 10 collapse on another model's text")
 
 
 def controlled(own: Sequence[float], real: Sequence[float], other: Sequence[float], lr: float = RATES[0]) -> list[Made]:
@@ -44,9 +44,9 @@ def controlled(own: Sequence[float], real: Sequence[float], other: Sequence[floa
 def test_controls_that_collapse_now_and_then_decide_nothing() -> None:
     never = [math.inf] * 10
     h6 = verdicts(controlled(range(20, 30), [*never[:8], 200, 300], never))["H6"]
-    assert h6.p_adjusted is not None
-    assert h6.p_adjusted < 0.05, "they last longer than own text"
     assert (h6.effect, h6.verdict) == (0.2, "undecided")
+    # They last longer than own text (log-rank), but two of ten may be one of two.
+    assert h6.p_value == pytest.approx(2 * 56 / 2**10)
 
 
 def test_rare_collapse_that_comes_sooner_than_on_own_text_is_no_support() -> None:
@@ -62,8 +62,21 @@ def test_rare_collapse_that_comes_sooner_than_on_own_text_is_no_support() -> Non
 def test_the_weaker_control_decides() -> None:
     never = [math.inf] * 5
     strong, weak = (verdicts(controlled(range(20, 25), never, never[:n]))["H6"] for n in (5, 2))
-    assert strong.p_value == pytest.approx(2 / 252)
-    assert weak.p_value == pytest.approx(1 / 21), "two of seven, and no other arrangement is as far out"
+    assert strong.p_value == pytest.approx(2 / 2**5), "none of five: the log-rank p is 2/252"
+    assert weak.p_value == pytest.approx(2 / 2**2)
+
+
+def test_the_frozen_copy_is_a_control_of_its_own() -> None:
+    """Text of another model and of the model itself, frozen: one may collapse and the other not."""
+    own = sweep(lambda m, r: 100)
+    middle = [run for run in own if run.settings["model"] == MODELS[1] and run.settings["optim.lr"] == RATES[1]]
+    others = [control(run, kind) for run in middle for kind in ("real", "other")]
+    frozen = [control(run, "frozen", 100, 104) for run in middle]
+    found = verdicts([*own, *others, *frozen])
+    assert (found["H6"].effect, found["H6b"].effect) == (0.0, 1.0)
+    assert found["H6b"].verdict == "does not hold"
+    assert found["H6b"].note.startswith("5 of 5 collapse on the text of a frozen copy of the same model")
+    assert "frozen" in verdicts([*own, *others])["H6b"].note
 
 
 def test_controls_are_compared_within_their_arm() -> None:
@@ -79,11 +92,16 @@ def test_controls_are_compared_with_probed_runs_where_there_are_any() -> None:
     world = with_controls(sweep(lambda m, r: 100))
     streamed = verdicts(world)["H6"]
     assert "judged by their training samples" in streamed.note
-    middle = [run for run in world if run.settings["model"] == MODELS[1] and run.settings["optim.lr"] == RATES[1]]
-    probed = [replace(run, settings=run.settings | {"collapse.source": "probe"}) for run in middle[:5]]
+    own = [run for run in world if "train.source" not in run.settings and run.settings["model"] == MODELS[1]]
+    own = [run for run in own if run.settings["optim.lr"] in RATES[1:]]
+    probed = [replace(run, settings=run.settings | {"collapse.source": "probe"}) for run in own]
     h6 = verdicts([*world, *probed])["H6"]
     assert "judged by" not in h6.note
-    assert h6.num_runs == streamed.num_runs == 15
+    assert h6.num_runs == streamed.num_runs == 30
+    some = [run for run in probed if run.settings["seed"] < 3]
+    h6 = verdicts([*world, *some])["H6"]
+    assert "judged by" not in h6.note
+    assert h6.num_runs == 20 + 6, "own-text runs judged by their samples are left out"
 
 
 def test_a_wide_sweep_is_judged_quickly() -> None:
@@ -146,5 +164,6 @@ def test_what_comes_with_and_after_divergence_does_not_count(last_loss: float) -
     runs.runs.loc[at_9, "train_nll_last"] = last_loss
     found, alone = judge(runs), verdicts(world)
     for hypothesis in found:
-        if hypothesis.key in ("H1", "H3", "H5"):
-            assert hypothesis == replace(alone[hypothesis.key], p_adjusted=hypothesis.p_adjusted)
+        if hypothesis.key in ("H1", "H3", "H3b", "H5"):
+            adjusted = {"p_adjusted": hypothesis.p_adjusted, "p_against": hypothesis.p_against}
+            assert hypothesis == replace(alone[hypothesis.key], **adjusted)

@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats
 
 from collapselab.analysis.intervals import (
+    Estimate,
     Interval,
+    arm_mean,
     bootstrap_interval,
     holm,
-    mean_interval,
-    mean_test,
-    rank_agreement,
+    over_seeds,
     share_interval,
+    share_test,
 )
 
 
@@ -27,57 +29,67 @@ def ends(interval: Interval) -> tuple[float | None, float | None]:
     return interval.low, interval.high
 
 
-# --- means
+# --- over seeds
+
+
+def seed_means(values: NDArray[np.float64], seeds: NDArray[np.int_]) -> Estimate:
+    return over_seeds(lambda mask: float(values[mask].mean()), seeds)
+
+
+@pytest.mark.parametrize("num_seeds", [2, 5, 40])
+def test_where_each_seed_has_each_arm_it_is_the_t_test_over_seeds(num_seeds: int) -> None:
+    values = np.random.default_rng(num_seeds).normal(3, 2, (num_seeds, 4))
+    expected = stats.ttest_1samp(values.mean(axis=1), 2.5)
+    found = seed_means(values.ravel(), np.repeat(np.arange(num_seeds), 4))
+    assert ends(found.interval(level=0.9)) == pytest.approx(tuple(expected.confidence_interval(0.9)))
+    assert found.p_value(2.5) == pytest.approx(expected.pvalue)
+    assert (found.freedom, found.n) == (num_seeds - 1, 4 * num_seeds)
 
 
 def test_the_t_interval_by_hand() -> None:
     # s = 1, t(.975, 2) = 4.302653
-    interval = mean_interval([1.0, 2.0, 3.0])
-    assert (interval.estimate, interval.level, interval.n) == (2.0, 0.95, 3)
-    assert ends(interval) == (pytest.approx(2 - 4.302653 / math.sqrt(3)), pytest.approx(2 + 4.302653 / math.sqrt(3)))
+    found = seed_means(np.array([1.0, 2.0, 3.0]), np.arange(3))
+    half = 4.302653 / math.sqrt(3)
+    assert found.interval() == Interval(2.0, pytest.approx(2 - half), pytest.approx(2 + half), 0.95, 3)
+    assert found.interval(math.exp).high == pytest.approx(math.exp(2 + half))
 
 
-@pytest.mark.parametrize("n", [2, 5, 40])
-def test_mean_and_test_are_those_of_scipy(n: int) -> None:
-    values = np.random.default_rng(n).normal(3, 2, n)
-    expected = stats.ttest_1samp(values, 2.5)
-    interval, test = mean_interval(values, level=0.9), mean_test(values, 2.5)
-    assert ends(interval) == pytest.approx(tuple(expected.confidence_interval(0.9)))
-    assert (test.statistic, test.p_value, test.n) == (
-        pytest.approx(expected.statistic),
-        pytest.approx(expected.pvalue),
-        n,
-    )
+def test_what_has_no_spread_has_no_interval() -> None:
+    for values, seeds in (([3.0], [7]), ([2.0, 2.0], [0, 1]), ([1.0, 2.0], [4, 4])):
+        found = seed_means(np.array(values), np.array(seeds))
+        assert (found.error, found.p_value(0.0)) == (None, None)
+        assert found.interval() == Interval(np.mean(values), None, None, 0.95, len(values))
+    assert over_seeds(lambda mask: None, [0, 1]).interval() == Interval(None, None, None, 0.95, 2)
+    assert over_seeds(lambda mask: 1.0 if mask.all() else None, [0, 1]).error is None
+    assert over_seeds(lambda mask: 1.0, []).value is None
 
 
-def test_a_test_at_the_end_of_the_interval_has_five_per_cent() -> None:
-    values = [1.0, 4.0, 2.0, 2.5]
-    interval = mean_interval(values)
-    assert interval.low is not None
-    assert mean_test(values, interval.low).p_value == pytest.approx(0.05)
+def test_a_missing_run_does_not_move_the_mean_by_its_arms_level() -> None:
+    """Arms at 0 and at 100, seeds at -1, 0, 1; one seed lacks the high arm: a mean of seed means would be 40."""
+    arm = np.array(["low", "low", "low", "high", "high"])
+    seed = np.array([0, 1, 2, 0, 1])
+    found, used = arm_mean(np.array([-1.0, 0, 1, 99, 100]), arm, seed)
+    assert found.value == pytest.approx((0 + 99.5) / 2)
+    assert found.error is not None
+    assert found.error < 2
+    assert used.all()
 
 
-def test_one_seed_has_no_interval() -> None:
-    assert mean_interval([3.0]) == Interval(3.0, None, None, 0.95, 1)
-    assert mean_test([3.0], 0.0).p_value is None
-    assert bootstrap_interval([3.0], np.median, np.random.default_rng(0)) == Interval(3.0, None, None, 0.95, 1)
-
-
-def test_what_is_unknown_is_left_out() -> None:
-    assert mean_interval([1.0, None, 2.0, math.nan, 3.0]) == mean_interval([1.0, 2.0, 3.0])
-    assert mean_interval([None, math.nan]) == Interval(None, None, None, 0.95, 0)
-    assert bootstrap_interval([], np.median, np.random.default_rng(0)) == Interval(None, None, None, 0.95, 0)
-
-
-def test_equal_values_and_infinite_ones_have_no_interval() -> None:
-    assert mean_interval([2.0, 2.0, 2.0]) == Interval(2.0, None, None, 0.95, 3)
-    assert mean_interval([2.0, math.inf]) == Interval(math.inf, None, None, 0.95, 2)
-    assert mean_interval([-math.inf, math.inf]) == Interval(None, None, None, 0.95, 2)
-    assert mean_test([2.0, 2.0], 1.0).reason is not None
-    assert mean_test([math.inf, 2.0, 3.0], 1.0).p_value is None
+def test_an_arm_of_one_seed_is_left_out() -> None:
+    values, arm, seed = np.array([1.0, 3.0, 50.0]), np.array(["a", "a", "b"]), np.array([0, 1, 1])
+    found, used = arm_mean(values, arm, seed)
+    assert (found.value, used.tolist()) == (2.0, [True, True, False])
+    found, used = arm_mean(values, arm, np.zeros(3, dtype=int))
+    assert (found.value, found.error, used.all()) == (26.0, None, True)
 
 
 # --- bootstrap
+
+
+def test_the_bootstrap_leaves_out_what_is_unknown() -> None:
+    median = partial(np.median, axis=-1)
+    assert bootstrap_interval([3.0, None], median, np.random.default_rng(0)) == Interval(3.0, None, None, 0.95, 1)
+    assert bootstrap_interval([], median, np.random.default_rng(0)) == Interval(None, None, None, 0.95, 0)
 
 
 def test_the_bootstrap_is_that_of_scipy() -> None:
@@ -125,39 +137,19 @@ def test_no_hit_in_five_by_hand() -> None:
     assert share_interval(0, 0) == Interval(None, None, None, 0.95, 0)
 
 
-# --- ranks
+@pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (10, 10), (5, 10)])
+def test_tests_of_shares_are_those_of_scipy_doubled(hits: int, n: int) -> None:
+    for is_more, side in ((True, "greater"), (False, "less")):
+        expected = min(1.0, 2 * stats.binomtest(hits, n, 0.3, alternative=side).pvalue)
+        assert share_test(hits, n, 0.3, is_more=is_more) == pytest.approx(expected)
 
 
-def test_five_arms_in_one_order_have_two_chances_in_120() -> None:
-    agreement = rank_agreement([1, 2, 3, 4, 5], [10, 20, 25, 80, 81])
-    assert (agreement.interval.estimate, agreement.p_value) == (1.0, pytest.approx(2 / 120))
-    assert ends(agreement.interval) == (None, None)
-    assert rank_agreement([1, 2, 3, 4, 5], [5, 4, 3, 2, 1]).interval.estimate == -1.0
-
-
-def test_rank_agreement_is_that_of_scipy_and_its_interval_that_of_the_formula() -> None:
-    draw = np.random.default_rng(0)
-    first = draw.normal(size=12)
-    second = first + draw.normal(size=12)
-    agreement, expected = rank_agreement(first.tolist(), second.tolist()), stats.kendalltau(first, second)
-    tau = float(expected.statistic)
-    assert (agreement.interval.estimate, agreement.p_value) == (pytest.approx(tau), pytest.approx(expected.pvalue))
-    half = 1.959964 * math.sqrt(0.437 / 8)
-    assert ends(agreement.interval) == pytest.approx(
-        (math.tanh(math.atanh(tau) - half), math.tanh(math.atanh(tau) + half))
-    )
-
-
-def test_ranks_know_infinity_and_leave_out_the_unknown() -> None:
-    assert rank_agreement([1, 2, math.inf], [0.1, 0.2, 0.3]).interval.estimate == 1.0
-    assert rank_agreement([1, 2, 3, None, 4], [4, math.nan, 3, 9, 1]) == rank_agreement([1, 3, 4], [4, 3, 1])
-
-
-@pytest.mark.parametrize(("first", "second"), [([], []), ([1], [1]), ([1, 1, 1], [1, 2, 3])])
-def test_ranks_that_cannot_agree_or_differ(first: list[float], second: list[float]) -> None:
-    agreement = rank_agreement(first, second)
-    assert (agreement.interval.estimate, agreement.p_value) == (None, None)
-    assert agreement.reason is not None
+def test_how_many_controls_show_what() -> None:
+    """Nine without a collapse show that fewer than half collapse, with nine claims; 36 that at most a tenth do."""
+    sure = [n for n in range(1, 40) if (share_test(0, n, 0.5, is_more=False) or 1) < 0.05 / 9]
+    assert sure[0] == 9
+    assert next(n for n in range(1, 60) if (share_interval(0, n).high or 1) <= 0.10) == 36
+    assert share_test(0, 0, 0.5, is_more=False) is None
 
 
 # --- several tests at once

@@ -14,7 +14,6 @@ from collapselab.analysis.intervals import Interval
 from collapselab.analysis.survival import (
     CURVE_COLUMNS,
     kaplan_meier,
-    log_rank,
     median_onset,
     onset_times,
     restricted_mean,
@@ -39,7 +38,8 @@ def a_run(
     values = [value for value in values for _ in range(every)]
     is_judged = [i % every == 0 and value is not None for i, value in enumerate(values)]
     degenerate = [None if not judged else False for judged in is_judged]
-    row = {"ended_by": "budget" if finished else None, "onset_step": onset, "collapse.patience": patience}
+    row: dict[str, object] = {"ended_by": "budget" if finished else None, "onset_step": onset}
+    row |= {"collapse.patience": patience, "collapse.window": 8}
     steps = {"step": range(len(values)), "degenerate": degenerate, "degenerate_share": values}
     return row, pd.DataFrame(steps).astype({"degenerate": "boolean", "step": "Int64"})
 
@@ -99,8 +99,46 @@ def test_a_run_that_was_never_judged_is_unknown() -> None:
     assert math.isnan(duration)
     assert not is_event
     rows = pd.DataFrame({"run": ["a"], "ended_by": [None], "onset_step": [None], "collapse.patience": [3]})
+    rows["collapse.window"] = 8
     empty = onset_times(Runs(rows, pd.DataFrame(columns=pd.Index(["run", "step"])), pd.DataFrame()))
     assert empty["duration"].isna().tolist() == [True]
+
+
+# --- the turn
+
+
+def turn_of(verdicts: str, onset: int | None = None, *, every: int = 1) -> float:
+    """Of a run whose samples are degenerate at `x` (window 8): its share is that of the last eight."""
+    flags = [letter == "x" for letter in verdicts]
+    shares = [sum(flags[max(0, i - 7) : i + 1]) / 8 for i in range(len(flags))]
+    row, steps = a_run(shares, None if onset is None else onset * every, every=every)
+    steps["degenerate"] = pd.array(
+        [flags[i // every] if i % every == 0 else None for i in range(len(steps))], "boolean"
+    )
+    rows = pd.DataFrame([{"run": "r", **row}]).astype({"onset_step": "Int64"})
+    return float(onset_times(Runs(rows, steps.assign(run="r"), pd.DataFrame()))["turn"].iloc[0])
+
+
+def test_a_sudden_collapse_turns_at_its_first_degenerate_sample() -> None:
+    assert turn_of("." * 10 + "x" * 8, 13) == 10
+    assert turn_of("x" * 8, 3) == 0.5, "at step 0 counts as half a step"
+
+
+def test_single_exceptions_do_not_move_the_turn() -> None:
+    assert turn_of("...x......" + "x" * 8, 13) == 10
+    assert turn_of("." * 10 + "xxx.xxxx", 14) == 10
+    # One healthy after step 4, or one degenerate before step 6: the later of both.
+    assert turn_of("....x.xxxxxx", 8) == 6
+
+
+def test_without_onset_the_turn_lags_like_a_sudden_onset() -> None:
+    assert turn_of("." * 20) == 16
+    assert turn_of("..") == 0.5
+
+
+def test_turns_are_at_probes_where_these_judge() -> None:
+    assert turn_of("." * 10 + "x" * 8, 13, every=5) == 50
+    assert turn_of("." * 20, every=5) == 80
 
 
 # --- curves
@@ -181,20 +219,3 @@ def test_a_mean_beyond_all_observation_is_unknown() -> None:
     assert restricted_mean([4], [True], 9) == Interval(4.0, None, None, 0.95, 1)
     assert restricted_mean([8, 9], [False, False], 5) == Interval(5.0, None, None, 0.95, 2)
     assert restricted_mean([], [], 5) == Interval(None, None, None, 0.95, 0)
-
-
-# --- groups
-
-
-def test_the_log_rank_test_of_the_textbook() -> None:
-    test = log_rank(TREATED + PLACEBO, TREATED_EVENTS + PLACEBO_EVENTS, ["treated"] * 21 + ["placebo"] * 21)
-    assert test.statistic == pytest.approx(16.793, abs=5e-4)
-    assert test.p_value == pytest.approx(4.17e-5, rel=2e-3)
-    assert test.n == 42
-
-
-def test_groups_that_cannot_be_compared() -> None:
-    for groups, events in ((["a", "a"], [True, True]), (["a", "b"], [False, False]), ([], [])):
-        test = log_rank([1, 2][: len(events)], events, groups)
-        assert (test.statistic, test.p_value) == (None, None)
-        assert test.reason is not None

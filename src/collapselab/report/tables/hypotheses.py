@@ -10,7 +10,7 @@ from collapselab.rundir.frames import Runs
 
 
 def build(runs: Runs) -> pd.DataFrame | None:
-    """One row per hypothesis: claim, verdict, effect with interval, p-value (Holm), and the test."""
+    """One row per hypothesis: claim, verdict, effect, interval, p-values for and against (Holm), and the test."""
     if len(run_table(runs)) < 2:
         return None
     from collapselab.analysis.hypotheses import judge
@@ -25,10 +25,12 @@ def build(runs: Runs) -> pd.DataFrame | None:
             "95 % low": found.low,
             "95 % high": found.high,
             "p (Holm)": found.p_adjusted,
+            "p against (Holm)": found.p_against,
             "runs": found.num_runs,
             "seeds": found.num_seeds,
             "test": found.test,
             "note": found.note,
+            "footnote": found.footnote or None,
         }
         for found in judge(runs)
     )

@@ -117,6 +117,9 @@ def test_the_table_of_hypotheses_is_what_was_judged(sweep: Runs) -> None:
         [math.nan if f.effect is None else f.effect for f in judged], nan_ok=True
     )
     assert frame["runs"].tolist() == [found.num_runs for found in judged]
+    against = [math.nan if found.p_against is None else found.p_against for found in judged]
+    assert frame["p against (Holm)"].tolist() == pytest.approx(against, nan_ok=True)
+    assert frame["footnote"].tolist() == [found.footnote or None for found in judged]
 
 
 def test_runs_without_steps_have_no_tables(tmp_path: Path) -> None:
