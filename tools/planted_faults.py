@@ -79,8 +79,8 @@ FAULTS = (
           "", "invariants/test_engines_agree.py"),
     # Numbers.
     Fault("the bytes of a text instead of the windows'", "step/evaluate.py",
-          "int((text.bytes_before[end] - text.bytes_before[first]).sum())",
-          "int(text.bytes_before[-1])", "unit/inputs/test_encoded_text.py"),
+          "int((before[end] - before[first]).sum())",
+          "int(before[-1])", "unit/inputs/test_encoded_text.py"),
     Fault("step 0 counts in the pace", "cli/live.py",
           "pace_s = (now - self._first_shown) / done",
           "pace_s = (now - self._started) / done", "unit/cli/test_time_left.py"),

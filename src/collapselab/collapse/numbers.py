@@ -12,7 +12,7 @@ from collapselab.collapse.words import ENDED_BY, EVENTS, FATES
 from collapselab.metrics import SAMPLE_METRICS
 from collapselab.records import Number
 
-ANY_TEXT = "TEXT"  # in names and labels: placeholder for the name of a human text
+ANY_TEXT = "TEXT"  # in names and labels, where the name of a human text goes
 NATS, SHARE, NORM = "nats per token", "share", "–"
 
 # The panels in which curves are drawn, in order: title and unit.

@@ -155,9 +155,9 @@ def test_nothing_a_model_wrote_becomes_markup(tmp_path: Path) -> None:
 
 
 def test_a_trajectory_that_was_seen_twice_is_told_apart_from_two(tmp_path: Path) -> None:
-    write_run(tmp_path / "runs" / "a", settings={"seed": 1})
-    write_run(tmp_path / "runs" / "b", settings={"seed": 1, "eval.every": 7})
-    write_run(tmp_path / "runs" / "c", settings={"seed": 2})
+    readable_run(tmp_path / "runs" / "a", settings={"seed": 1})
+    readable_run(tmp_path / "runs" / "b", settings={"seed": 1, "eval.every": 7})
+    readable_run(tmp_path / "runs" / "c", settings={"seed": 2})
     assert "3 runs (2 trajectories, some seen more than once) of 1 model" in page_of(tmp_path / "runs").text
 
 
