@@ -67,9 +67,11 @@ class CollapseState:
     streak_length: int = 0
 
     @property
-    def is_totally_collapsed(self) -> bool:
-        """Total collapse is reached and onset is settled (with a short window, total collapse may come first)."""
-        return self.total_collapse_step is not None and self.onset_step is not None
+    def steps_past_collapse(self) -> int:
+        """Since total collapse; −1 until it is reached and onset settled (with a short window, it may come first)."""
+        if self.step is None or self.total_collapse_step is None or self.onset_step is None:
+            return -1
+        return self.step - self.total_collapse_step
 
     @property
     def loss_fate(self) -> Fate | None:

@@ -27,7 +27,7 @@ class Word(NamedTuple):
 
 
 ENDED_BY: dict[EndedBy, Word] = {
-    "collapse": Word("total collapse", "total collapse was reached, and `stop.on_collapse` is set"),
+    "collapse": Word("total collapse", "total collapse was reached (`stop.after_collapse` steps ago), and `stop.on_collapse` is set"),
     "divergence": Word("divergence", "a loss or norm is not finite, and `stop.on_divergence` is set"),
     "budget": Word("steps used up", "`stop.max_steps` updates were made"),
 }

@@ -206,8 +206,8 @@ def test_collapse_into_noise_is_called_melted():
 def test_with_a_short_window_total_collapse_waits_for_onset():
     thresholds = Collapse(window=1, patience=3)
     assert run(pattern("x"), thresholds).total_collapse_step == 0
-    assert not run(pattern("xx"), thresholds).is_totally_collapsed
-    assert run(pattern("xxx"), thresholds).is_totally_collapsed
+    assert run(pattern("xx"), thresholds).steps_past_collapse == -1
+    assert run(pattern("xxx"), thresholds).steps_past_collapse > 0
 
 
 def test_kind_at_onset_and_now_may_differ():
