@@ -35,7 +35,7 @@ class Tier:
 
 
 def builtin(num_seeds: int | None, *, quick: bool) -> Tier:
-    """The shipped models on the two novels: five learning rates by three sizes, controls, equal updates."""
+    """The shipped models on the two novels: five learning rates by four sizes, controls, equal updates."""
     changes = {"stop.max_steps": 600, "eval.every": 5, "eval.full_every": 0}
     base = override(presets.demo(), changes)
     if not quick:
@@ -45,15 +45,15 @@ def builtin(num_seeds: int | None, *, quick: bool) -> Tier:
 
 def _builtin(base: RunConfig, num_seeds: int) -> Tier:
     seeds, rates = tuple(range(num_seeds)), (1e-5, 2e-5, 4e-5, 8e-5, 1.6e-4)
-    models = ("builtin:mini", "builtin:micro", "builtin:nano")
+    models = ("builtin:mini", "builtin:micro", "builtin:nano", "builtin:pico")
     high = {"optim.lr": rates[-2:], "seed": seeds}
     return Tier(
         {
             "own-text": Sweep(base, {"optim.lr": rates, "model": models, "seed": seeds}),
-            "past-collapse": _past_collapse(base, 100, high | {"model": models[1:]}),
+            "past-collapse": _past_collapse(base, 100, high | {"model": models[1:3]}),
             "controls": _controls(base, 120, "moby-dick", "builtin:mini", high),
         },
-        sized=("builtin:micro", "builtin:mini", "builtin:nano"),
+        sized=("builtin:micro", "builtin:mini", "builtin:nano", "builtin:pico"),
         sized_rates=rates[1:4],
     )
 
