@@ -116,9 +116,15 @@ def advance(state: CollapseState, observation: Observation, thresholds: Collapse
     window = (*state.window, observation)[-thresholds.window :]
     num_degenerate = sum(seen.verdict is not None and seen.verdict.degenerate is True for seen in window)
     state = replace(state, window=window, degenerate_share=num_degenerate / thresholds.window)
-    if state.total_collapse_step is None and num_degenerate == thresholds.window:
+    if state.total_collapse_step is None and len(window) == thresholds.window and all(map(_is_total, window)):
         state = replace(state, total_collapse_step=observation.step)
     return _advance_streak(state, thresholds.patience)
+
+
+def _is_total(seen: Observation) -> bool:
+    """Whether a step may be part of total collapse: of low diversity alone, it is only on its way there."""
+    assert seen.verdict is not None
+    return seen.verdict.degenerate is True and seen.verdict.reasons != ("low-diversity",)
 
 
 def _advance_streak(state: CollapseState, patience: int) -> CollapseState:
