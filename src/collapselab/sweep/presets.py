@@ -39,7 +39,6 @@ SWEEPS: dict[str, Callable[[], Sweep]] = {
     "sampler-line": sampler.sampler_line,
     "sampler-coarse": sampler.sampler_coarse,
     "sampler-smollm2": sampler.sampler_smollm2,
-    "smollm2-controls": sampler.smollm2_controls,
 }
 
 

@@ -78,10 +78,10 @@ def sampler_smollm2() -> Sweep:
     """
     cross: list[Arm] = [{"sampling.temperature": t} for t in (0.7, 0.8, 0.9, 0.95, 1.05, 1.1)]
     cross += [{"sampling.temperature": 1.0, "sampling.top_k": k} for k in (20, 50, 200, 500)]
-    paper = {"sampling.temperature": 0.8, "sampling.top_k": 500}
+    paper = {"sampling.temperature": 0.8, "sampling.top_k": 500, "stop.after_collapse": 30}
     newline: list[Arm] = [{"generate.prompt": prompt, "optim.lr": 1e-4} for prompt in ("", "\n")]
     arms = [
-        *_seeded([paper | {"optim.lr": rate} for rate in (8e-5, 2e-5)], 8, 200),
+        *_seeded([paper | {"optim.lr": rate} for rate in (8e-5, 2e-5)], 8, 400),
         *_seeded([{"sampling.temperature": 1.0, "optim.lr": 8e-5}], 3, 300),
         *_seeded([arm | {"optim.lr": 8e-5} for arm in cross], 2, 200),
         *_seeded([paper | arm for arm in newline], 3, 100),
@@ -90,26 +90,10 @@ def sampler_smollm2() -> Sweep:
     return Sweep(_smollm2({}), listed=arms)
 
 
-def smollm2_controls() -> Sweep:
-    """H6 on SmolLM2: real text, another model's, a frozen copy's, and own text judged alike, three seeds, 60 steps.
-
-    Command: `collapselab sweep smollm2-controls --device cuda`.
-    """
-    entries: tuple[Arm, ...] = (
-        {"train.source": "own"},
-        {"train.source": "real", "train.real_text": "wikitext-2:train"},
-        {"train.source": "other", "train.other_model": "builtin:mini"},
-        {"train.source": "other", "train.other_model": "smollm2-135m"},
-    )
-    probes = {"collapse.source": "probe", "collapse.probe_every": 5, "collapse.probe_samples": 8}
-    changes = {"sampling.temperature": 0.8, "sampling.top_k": 500, "optim.lr": 8e-5, "stop.max_steps": 60}
-    return Sweep(_smollm2(changes | probes), {"seed": (0, 1, 2)}, listed=entries)
-
-
 def _base(changes: Mapping[str, object]) -> RunConfig:
     """The smallest model, nothing cut off. Losses every 20 steps: more would take longer than the steps."""
-    usual = {"model": "builtin:pico", "sampling.top_k": None, "eval.every": 20, "eval.full_every": 0}
-    return override(presets.demo(), usual | {"keep_checkpoints": False} | changes)
+    usual = {"model": "builtin:pico", "data": "austen,moby-dick", "sampling.top_k": None, "eval.every": 20}
+    return override(presets.paper(), usual | {"eval.full_every": 0, "keep_checkpoints": False} | changes)
 
 
 def _smollm2(changes: Mapping[str, object]) -> RunConfig:

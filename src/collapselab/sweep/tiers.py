@@ -36,36 +36,35 @@ class Tier:
 
 def builtin(num_seeds: int | None, *, quick: bool) -> Tier:
     """The shipped models on the two novels: five learning rates by four sizes, controls, equal updates."""
-    changes = {"stop.max_steps": 600, "eval.every": 5, "eval.full_every": 0}
-    base = override(presets.demo(), changes)
-    if not quick:
-        return _builtin(base, num_seeds or 5)
-    return _builtin_quick(override(base, {"eval.every": 10}), num_seeds or 3)
+    changes = {"model": "builtin:micro", "data": "austen,moby-dick"}
+    base = override(presets.paper(), changes | {"stop.max_steps": 1500, "eval.every": 10, "eval.full_every": 0})
+    return _builtin_quick(base, num_seeds or 3) if quick else _builtin(base, num_seeds or 5)
 
 
 def _builtin(base: RunConfig, num_seeds: int) -> Tier:
-    seeds, rates = tuple(range(num_seeds)), (1e-5, 2e-5, 4e-5, 8e-5, 1.6e-4)
+    seeds, rates = tuple(range(num_seeds)), (2e-5, 4e-5, 8e-5, 1.6e-4, 3.2e-4)
     models = ("builtin:mini", "builtin:micro", "builtin:nano", "builtin:pico")
+    own = override(base, {"stop.after_collapse": 30})
     high = {"optim.lr": rates[-2:], "seed": seeds}
     return Tier(
         {
-            "own-text": Sweep(base, {"optim.lr": rates, "model": models, "seed": seeds}),
-            "past-collapse": _past_collapse(base, 100, high | {"model": models[1:3]}),
-            "controls": _controls(base, 120, "moby-dick", "builtin:mini", high),
+            "own-text": Sweep(own, {"optim.lr": rates, "model": models, "seed": seeds}),
+            "controls": _controls(base, 150, "moby-dick", "builtin:mini", models[2:], high),
         },
         sized=("builtin:micro", "builtin:mini", "builtin:nano", "builtin:pico"),
-        sized_rates=rates[1:4],
+        sized_rates=rates[2:4],
     )
 
 
 def _builtin_quick(base: RunConfig, num_seeds: int) -> Tier:
-    seeds, rates, models = tuple(range(num_seeds)), (4e-5, 8e-5, 1.6e-4), ("builtin:micro", "builtin:nano")
-    nano = override(base, {"model": "builtin:nano"})
+    seeds, rates, models = tuple(range(num_seeds)), (8e-5, 1.6e-4, 3.2e-4), ("builtin:nano", "builtin:pico")
+    own = override(base, {"stop.after_collapse": 30})
     return Tier(
         {
-            "own-text": Sweep(base, {"optim.lr": rates, "model": models, "seed": seeds}),
-            "past-collapse": _past_collapse(base, 60, {"optim.lr": rates[-1:], "model": models, "seed": seeds}),
-            "controls": _controls(nano, 80, "moby-dick", "builtin:micro", {"optim.lr": rates[-2:], "seed": seeds}),
+            "own-text": Sweep(own, {"optim.lr": rates, "model": models, "seed": seeds}),
+            "controls": _controls(
+                base, 100, "moby-dick", "builtin:nano", models[1:], {"optim.lr": rates[-1:], "seed": seeds}
+            ),
         },
         sized=models,
         sized_rates=rates[-2:],
@@ -73,23 +72,26 @@ def _builtin_quick(base: RunConfig, num_seeds: int) -> Tier:
 
 
 def smollm2(num_seeds: int | None, *, quick: bool) -> Tier:
-    """SmolLM2-135M at five learning rates, to total collapse or 400 steps, evaluated on the paper's two texts."""
+    """SmolLM2-135M at five learning rates, past total collapse or to 400 steps, and controls; on the paper's texts."""
     seeds = tuple(range(num_seeds or (2 if quick else 3)))
     changes = {"model": "smollm2-135m", "numerics": "fast", "stop.max_steps": 400}
-    base = override(presets.paper(), changes | {"eval.every": 5, "eval.full_every": 0})
+    base = override(presets.paper(), changes | {"eval.every": 10, "eval.full_every": 0})
     rates = (1.6e-4, 8e-5) if quick else (1.6e-4, 8e-5, 4e-5, 2e-5, 1e-5)
-    own = Sweep(base, {"optim.lr": rates, "seed": seeds})
+    own = Sweep(override(base, {"stop.after_collapse": 30}), {"optim.lr": rates, "seed": seeds})
     if quick:
         return Tier({"own-text": own})
-    return Tier({"own-text": own, "past-collapse": _past_collapse(base, 60, {"optim.lr": rates[:1], "seed": seeds})})
+    high = {"optim.lr": rates[1:2], "seed": seeds}
+    controls = _controls(base, 60, "wikitext-2:train", "builtin:mini", ("smollm2-135m",), high)
+    return Tier({"own-text": own, "controls": controls})
 
 
 def gpt2(num_seeds: int | None, *, quick: bool) -> Tier:
     """The paper's models: GPT-2 at five learning rates, four sizes at two of them, controls, equal updates."""
     seeds = tuple(range(num_seeds or (2 if quick else 3)))
     base = override(presets.paper(), {"eval.full_every": 0} if quick else {})
+    past = override(base, {"stop.after_collapse": 100})
     rates = (4e-5, 8e-5) if quick else (5e-6, 1e-5, 2e-5, 4e-5, 8e-5)
-    own = Sweep(base, {"optim.lr": rates, "seed": seeds})
+    own = Sweep(past, {"optim.lr": rates, "seed": seeds})
     if quick:
         return Tier({"own-text": own})
     models = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
@@ -97,9 +99,8 @@ def gpt2(num_seeds: int | None, *, quick: bool) -> Tier:
     return Tier(
         {
             "own-text": own,
-            "sizes": Sweep(base, {"model": models, "optim.lr": (2e-5, 4e-5), "seed": seeds}),
-            "past-collapse": _past_collapse(base, 300, {"optim.lr": rates[-1:], "seed": seeds}),
-            "controls": _controls(base, 300, "wikitext-2:train", "gpt2-medium", high),
+            "sizes": Sweep(past, {"model": models, "optim.lr": (2e-5, 4e-5), "seed": seeds}),
+            "controls": _controls(base, 300, "wikitext-2:train", "gpt2-medium", ("gpt2",), high),
         },
         sized=models,
         sized_rates=(2e-5, 4e-5),
@@ -157,24 +158,22 @@ def _sized(tier: Tier, rates: Mapping[tuple[str, float], float]) -> Sweep:
     return Sweep(own.base, {"seed": own.grid["seed"]}, listed=listed)
 
 
-def _past_collapse(base: RunConfig, num_steps: int, grid: Mapping[str, Sequence[object]]) -> Sweep:
-    """Runs that do not stop at total collapse, to see how far the loss on own text falls (H3)."""
-    return Sweep(override(base, {"stop.on_collapse": False, "stop.max_steps": num_steps}), grid)
+def _controls(
+    base: RunConfig, num_steps: int, text: str, other: str, models: Sequence[str], grid: Mapping[str, Sequence[object]]
+) -> Sweep:
+    """The same loop on text that does not come back, and on own text judged in the same way: by probes (H6).
 
-
-def _controls(base: RunConfig, num_steps: int, text: str, other: str, grid: Mapping[str, Sequence[object]]) -> Sweep:
-    """The same loop on real text and on another model's, and on own text judged in the same way: by probes (H6).
-
-    The training text is not used for evaluation.
+    Real text, another model's, that of a frozen copy of the model itself, and own text with its tokens shuffled. The
+    real text is not used for evaluation.
     """
     data = tuple(name for name in base.data if name != text)
     probes = {"collapse.source": "probe", "collapse.probe_every": 5, "collapse.probe_samples": 8}
-    return Sweep(
-        override(base, {"data": data, "stop.max_steps": num_steps, **probes}),
-        grid,
-        listed=(
-            {"train.source": "own"},
-            {"train.source": "real", "train.real_text": text},
-            {"train.source": "other", "train.other_model": other},
-        ),
+    kinds: tuple[Mapping[str, object], ...] = (
+        {"train.source": "own"},
+        {"train.source": "shuffled"},
+        {"train.source": "real", "train.real_text": text},
+        {"train.source": "other", "train.other_model": other},
     )
+    frozen = [{"model": model, "train.source": "other", "train.other_model": model} for model in models]
+    listed = [{"model": model, **kind} for model in models for kind in kinds] + frozen
+    return Sweep(override(base, {"data": data, "stop.max_steps": num_steps, **probes}), grid, listed=listed)

@@ -67,11 +67,11 @@ def test_controls_stand_beside_own_text_and_are_not_evaluated_on_what_they_train
     strata = condition(frames(runs).runs, (*LOOKING, *CONTROL))
     for stratum in set(strata):
         sources = Counter(run.config.train.source for run, label in zip(runs, strata, strict=True) if label == stratum)
-        assert set(sources) == {"own", "real", "other"}, "every stratum has both controls and own text"
+        assert set(sources) == {"own", "shuffled", "real", "other"}, "every stratum has controls and own text"
     for config in (run.config for run in runs):
         assert config.collapse.source == "probe"
         assert config.train.real_text not in config.data
-        assert config.train.other_model != config.model
+    assert sum(run.config.train.other_model == run.config.model for run in runs) * 5 == len(runs), "frozen copies"
 
 
 def test_a_run_of_two_sweeps_is_carried_out_once() -> None:
