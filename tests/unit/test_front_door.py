@@ -158,7 +158,7 @@ def test_reprs_are_short_and_say_what_one_looks_for(tiny_config: RunConfig, tmp_
     assert repr(result) == f"RunResult({str(result.path)!r}: ended_by budget, last_step 3)"
     assert "&lt;run&gt;" in result._repr_html_()
     runs = load_runs(result.path)
-    assert repr(runs) == "Runs(1 run, 4 steps, 4 samples)"
+    assert repr(runs) == "Runs(1 run, 4 steps, 12 samples)"
     assert "&lt;run&gt;" in runs._repr_html_()
     parts = collapselab.build(tiny_config)
     size = parts.learner.loaded.num_parameters

@@ -14,7 +14,7 @@ import pytest
 
 from collapselab import files
 from collapselab.config.overrides import override
-from collapselab.config.schema import RunConfig
+from collapselab.config.schema import Collapse, RunConfig
 from collapselab.errors import InputError, Interrupted, RunFailed
 from collapselab.records import Record
 from collapselab.rundir import claim
@@ -288,8 +288,8 @@ def test_a_directory_whose_name_is_no_text(finished: Path, tiny_config: RunConfi
 
 
 def test_a_checkpoint_notes_the_records_it_follows(cut: Path) -> None:
-    for folder, num_lines in (("00000002", 2), ("00000003", 3)):
+    for folder, num_steps in (("00000002", 2), ("00000003", 3)):
         records = read_json(cut / "checkpoint" / folder / "state.json")["records"]
-        for name in ("steps.jsonl", "samples.jsonl"):
+        for name, num_lines in (("steps.jsonl", num_steps), ("samples.jsonl", num_steps + Collapse().start_samples)):
             lines = (cut / name).read_bytes().splitlines(keepends=True)[:num_lines]
             assert records[name] == {"lines": num_lines, "sha256": hashlib.sha256(b"".join(lines)).hexdigest()}
