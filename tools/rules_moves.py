@@ -80,8 +80,8 @@ def rows(folder: Path) -> Iterator[dict[str, object]]:
                 for when, value in (("before", old[name]), ("now", getattr(new, name)))
             }
             | {
-                "state_before": old["state"],
-                "state_now": new.outcome,
+                "fate_before": old["fate"],
+                "fate_now": new.fate,
                 "steps_that_moved": len(causes),
                 "mostly": most_common(causes),
             }
