@@ -36,8 +36,8 @@ class Tier:
 
 def builtin(num_seeds: int | None, *, quick: bool) -> Tier:
     """The shipped models on the two novels: five learning rates by four sizes, controls, equal updates."""
-    changes = {"stop.max_steps": 600, "eval.every": 5, "eval.full_every": 0}
-    base = override(presets.demo(), changes)
+    changes = {"model": "builtin:micro", "data": "austen,moby-dick"}
+    base = override(presets.paper(), changes | {"stop.max_steps": 600, "eval.every": 5, "eval.full_every": 0})
     if not quick:
         return _builtin(base, num_seeds or 5)
     return _builtin_quick(override(base, {"eval.every": 10}), num_seeds or 3)
