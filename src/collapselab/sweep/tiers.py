@@ -37,10 +37,10 @@ class Tier:
 def builtin(num_seeds: int | None, *, quick: bool) -> Tier:
     """The shipped models on the two novels: five learning rates by four sizes, controls, equal updates."""
     changes = {"model": "builtin:micro", "data": "austen,moby-dick"}
-    base = override(presets.paper(), changes | {"stop.max_steps": 600, "eval.every": 5, "eval.full_every": 0})
+    base = override(presets.paper(), changes | {"stop.max_steps": 1500, "eval.every": 10, "eval.full_every": 0})
     if not quick:
         return _builtin(base, num_seeds or 5)
-    return _builtin_quick(override(base, {"eval.every": 10}), num_seeds or 3)
+    return _builtin_quick(base, num_seeds or 3)
 
 
 def _builtin(base: RunConfig, num_seeds: int) -> Tier:
@@ -50,8 +50,8 @@ def _builtin(base: RunConfig, num_seeds: int) -> Tier:
     return Tier(
         {
             "own-text": Sweep(base, {"optim.lr": rates, "model": models, "seed": seeds}),
-            "past-collapse": _past_collapse(base, 100, high | {"model": models[1:3]}),
-            "controls": _controls(base, 120, "moby-dick", "builtin:mini", high),
+            "past-collapse": _past_collapse(base, 200, high | {"model": models[1:3]}),
+            "controls": _controls(base, 200, "moby-dick", "builtin:mini", high),
         },
         sized=("builtin:micro", "builtin:mini", "builtin:nano", "builtin:pico"),
         sized_rates=rates[1:4],
@@ -59,13 +59,13 @@ def _builtin(base: RunConfig, num_seeds: int) -> Tier:
 
 
 def _builtin_quick(base: RunConfig, num_seeds: int) -> Tier:
-    seeds, rates, models = tuple(range(num_seeds)), (4e-5, 8e-5, 1.6e-4), ("builtin:micro", "builtin:nano")
+    seeds, rates, models = tuple(range(num_seeds)), (8e-5, 1.6e-4, 3.2e-4), ("builtin:micro", "builtin:nano")
     nano = override(base, {"model": "builtin:nano"})
     return Tier(
         {
             "own-text": Sweep(base, {"optim.lr": rates, "model": models, "seed": seeds}),
-            "past-collapse": _past_collapse(base, 60, {"optim.lr": rates[-1:], "model": models, "seed": seeds}),
-            "controls": _controls(nano, 80, "moby-dick", "builtin:micro", {"optim.lr": rates[-2:], "seed": seeds}),
+            "past-collapse": _past_collapse(base, 100, {"optim.lr": rates[-1:], "model": models, "seed": seeds}),
+            "controls": _controls(nano, 120, "moby-dick", "builtin:micro", {"optim.lr": rates[-2:], "seed": seeds}),
         },
         sized=models,
         sized_rates=rates[-2:],
