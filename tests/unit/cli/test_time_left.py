@@ -20,6 +20,7 @@ from collapselab.rundir.layout import read_json, read_lines
 from collapselab.sweep.estimate import expected_collapse_step, time_left
 
 DEMO = Path(__file__).parents[3] / "results" / "builtin" / "demo"
+TO_THE_COLLAPSE: dict[str, object] = {"stop.on_collapse": True, "stop.max_steps": 1000}
 
 
 def seconds(step: dict[str, Any]) -> float:
@@ -40,8 +41,11 @@ def lines_shown(config: RunConfig, steps: Sequence[dict[str, Any]], monkeypatch:
 
 
 def test_the_expected_end_of_the_demo_comes_true(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = read_lines(DEMO / "steps.jsonl")
-    config = validate(read_json(DEMO / "config.json")["config"])
+    # The demo goes on past total collapse; here it ends there.
+    end = read_json(DEMO / "summary.json")["total_collapse_step"]
+    steps = read_lines(DEMO / "steps.jsonl")[: end + 1]
+    steps[-1]["ended_by"] = "collapse"
+    config = override(validate(read_json(DEMO / "config.json")["config"]), TO_THE_COLLAPSE)
     lines = lines_shown(config, steps, monkeypatch)
     assert re.search(r"%  2 s$", lines[0]), "step 0, which evaluates whole texts, says nothing of the pace"
     for share in (0.2, 0.5, 0.8):
@@ -60,7 +64,7 @@ def test_the_expected_end_of_the_demo_comes_true(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_collapse_is_expected_where_the_model_was_measured() -> None:
-    demo = presets.demo()
+    demo = override(presets.demo(), TO_THE_COLLAPSE)
     assert expected_collapse_step(demo) == 76
     assert expected_collapse_step(override(demo, {"optim.lr": 1e-5, "model": "builtin:mini", "seed": 3})) == 300
     for changes in (
@@ -74,7 +78,7 @@ def test_a_collapse_is_expected_where_the_model_was_measured() -> None:
 
 
 def test_only_a_collapse_that_is_to_come_and_ends_the_run_is_expected() -> None:
-    demo = presets.demo()
+    demo = override(presets.demo(), TO_THE_COLLAPSE)
     assert time_left(demo, 16, 0.5) == (30.0, 492.0)
     assert time_left(demo, 76, 0.5) == (None, 462.0)
     assert time_left(override(demo, {"stop.max_steps": 50}), 16, 0.5) == (None, 17.0)
