@@ -1,4 +1,4 @@
-"""The novels the builtin models are trained on, their held-out parts, and their unwrapped form."""
+"""The novels that the shipped models are trained on, their held-out parts, and their unwrapped form."""
 
 from __future__ import annotations
 

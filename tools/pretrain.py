@@ -1,8 +1,9 @@
-"""Trains models on unwrapped novels, to replace the shipped ones.
+"""Makes the shipped models: held-out texts, tokenizer, and models of unwrapped novels with their cards.
 
-    python tools/pretrain.py prepare --out results/pretraining          # held-out texts and tokenizer
-    python tools/pretrain.py train nano --seed 0 --out results/pretraining
-    python tools/pretrain.py card nano --seed 0 --out results/pretraining    # the card's losses, computed again
+    python tools/pretrain.py prepare        # writes held-out texts and tokenizer to src/collapselab/builtin
+    python tools/pretrain.py train nano     # writes src/collapselab/builtin/nano
+    python tools/pretrain.py card nano      # the card's losses and samples, computed again
+    python tools/pretrain.py train nano --seed 1 --out results/pretraining    # another one: nano-seed-1 there
 
 `train` continues from its checkpoint in `--work` (by default runs/pretraining) if there is one; an interrupted
 training ends with the same weights as an uninterrupted one. The novels come from Debian's `r-cran-janeaustenr` and
@@ -18,6 +19,7 @@ import functools
 import json
 import math
 import os
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,7 +41,7 @@ from collapselab.engine.plain import PlainEngine
 from collapselab.errors import InputError
 from collapselab.inputs.encoded_text import encode_text
 from collapselab.inputs.models import load_model
-from collapselab.inputs.tokenizers import read_tokenizer
+from collapselab.inputs.tokenizers import BUILTIN, builtin_tokenizer
 from collapselab.randomness import rng
 from collapselab.step.evaluate import evaluate, plan
 
@@ -189,7 +191,8 @@ def save_model(folder: Path, model: GPT2LMHeadModel, tokenizer: Tokenizer) -> No
     model.config.embd_pdrop = model.config.resid_pdrop = 0.0
     model.config.architectures = ["GPT2LMHeadModel"]
     model.config.save_pretrained(folder)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    if folder.parent != BUILTIN:  # the shipped models share one
+        tokenizer.save(str(folder / "tokenizer.json"))
     replace_with(folder / "model.safetensors", lambda path: save_file(state, path, metadata={"format": "pt"}))
 
 
@@ -227,12 +230,11 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
     print(card["held_out"], *card["samples"], sep="\n\n")
 
 
-def prepare(out: Path, books: dict[str, str], held_out: dict[str, str]) -> None:
+def prepare(books: dict[str, str], held_out: dict[str, str]) -> None:
     """Writes the held-out texts and the tokenizer."""
-    (out / "texts").mkdir(parents=True, exist_ok=True)
     for text_id, text in held_out.items():
-        (out / "texts" / f"{text_id}.txt").write_text(text, encoding="utf-8")
-    train_tokenizer(books, VOCAB_SIZE).save(str(out / "tokenizer.json"))
+        (BUILTIN / "texts" / f"{text_id}.txt").write_text(text, encoding="utf-8")
+    train_tokenizer(books, VOCAB_SIZE).save(str(BUILTIN / "tokenizer.json"))
 
 
 def keep_freed_memory() -> None:
@@ -249,34 +251,35 @@ def main() -> None:
     parser.add_argument("name", nargs="?", choices=tuple(SHAPES))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--texts", default="debian")
-    parser.add_argument("--out", type=Path, required=True, help="folder of texts, tokenizer and trained models")
+    parser.add_argument("--out", type=Path, help="folder for NAME-seed-SEED; by default the shipped model is replaced")
     parser.add_argument("--work", type=Path, default=Path("runs/pretraining"), help="folder of the checkpoints")
     args = parser.parse_args()
     torch.set_num_threads(1)
     books, held_out = split_unwrapped(read_novels(args.texts))
     if args.what == "prepare":
-        prepare(args.out, books, held_out)
+        prepare(books, held_out)
         return
     if args.name is None:
         parser.error(f"which model? one of {', '.join(SHAPES)}")
-    folder = args.out / f"{args.name}-seed-{args.seed}"
+    shown = f"{args.name}-seed-{args.seed}"
+    folder = BUILTIN / args.name if args.out is None else args.out / shown
     if args.what == "card":
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         write_card(folder, card | measure(folder, held_out))
         return
     keep_freed_memory()
-    recipe, tokenizer = Recipe(), read_tokenizer(args.out / "tokenizer.json").backend
-    checkpoint = args.work / f"{folder.name}.pt"
+    recipe, tokenizer = Recipe(), builtin_tokenizer().backend
+    checkpoint = args.work / f"{shown}.pt"
     model, told = train(args.name, args.seed, recipe, books, tokenizer, checkpoint)
     save_model(folder, model, tokenizer)
     about = {
-        "name": folder.name,
+        "name": f"builtin:{args.name}" if args.out is None else shown,
         "architecture": f"GPT-2 (transformers GPT2LMHeadModel), tied embeddings, context {CONTEXT}",
         **told,
         **measure(folder, held_out),
         "recipe": {"seed": args.seed, "shape": SHAPES[args.name], **asdict(recipe)},
         "training_text": "Jane Austen's six novels and Moby-Dick (public domain), unwrapped, without the held-out ends",
-        "command": f"python tools/pretrain.py train {args.name} --seed {args.seed} --out results/pretraining",
+        "command": f"python tools/pretrain.py {' '.join(sys.argv[1:])}",
         "torch": torch.__version__,
         "licence": "Apache-2.0 (weights); texts in the public domain",
     }

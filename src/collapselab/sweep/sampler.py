@@ -99,15 +99,17 @@ def sampler_smollm2() -> Sweep:
 
     Command: `collapselab sweep sampler-smollm2 --device cuda`.
     """
-    cross: list[Arm] = [{"sampling.temperature": t} for t in (0.7, 0.8, 0.9, 0.95, 1.05, 1.1)]
-    cross += [{"sampling.temperature": 1.0, "sampling.top_k": k} for k in (20, 50, 200, 500)]
+    cross: Sequence[Arm] = [
+        *({"sampling.temperature": temperature} for temperature in (0.7, 0.8, 0.9, 0.95, 1.05, 1.1)),
+        *({"sampling.temperature": 1.0, "sampling.top_k": k} for k in (20, 50, 200, 500)),
+    ]
     paper: Arm = {"sampling.temperature": 0.8, "sampling.top_k": 500}
     newline: list[Arm] = [{"generate.prompt": prompt, "optim.lr": 1e-4} for prompt in ("", "\n")]
     arms: Sequence[Arm] = [
-        *_seeded([paper | {"optim.lr": rate} for rate in (8e-5, 2e-5)], 8, 200),
+        *_seeded([{**paper, "optim.lr": rate} for rate in (8e-5, 2e-5)], 8, 200),
         *_seeded([{"sampling.temperature": 1.0, "optim.lr": 8e-5}], 3, 300),
-        *_seeded([arm | {"optim.lr": 8e-5} for arm in cross], 2, 200),
-        *_seeded([paper | arm for arm in newline], 3, 100),
+        *_seeded([{**arm, "optim.lr": 8e-5} for arm in cross], 2, 200),
+        *_seeded([{**paper, **arm} for arm in newline], 3, 100),
         *_seeded([{"sampling.temperature": 1.0, "optim.lr": 2e-5}], 3, 900),
     ]
     return Sweep(_smollm2({}), listed=arms)

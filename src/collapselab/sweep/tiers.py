@@ -37,7 +37,7 @@ class Tier:
 
 
 def builtin(num_seeds: int | None, *, quick: bool) -> Tier:
-    """The shipped models on the two novels: five learning rates by three sizes, controls, equal updates."""
+    """The shipped models on the two novels: five learning rates by four sizes, controls, equal updates."""
     changes = {"stop.max_steps": 600, "eval.every": 5, "eval.full_every": 0}
     base = override(presets.demo(), changes)
     if not quick:
@@ -47,12 +47,12 @@ def builtin(num_seeds: int | None, *, quick: bool) -> Tier:
 
 def _builtin(base: RunConfig, num_seeds: int) -> Tier:
     seeds, rates = tuple(range(num_seeds)), (1e-5, 2e-5, 4e-5, 8e-5, 1.6e-4)
-    models = ("builtin:mini", "builtin:micro", "builtin:nano")
+    models = ("builtin:mini", "builtin:micro", "builtin:nano", "builtin:pico")
     high = {"optim.lr": rates[-2:], "seed": seeds}
     return Tier(
         {
             "own-text": Sweep(base, {"optim.lr": rates, "model": models, "seed": seeds}),
-            "past-collapse": _past_collapse(base, 100, high | {"model": models[1:]}),
+            "past-collapse": _past_collapse(base, 100, high | {"model": models[1:3]}),
             "controls": _controls(
                 base, 200, "moby-dick", CONTROL_MODELS, {"optim.lr": (1.6e-4, 2.26e-4, 3.2e-4, 4.5e-4), "seed": seeds}
             ),
@@ -60,7 +60,7 @@ def _builtin(base: RunConfig, num_seeds: int) -> Tier:
                 (0.8, 0.9, 1.0, 1.1, 1.2), {"sampling.top_k": (50,), "sampling.top_p": (0.9,)}, num_seeds
             ),
         },
-        sized=("builtin:micro", "builtin:mini", "builtin:nano"),
+        sized=("builtin:micro", "builtin:mini", "builtin:nano", "builtin:pico"),
         sized_rates=rates[1:4],
     )
 
@@ -72,7 +72,7 @@ def _builtin_quick(base: RunConfig, num_seeds: int) -> Tier:
             "own-text": Sweep(base, {"optim.lr": rates, "model": models, "seed": seeds}),
             "past-collapse": _past_collapse(base, 60, {"optim.lr": rates[-1:], "model": models, "seed": seeds}),
             "controls": _controls(
-                base, 80, "moby-dick", {"builtin:nano": "builtin:micro"}, {"optim.lr": rates[-1:], "seed": seeds}
+                base, 80, "moby-dick", {"builtin:nano": "builtin:micro"}, {"optim.lr": (3.2e-4,), "seed": seeds}
             ),
             "sampler-map": rebase(sampler_map((0.8, 1.0, 1.2), {}, num_seeds), {"stop.max_steps": 150}),
         },

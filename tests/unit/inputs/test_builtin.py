@@ -20,7 +20,7 @@ from collapselab.inputs.tokenizers import BUILTIN
 from collapselab.randomness import rng
 from collapselab.step.evaluate import evaluate, plan
 
-NAMES = ("nano", "micro", "mini")
+NAMES = ("pico", "nano", "micro", "mini")
 
 
 def card(name: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     ("name", "nearest"),
     [
         ("builtin:mircro", "builtin:micro"),
-        ("builtin:", "builtin:nano"),
+        ("builtin:", "builtin:pico"),
         ("micro", "builtin:micro"),
         ("smollm2", "smollm2-135m"),
         ("gtp2", "gpt2"),
@@ -83,7 +83,7 @@ def test_missing_shipped_weights_are_named(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(model_files, "BUILTIN", tmp_path)
     with pytest.raises(InputError, match="weights of builtin:nano are missing") as caught:
         load_model("builtin:nano")
-    assert "pretrain_builtin.py train nano" in (caught.value.hint or "")
+    assert "pretrain.py train nano" in (caught.value.hint or "")
 
 
 class MakesAFolder:

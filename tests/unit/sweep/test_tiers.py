@@ -17,7 +17,10 @@ from collapselab.sweep.grid import PlannedRun
 from collapselab.sweep.tiers import EQUAL_UPDATES, TIERS, Tier, equal_updates, load_tier, plan
 
 # Relative update of a model at a learning rate of 1; larger models move further.
-PER_RATE = {"builtin:nano": 6.0, "builtin:micro": 7.2, "builtin:mini": 9.1, "gpt2": 1.0, "gpt2-medium": 1.5}
+PER_RATE = {
+    **{"builtin:pico": 5.0, "builtin:nano": 6.0, "builtin:micro": 7.2, "builtin:mini": 9.1},
+    **{"gpt2": 1.0, "gpt2-medium": 1.5},
+}
 
 
 def planned(tier: Tier) -> list[PlannedRun]:
@@ -53,7 +56,7 @@ def test_every_tier_can_be_carried_out(name: str, quick: bool) -> None:
 def test_the_builtin_tier_has_the_grid_that_is_promised() -> None:
     own = plan(load_tier("builtin", None, quick=False).sweeps)["own-text"]
     arms = Counter((run.config.model, run.config.optim.lr) for run in own)
-    assert len(arms) == 3 * 5 and set(arms.values()) == {5}
+    assert len(arms) == 4 * 5 and set(arms.values()) == {5}
     few = planned(load_tier("builtin", 2, quick=False))
     assert {run.config.seed for run in few} == {0, 1}
 
@@ -96,7 +99,8 @@ def test_equal_updates_are_equally_large(quick: bool) -> None:
 def test_a_rate_is_scaled_by_the_ratio_of_update_sizes() -> None:
     tier = load_tier("builtin", 2, quick=False)
     rates = equal_update_rates(frames(planned(tier)), tier.sized, (4e-5,))
-    assert rates == {("builtin:mini", 4e-5): 3.16e-5, ("builtin:nano", 4e-5): 4.8e-5}
+    matched = {"builtin:mini": 3.16e-5, "builtin:nano": 4.8e-5, "builtin:pico": 5.76e-5}
+    assert rates == {(model, 4e-5): rate for model, rate in matched.items()}
 
 
 def test_a_model_without_runs_cannot_be_matched() -> None:
