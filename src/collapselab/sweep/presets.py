@@ -37,6 +37,7 @@ SWEEPS: dict[str, Callable[[], Sweep]] = {
     "sizes": sizes,
     "sampler-map": sampler.sampler_map,
     "sampler-line": sampler.sampler_line,
+    "sampler-sizes": sampler.sampler_sizes,
     "sampler-coarse": sampler.sampler_coarse,
     "sampler-smollm2": sampler.sampler_smollm2,
 }

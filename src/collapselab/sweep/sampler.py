@@ -13,7 +13,7 @@ from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
 from collapselab.sweep.grid import Sweep
 
-Arm = Mapping[str, object]
+Arm = dict[str, object]
 TEMPERATURES = (0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.4)
 CUTS: Mapping[str, Sequence[float]] = {
     "sampling.top_k": (10, 50, 200, 500, 1000),
@@ -24,6 +24,15 @@ RATE = 3.2e-4
 # Rates, and steps in which a pure run exceeds ten times the onset of temperature 0.8.
 LINE = {8e-5: 2500, 1.6e-4: 1300, 3.2e-4: 800, 6.4e-4: 800, 1.28e-3: 400}
 STEEP = {9e-4: 800, 1.8e-3: 300}  # without a partner: the slope of pure onsets needs rates at which there are some
+# By model: the temperature at which it sharpens by 0.08 nats per token, nothing cut off, before its first update, and
+# the rates at which its updates are then as large as the first model's at 1.6e-4 and 3.2e-4.
+# From python tools/equal_sharpening.py builtin:pico … builtin:mini --nats 0.08 --rates 1.6e-4 3.2e-4
+EQUAL_SHARPENING = {
+    "builtin:pico": (0.812, (1.6e-4, 3.2e-4)),  # 0.0806 ± 0.0003 nats
+    "builtin:nano": (0.804, (1.3e-4, 2.6e-4)),  # 0.0806 ± 0.0004 nats
+    "builtin:micro": (0.797, (1.11e-4, 2.23e-4)),  # 0.0796 ± 0.0005 nats
+    "builtin:mini": (0.789, (1.0e-4, 2.01e-4)),  # 0.0796 ± 0.0004 nats
+}
 
 
 def sampler_map(
@@ -55,7 +64,7 @@ def sampler_line() -> Sweep:
 
     Command: `collapselab sweep sampler-line`.
     """
-    arms = [
+    arms: Sequence[Arm] = [
         *_arms({}, 1.0, LINE | STEEP, 10),
         *_arms({}, 0.8, dict.fromkeys(LINE, 400), 10),
         *_arms({}, 0.9, dict.fromkeys(LINE, 600), 5),
@@ -71,33 +80,49 @@ def sampler_line() -> Sweep:
     return Sweep(_base({}), listed=sorted(arms, key=lambda arm: cast(int, arm["seed"])))
 
 
+def sampler_sizes() -> Sweep:
+    """Four sizes at equal learning rate and at equal updates, each at temperature 0.8 and at equal sharpening (S4).
+
+    Command: `collapselab sweep sampler-sizes`.
+    """
+    arms: Sequence[Arm] = [
+        {"model": model, "sampling.temperature": temperature, "optim.lr": rate}
+        for model, (equal, rates) in EQUAL_SHARPENING.items()
+        for temperature in (0.8, equal)
+        for rate in dict.fromkeys((1.6e-4, *rates))
+    ]
+    return Sweep(_base({"stop.max_steps": 400}), {"seed": tuple(range(5))}, listed=arms)
+
+
 def sampler_smollm2() -> Sweep:
     """SmolLM2 on WikiText-2 (S6): pure sampling beside the paper's sampler, a cross of temperature and top-k, prompts.
 
     Command: `collapselab sweep sampler-smollm2 --device cuda`.
     """
-    cross: list[Arm] = [{"sampling.temperature": t} for t in (0.7, 0.8, 0.9, 0.95, 1.05, 1.1)]
-    cross += [{"sampling.temperature": 1.0, "sampling.top_k": k} for k in (20, 50, 200, 500)]
-    paper = {"sampling.temperature": 0.8, "sampling.top_k": 500, "stop.after_collapse": 30}
+    cross: Sequence[Arm] = [
+        *({"sampling.temperature": temperature} for temperature in (0.7, 0.8, 0.9, 0.95, 1.05, 1.1)),
+        *({"sampling.temperature": 1.0, "sampling.top_k": k} for k in (20, 50, 200, 500)),
+    ]
+    paper: Arm = {"sampling.temperature": 0.8, "sampling.top_k": 500, "stop.after_collapse": 30}
     newline: list[Arm] = [{"generate.prompt": prompt, "optim.lr": 1e-4} for prompt in ("", "\n")]
-    arms = [
-        *_seeded([paper | {"optim.lr": rate} for rate in (8e-5, 2e-5)], 8, 400),
+    arms: Sequence[Arm] = [
+        *_seeded([{**paper, "optim.lr": rate} for rate in (8e-5, 2e-5)], 8, 400),
         *_seeded([{"sampling.temperature": 1.0, "optim.lr": 8e-5}], 3, 300),
-        *_seeded([arm | {"optim.lr": 8e-5} for arm in cross], 2, 200),
-        *_seeded([paper | arm for arm in newline], 3, 100),
+        *_seeded([{**arm, "optim.lr": 8e-5} for arm in cross], 2, 200),
+        *_seeded([{**paper, **arm} for arm in newline], 3, 100),
         *_seeded([{"sampling.temperature": 1.0, "optim.lr": 2e-5}], 3, 900),
     ]
     return Sweep(_smollm2({}), listed=arms)
 
 
-def _base(changes: Mapping[str, object]) -> RunConfig:
+def _base(changes: Arm) -> RunConfig:
     """The smallest model, nothing cut off. Losses every 20 steps: more would take longer than the steps."""
-    usual = {"model": "builtin:pico", "data": "austen,moby-dick", "sampling.top_k": None, "eval.every": 20}
-    return override(presets.paper(), usual | {"eval.full_every": 0, "keep_checkpoints": False} | changes)
+    usual: Arm = {"model": "builtin:pico", "data": "austen,moby-dick", "sampling.top_k": None, "eval.every": 20}
+    return override(presets.paper(), {**usual, "eval.full_every": 0, "keep_checkpoints": False, **changes})
 
 
-def _smollm2(changes: Mapping[str, object]) -> RunConfig:
-    usual = {"model": "smollm2-135m", "numerics": "fast", "sampling.top_k": None, "data": ("wikitext-2", "ptb")}
+def _smollm2(changes: Arm) -> RunConfig:
+    usual: Arm = {"model": "smollm2-135m", "numerics": "fast", "sampling.top_k": None, "data": ("wikitext-2", "ptb")}
     return override(
         presets.paper(), usual | {"eval.every": 10, "eval.full_every": 0, "keep_checkpoints": False} | changes
     )
@@ -105,7 +130,7 @@ def _smollm2(changes: Mapping[str, object]) -> RunConfig:
 
 def _arms(changes: Arm, temperature: float, rates: Mapping[float, int], num_seeds: int) -> list[Arm]:
     """An arm for each rate, of so many steps at most, and a run for each seed."""
-    arms = [changes | {"sampling.temperature": temperature, "optim.lr": rate} for rate in rates]
+    arms: list[Arm] = [changes | {"sampling.temperature": temperature, "optim.lr": rate} for rate in rates]
     return [run for arm, steps in zip(arms, rates.values(), strict=True) for run in _seeded([arm], num_seeds, steps)]
 
 

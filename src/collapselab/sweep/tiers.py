@@ -14,11 +14,13 @@ from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError, nearest
 from collapselab.sweep.grid import PlannedRun, Sweep, expand, rebase
+from collapselab.sweep.sampler import sampler_map
 
 if TYPE_CHECKING:  # pandas takes a third of a second, which --help need not wait for
     from collapselab.rundir.frames import Runs
 
 EQUAL_UPDATES = "equal-updates"
+CONTROL_MODELS = {"builtin:pico": "builtin:nano", "builtin:nano": "builtin:micro"}  # and the other model of each
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,15 @@ def _builtin(base: RunConfig, num_seeds: int) -> Tier:
     seeds, rates = tuple(range(num_seeds)), (2e-5, 4e-5, 8e-5, 1.6e-4, 3.2e-4)
     models = ("builtin:mini", "builtin:micro", "builtin:nano", "builtin:pico")
     own = override(base, {"stop.after_collapse": 30})
-    high = {"optim.lr": rates[-2:], "seed": seeds}
     return Tier(
         {
             "own-text": Sweep(own, {"optim.lr": rates, "model": models, "seed": seeds}),
-            "controls": _controls(base, 150, "moby-dick", "builtin:mini", models[2:], high),
+            "controls": _controls(
+                base, 200, "moby-dick", CONTROL_MODELS, {"optim.lr": (1.6e-4, 2.26e-4, 3.2e-4, 4.5e-4), "seed": seeds}
+            ),
+            "sampler-map": sampler_map(
+                (0.8, 0.9, 1.0, 1.1, 1.2), {"sampling.top_k": (50,), "sampling.top_p": (0.9,)}, num_seeds
+            ),
         },
         sized=("builtin:micro", "builtin:mini", "builtin:nano", "builtin:pico"),
         sized_rates=rates[2:4],
@@ -63,8 +69,9 @@ def _builtin_quick(base: RunConfig, num_seeds: int) -> Tier:
         {
             "own-text": Sweep(own, {"optim.lr": rates, "model": models, "seed": seeds}),
             "controls": _controls(
-                base, 100, "moby-dick", "builtin:nano", models[1:], {"optim.lr": rates[-1:], "seed": seeds}
+                base, 100, "moby-dick", {"builtin:pico": "builtin:nano"}, {"optim.lr": (3.2e-4,), "seed": seeds}
             ),
+            "sampler-map": rebase(sampler_map((0.8, 1.0, 1.2), {}, num_seeds), {"stop.max_steps": 150}),
         },
         sized=models,
         sized_rates=rates[-2:],
@@ -81,7 +88,7 @@ def smollm2(num_seeds: int | None, *, quick: bool) -> Tier:
     if quick:
         return Tier({"own-text": own})
     high = {"optim.lr": rates[1:2], "seed": seeds}
-    controls = _controls(base, 60, "wikitext-2:train", "builtin:mini", ("smollm2-135m",), high)
+    controls = _controls(base, 60, "austen", {"smollm2-135m": "builtin:mini"}, high)
     return Tier({"own-text": own, "controls": controls})
 
 
@@ -100,7 +107,7 @@ def gpt2(num_seeds: int | None, *, quick: bool) -> Tier:
         {
             "own-text": own,
             "sizes": Sweep(past, {"model": models, "optim.lr": (2e-5, 4e-5), "seed": seeds}),
-            "controls": _controls(base, 300, "wikitext-2:train", "gpt2-medium", ("gpt2",), high),
+            "controls": _controls(base, 300, "wikitext-2:train", {"gpt2": "gpt2-medium"}, high),
         },
         sized=models,
         sized_rates=(2e-5, 4e-5),
@@ -159,21 +166,24 @@ def _sized(tier: Tier, rates: Mapping[tuple[str, float], float]) -> Sweep:
 
 
 def _controls(
-    base: RunConfig, num_steps: int, text: str, other: str, models: Sequence[str], grid: Mapping[str, Sequence[object]]
+    base: RunConfig, num_steps: int, text: str, others: Mapping[str, str], grid: Mapping[str, Sequence[object]]
 ) -> Sweep:
-    """The same loop on text that does not come back, and on own text judged in the same way: by probes (H6).
+    """The same loop on five texts: own, real, another model's, a frozen copy's, own text shuffled (H6, H6b).
 
-    Real text, another model's, that of a frozen copy of the model itself, and own text with its tokens shuffled. The
-    real text is not used for evaluation.
+    `others` has the other model by model. All are judged in the same way, by probes. The training text is not used for
+    evaluation.
     """
     data = tuple(name for name in base.data if name != text)
-    probes = {"collapse.source": "probe", "collapse.probe_every": 5, "collapse.probe_samples": 8}
-    kinds: tuple[Mapping[str, object], ...] = (
-        {"train.source": "own"},
-        {"train.source": "shuffled"},
-        {"train.source": "real", "train.real_text": text},
-        {"train.source": "other", "train.other_model": other},
-    )
-    frozen = [{"model": model, "train.source": "other", "train.other_model": model} for model in models]
-    listed = [{"model": model, **kind} for model in models for kind in kinds] + frozen
-    return Sweep(override(base, {"data": data, "stop.max_steps": num_steps, **probes}), grid, listed=listed)
+    probes: dict[str, object] = {"collapse.source": "probe", "collapse.probe_every": 5, "collapse.probe_samples": 8}
+    sources = [
+        {"model": model, **source}
+        for model, other in others.items()
+        for source in (
+            {"train.source": "own"},
+            {"train.source": "real", "train.real_text": text},
+            {"train.source": "other", "train.other_model": other},
+            {"train.source": "other", "train.other_model": model},
+            {"train.source": "shuffled"},
+        )
+    ]
+    return Sweep(override(base, {"data": data, "stop.max_steps": num_steps, **probes}), grid, listed=sources)
