@@ -51,7 +51,7 @@ def _builtin(base: RunConfig, num_seeds: int) -> Tier:
         {
             "own-text": Sweep(own, {"optim.lr": rates, "model": models, "seed": seeds}),
             "controls": _controls(
-                base, 200, "moby-dick", CONTROL_MODELS, {"optim.lr": (1.6e-4, 2.26e-4, 3.2e-4, 4.5e-4), "seed": seeds}
+                base, 120, "moby-dick", CONTROL_MODELS, {"optim.lr": (1.6e-4, 2.26e-4, 3.2e-4, 4.5e-4), "seed": seeds}
             ),
             "sampler-map": sampler_map(
                 (0.8, 0.9, 1.0, 1.1, 1.2), {"sampling.top_k": (50,), "sampling.top_p": (0.9,)}, num_seeds
