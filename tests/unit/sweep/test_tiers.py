@@ -45,7 +45,7 @@ def test_every_tier_can_be_carried_out(name: str, quick: bool) -> None:
     assert {run.config.device for run in runs} == {"cuda"}
     models = {model for run in runs for model in (run.config.model, run.config.train.other_model)}
     assert models <= {None, *(info.name for info in model_names())}
-    assert {run.config.train.real_text for run in runs} <= {None, "moby-dick", "wikitext-2:train"}
+    assert {run.config.train.real_text for run in runs} <= {None, "austen", "moby-dick", "wikitext-2:train"}
     texts = {text for run in runs for text in run.config.data}
     assert texts == ({"austen", "moby-dick"} if name == "builtin" else {"wikitext-2", "ptb"})
     own = [run.config for run in runs if run.config.train.source == "own" and run.config.collapse.source == "stream"]
