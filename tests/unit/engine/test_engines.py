@@ -46,6 +46,25 @@ def test_logits_are_those_of_transformers(make: Callable[[], LoadedModel], name:
     torch.testing.assert_close(engine.reread([ids]), expected[-1:], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("num_sequences", [1, 3])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+def test_the_step_that_a_gpu_captures_is_a_step(
+    make: Callable[[], LoadedModel], precision: str, num_sequences: int
+) -> None:
+    """Its position is data; and neither another shape in between nor a NaN that an earlier sequence left matters."""
+    engine, rows = engine_of(make().model, "static", precision), [tokens(30, seed) for seed in range(num_sequences)]
+    engine.begin(num_sequences, 64)
+    expected = [engine.read([[row[i]] for row in rows], [i] * num_sequences) for i in range(30)]
+    engine._cache.values.fill_(torch.nan)
+    engine.begin(5, 64)
+    engine.read([[1]] * 5, [0] * 5)
+    engine.begin(num_sequences, 64)
+    with torch.no_grad():
+        made = [engine.one_token(torch.tensor([[row[i]] for row in rows]), torch.tensor([i])) for i in range(30)]
+    torch.testing.assert_close(torch.stack(made), torch.stack(expected), atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 def test_scores_are_those_of_transformers(make: Callable[[], LoadedModel], name: str) -> None:
