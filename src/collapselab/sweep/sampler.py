@@ -110,7 +110,7 @@ def sampler_smollm2() -> Sweep:
         *_seeded([{"sampling.temperature": 1.0, "optim.lr": 8e-5}], 3, 300),
         *_seeded([{**arm, "optim.lr": 8e-5} for arm in cross], 2, 200),
         *_seeded([{**paper, **arm} for arm in newline], 3, 100),
-        *_seeded([{"sampling.temperature": 1.0, "optim.lr": 2e-5}], 3, 900),
+        *_seeded([{"sampling.temperature": 1.0, "optim.lr": 2e-5}], 3, 500),
     ]
     return Sweep(_smollm2({}), listed=arms)
 
