@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from statistics import fmean
 
 from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
@@ -39,11 +40,11 @@ def extend(path: Path, writer: Writer, config: RunConfig, count: int) -> None:
             made = writer.write(
                 prompts, config.sampling, noise, num_tokens=200, context=min(writer.context_length, 1024)
             )
-            for ids, nll, entropy in zip(made.token_ids, made.nll_nats, made.entropy_nats, strict=True):
+            for ids, draws in zip(made.token_ids, made.draws, strict=True):
                 line = {
                     "token_ids": ids,
-                    "nll_nats": nll,
-                    "entropy_nats": entropy,
+                    "nll_nats": fmean(draw.nll_nats for draw in draws),
+                    "entropy_nats": fmean(draw.entropy_nats for draw in draws),
                     "text": writer.tokenizer.decode(ids),
                 }
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
