@@ -137,6 +137,7 @@ def test_the_law_is_fitted_on_arms_with_an_odd_first_digit_and_tested_on_the_oth
 
 def test_a_pure_run_outlasts_its_partner_or_not_or_was_not_observed_for_as_long() -> None:
     world = [
+        run(1e-4, 0.8, 0, 30, sampling__top_k=500),  # cuts: the next one is the partner
         run(1e-4, 0.8, 0, 20), run(1e-4, 1.0, 0, math.inf, 220),  # outlasts
         run(1e-4, 0.8, 1, 20), run(1e-4, 1.0, 1, 200, 300),  # onset by ten times
         run(1e-4, 0.8, 2, 20), run(1e-4, 1.0, 2, 201, 300),  # after it
@@ -145,7 +146,6 @@ def test_a_pure_run_outlasts_its_partner_or_not_or_was_not_observed_for_as_long(
         run(1e-4, 1.0, 5, math.inf, 220),  # no partner
         run(1e-4, 0.8, 6, 20, sampling__top_k=500), run(1e-4, 1.0, 6, math.inf, 220),  # the paper's sampler
         run(1e-4, 0.8, 7, 20, sampling__top_k=50), run(1e-4, 1.0, 7, math.inf, 220),  # another cut
-        run(1e-4, 0.8, 0, 30, sampling__top_k=500),  # a second partner, which cuts
     ]  # fmt: skip
     found = pairs(measured(gather(frames(world)))).set_index("seed")
     assert {seed: value for seed, value in found["outlasts"].items() if value == value} == {0: 1, 1: 0, 2: 1, 6: 1}
