@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from collapselab.report.entries import Figure
-from collapselab.report.figures import anatomy, arms, barcode, loop, losses, sizes, survival
+from collapselab.report.figures import anatomy, arms, barcode, barcodes, loop, losses, sampler_map, sizes, survival
 
 FIGURES: dict[str, Figure[Any]] = {
     "figure-1": loop.FIGURE,
@@ -17,4 +17,6 @@ FIGURES: dict[str, Figure[Any]] = {
     "arms": arms.FIGURE,
     "anatomy": anatomy.FIGURE,
     "barcode": barcode.FIGURE,
+    "barcodes": barcodes.FIGURE,
+    "map": sampler_map.FIGURE,
 }

@@ -1,0 +1,113 @@
+"""Text barcodes side by side: a run that freezes, one that drifts, one that melts, at one model and learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import altair as alt
+import pandas as pd
+
+from collapselab.analysis.comparisons import LOOKING, condition
+from collapselab.analysis.sampler import REGIMES, arms
+from collapselab.analysis.survival import Frame
+from collapselab.report.captions import CUTS, events_in_words, sampler_in_words
+from collapselab.report.entries import Figure
+from collapselab.report.figures import barcode
+from collapselab.report.groups import run_table
+from collapselab.report.run_figure import events_of
+from collapselab.report.selection import OneRun, one_of, shown_run
+from collapselab.report.theme import RULE_COLOR, layered, panel_width, themed
+from collapselab.report.values import short
+from collapselab.rundir.frames import Runs
+
+HEIGHT, GAP, STRIP, STRIP_GAP = 300, 26, 46, 6
+
+Regimes = Mapping[str, OneRun]
+
+
+def select(runs: Runs) -> Regimes | None:
+    """A run of each regime among arms that differ in the sampler only; those arms that show the most regimes.
+
+    Of the arms of one regime: nothing cut off if possible, then the middle temperature; of their runs, one that is
+    itself of that regime.
+    """
+    regime_of = arms(runs).set_index("arm")["regime"]
+    table: Frame = run_table(runs)
+    table = table.assign(regime=table["arm"].map(regime_of), group=condition(table, (*LOOKING, "sampling.")))
+    sampled = set(runs.samples["run"])
+    own = pd.Series("drift", index=table.index).mask(table["is_event"], "freeze").mask(table["fate"] == "melted", "melt")
+    table = table[(table["regime"] == own) & table["run"].isin(sampled)]
+    if table.empty:
+        return None
+    group = table.groupby("group", sort=False)["regime"].nunique().idxmax()
+    found: dict[str, OneRun] = {}
+    for regime in REGIMES:
+        name = shown_run(_middle_arm(table[(table["group"] == group) & (table["regime"] == regime)]), sampled)
+        found |= {} if name is None else {regime: one_of(runs, table, name)}
+    return found if len(found) > 1 else None
+
+
+def _middle_arm(table: Frame) -> Frame:
+    is_whole = table[[f"sampling.{cut}" for cut in CUTS]].isna().all(axis=1)
+    table = table[is_whole] if is_whole.any() else table
+    ordered = table.sort_values("sampling.temperature", kind="stable").drop_duplicates("arm")["arm"].tolist()
+    return table[table["arm"] == ordered[(len(ordered) - 1) // 2]] if ordered else table
+
+
+def draw(regimes: Regimes) -> alt.HConcatChart:
+    """One barcode per regime, each on its own steps, and beside it the entropy of the model's predictions."""
+    width = panel_width(len(regimes), GAP) - STRIP - STRIP_GAP
+    most = max(float(run.steps["entropy_nats"].astype(float).max()) for run in regimes.values())
+    pairs: list[alt.ConcatChart] = []
+    for regime, run in regimes.items():
+        ends = [f"{words} at step {step}" for step, words in events_of(run.row)]
+        lines = [sampler_in_words(run.row), ", ".join(ends) or "no onset"]
+        title = alt.TitleParams(regime, subtitle=lines, fontSize=13, offset=6)
+        bars = barcode.panel(run, width, HEIGHT, title, is_labelled=False)
+        # Not an hconcat: on a narrow page those become columns, and these two belong together.
+        pairs.append(alt.concat(bars, _entropy(run, most), columns=2, spacing=STRIP_GAP))
+    row = next(iter(regimes.values())).row
+    words = f"What {row['model_label']} writes at learning rate {short(row['lr'])}, by sampler"
+    subtitle = "dark: the text repeats itself; line: entropy of the model's predictions (nats)"
+    return themed(alt.hconcat(*pairs, spacing=GAP, title=alt.TitleParams(words, subtitle=subtitle)))
+
+
+def _entropy(run: OneRun, most: float) -> alt.LayerChart:
+    """A narrow panel: entropy across, on the steps of the barcode beside it, with its first and its last value."""
+    steps = run.samples["step"].astype(int)
+    last = int(steps.iloc[-1])
+    rows = run.steps[["step", "entropy_nats"]].astype(float).dropna()
+    scale = alt.Scale(domain=[int(steps.iloc[0]), last + 1], nice=False, reverse=True)
+    x = alt.X("entropy_nats:Q", axis=None, scale=alt.Scale(domain=[0, 1.05 * most], nice=False))
+    chart = alt.Chart(rows).encode(x=x, y=alt.Y("step:Q", scale=scale, axis=None))
+    ends = alt.Chart(rows.iloc[[0, -1]].assign(words=lambda ends: ends["entropy_nats"].map("{:.1f}".format)))
+    ends = ends.encode(x=alt.value(STRIP + 3), y=alt.Y("step:Q", scale=scale, axis=None), text="words:N")
+    line = chart.mark_line(color=RULE_COLOR, strokeWidth=1.4).encode(order="step:Q")
+    return layered(line, ends.mark_text(align="left", color=RULE_COLOR), width=STRIP, height=HEIGHT)
+
+
+def caption(regimes: Regimes) -> str:
+    row = next(iter(regimes.values())).row
+    parts: list[str] = []
+    for regime, run in regimes.items():
+        entropy = run.steps["entropy_nats"].astype(float).dropna()
+        shares = [f"{barcode.repeated_share(ids):.0%}" for ids in run.samples["token_ids"].iloc[[0, -1]]]
+        parts.append(
+            f"{regime} ({sampler_in_words(run.row)}, seed {run.row['seed']}, {run.row['last_step']} steps): share of "
+            f"tokens in repeated passages {shares[0]} at the start and {shares[1]} at the end, entropy "
+            f"{entropy.iloc[0]:.2f} and {entropy.iloc[-1]:.2f} nats. {events_in_words(run.row)}"
+        )
+    return (
+        f"Runs of {row['model_label']} at learning rate {short(row['lr'])} that differ in the sampler only, as in the "
+        f"text barcode: each row is the sample of one step, dark where it repeats itself. Panels have their own steps. "
+        + " ".join(f"{part[:1].upper()}{part[1:]}" for part in parts)
+    )
+
+
+FIGURE = Figure(
+    "Freeze, drift, melt: text barcodes of runs that differ in the sampler",
+    select,
+    draw,
+    caption,
+    "no two runs that differ only in the sampler are of different regimes and have samples.",
+)
