@@ -1,4 +1,4 @@
-"""The pull of a sampler: how far what a model writes is from the model, and in which direction."""
+"""The pull of a sampler: by how much what it draws from is sharper than the model."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collapselab.analysis.survival import Frame
 _NAMES = ["entropy_nats", "train_nll_nats", "sharpening_nats"]
 
 
-def signed_pull(frame: Frame, steps: Frame) -> Frame:
-    """KL(q‖p) of each own-text run over its first ten steps, negative where q is flatter than p; NaN if unknown.
+def pull(frame: Frame, steps: Frame) -> Frame:
+    """H(p) − H(q) of each own-text run in nats per token, over its first ten steps; NaN if unknown.
 
-    q is what the tokens were drawn from, p the model. The loss on own text is the cross-entropy H(q) + KL(q‖p), so the
-    sign is that of H(p) − H(q) = entropy − loss + KL. A sampler at temperature 1.2 with top-k 50 may be either.
+    p is the model, q what the tokens were drawn from. The loss on own text is the cross-entropy H(q) + KL(q‖p), so the
+    pull is entropy − loss + KL. It is above 0 where q is sharper than p, below 0 where it is flatter, and passes through
+    0 between, which KL need not do. Set to 0 where KL is 0: q is p, and the rest is noise of the drawn tokens.
     """
     early = steps.reindex(columns=["run", "step", *_NAMES])
     early = early[early["step"] < UPDATE_STEPS].astype(dict.fromkeys(_NAMES, float))
     mean = early.groupby("run")[_NAMES].mean()
-    is_flatter = mean["entropy_nats"] - mean["train_nll_nats"] + mean["sharpening_nats"] < 0
-    return frame["run"].map(mean["sharpening_nats"].where(~is_flatter, -mean["sharpening_nats"]))
+    gap = mean["entropy_nats"] - mean["train_nll_nats"] + mean["sharpening_nats"]
+    return frame["run"].map(gap.where(mean["sharpening_nats"] != 0, 0.0))

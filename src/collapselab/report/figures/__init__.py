@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from collapselab.report.entries import Figure
-from collapselab.report.figures import anatomy, arms, barcode, barcodes, loop, losses, sampler_map, sizes, survival
+from collapselab.report.figures import (
+    anatomy,
+    arms,
+    barcode,
+    barcodes,
+    loop,
+    losses,
+    onset_law,
+    onset_rates,
+    sampler_map,
+    sizes,
+    survival,
+)
 
 FIGURES: dict[str, Figure[Any]] = {
     "figure-1": loop.FIGURE,
@@ -19,4 +31,6 @@ FIGURES: dict[str, Figure[Any]] = {
     "barcode": barcode.FIGURE,
     "barcodes": barcodes.FIGURE,
     "map": sampler_map.FIGURE,
+    "onset-by-rate": onset_rates.FIGURE,
+    "onset-law": onset_law.FIGURE,
 }

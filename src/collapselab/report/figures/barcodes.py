@@ -13,7 +13,7 @@ from collapselab.analysis.survival import Frame
 from collapselab.report.captions import CUTS, events_in_words, sampler_in_words
 from collapselab.report.entries import Figure
 from collapselab.report.figures import barcode
-from collapselab.report.groups import run_table
+from collapselab.report.groups import UNFINISHED, run_table
 from collapselab.report.run_figure import events_of
 from collapselab.report.selection import OneRun, one_of, shown_run
 from collapselab.report.theme import RULE_COLOR, layered, panel_width, themed
@@ -35,8 +35,11 @@ def select(runs: Runs) -> Regimes | None:
     table: Frame = run_table(runs)
     table = table.assign(regime=table["arm"].map(regime_of), group=condition(table, (*LOOKING, "sampling.")))
     sampled = set(runs.samples["run"])
-    own = pd.Series("drift", index=table.index).mask(table["is_event"], "freeze").mask(table["fate"] == "melted", "melt")
+    own = (
+        pd.Series("drift", index=table.index).mask(table["is_event"], "freeze").mask(table["fate"] == "melted", "melt")
+    )
     table = table[(table["regime"] == own) & table["run"].isin(sampled)]
+    table = table[table["is_event"] | (table["ending"] != UNFINISHED)]  # an unfinished run may yet have an onset
     if table.empty:
         return None
     group = table.groupby("group", sort=False)["regime"].nunique().idxmax()
@@ -60,8 +63,8 @@ def draw(regimes: Regimes) -> alt.HConcatChart:
     most = max(float(run.steps["entropy_nats"].astype(float).max()) for run in regimes.values())
     pairs: list[alt.ConcatChart] = []
     for regime, run in regimes.items():
-        ends = [f"{words} at step {step}" for step, words in events_of(run.row)]
-        lines = [sampler_in_words(run.row), ", ".join(ends) or "no onset"]
+        first = next((f"{words} at step {step}" for step, words in events_of(run.row)), None)
+        lines = [sampler_in_words(run.row), first or f"no onset in {run.row['last_step']} steps"]
         title = alt.TitleParams(regime, subtitle=lines, fontSize=13, offset=6)
         bars = barcode.panel(run, width, HEIGHT, title, is_labelled=False)
         # Not an hconcat: on a narrow page those become columns, and these two belong together.

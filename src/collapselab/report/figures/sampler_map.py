@@ -1,4 +1,4 @@
-"""The map of self-training: temperature by truncation, coloured by what becomes of the model, over lines of equal pull."""
+"""The map of self-training: what becomes of a model, by temperature and truncation, and lines of equal pull."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from collapselab.analysis.comparisons import LOOKING, condition
-from collapselab.analysis.pull import signed_pull
+from collapselab.analysis.pull import pull
 from collapselab.analysis.sampler import REGIMES, arms
 from collapselab.analysis.survival import Frame
 from collapselab.report.captions import CUTS, sentence, span
@@ -25,7 +25,7 @@ from collapselab.report.values import counted, short
 from collapselab.rundir.frames import Runs
 
 ROW_PX, GAP = 36, 44
-LEVELS = tuple(sign * level for level in (0.01, 0.03, 0.1, 0.3, 1.0) for sign in (-1, 1))  # nats per token
+LEVELS = (-1.0, -0.3, 0.0, 0.3, 1.0, 2.0)  # nats per token
 # Safe for colour-blind readers: blue, light grey, orange; in the freeze the darker, the earlier.
 EARLY, LATE, DRIFT, MELT = "#08306b", "#c6dbef", "#f0efea", "#f0a030"
 INK, PAPER, LINE = "#111111", "#ffffff", "#222222"
@@ -57,10 +57,10 @@ def select(runs: Runs) -> Map | None:
     if known.empty:
         return None
     table = table[table["arm"].isin(known["arm"]) & ~table["sampling.greedy"].astype(bool)]
-    table = table.assign(group=condition(table, (*LOOKING, "sampling.")), pull=signed_pull(table, runs.steps))
+    table = table.assign(group=condition(table, (*LOOKING, "sampling.")), pull=pull(table, runs.steps))
     group = table.groupby("group", sort=False)["arm"].nunique().idxmax()
-    pull = table[table["group"] == group].groupby("arm")["pull"].mean()
-    found = known[known["arm"].isin(pull.index)].assign(pull=known["arm"].map(pull))
+    of_arm = table[table["group"] == group].groupby("arm")["pull"].mean()
+    found = known[known["arm"].isin(of_arm.index)].assign(pull=known["arm"].map(of_arm))
     parts = {cut: found[found[[other for other in CUTS if other != cut]].isna().all(axis=1)] for cut in CUTS}
     varied = [cut for cut in CUTS if parts[cut][cut].nunique(dropna=False) > 1]
     panels = [_panel(cut, parts[cut]) for cut in varied or [max(CUTS, key=lambda cut: len(parts[cut]))]]
@@ -81,7 +81,12 @@ def _cells(part: Frame, panel: Panel) -> Frame:
     value = part[panel.cut.replace("-", "_")].map(short, na_action="ignore").fillna(NO_CUT)
     is_reached = part["onset"].notna()
     label = part["onset"].map("{:.0f}".format).where(is_reached, "> " + part["horizon"].map("{:.0f}".format))
-    columns = {"temperature": part["temperature"], "truncation": value, "regime": part["regime"], "onset": part["onset"]}
+    columns = {
+        "temperature": part["temperature"],
+        "truncation": value,
+        "regime": part["regime"],
+        "onset": part["onset"],
+    }
     columns |= {"label": label, "pull": part["pull"].round(4), "runs": part["num_runs"], "panel": panel.cut}
     columns |= {"column": part["temperature"].map(panel.temperatures.index), "row": value.map(panel.values.index)}
     return pd.DataFrame(columns | {"share": part["share_onset"].round(2), "arm": part["arm"]})
@@ -97,7 +102,7 @@ def draw(shown: Map) -> alt.VConcatChart:
     words = "What becomes of a model trained on its own text, by sampler"
     subtitle = [
         "in each cell the median step of onset; blue: freeze, the darker the earlier; grey: drift; orange: melt",
-        "lines: equal pull of the sampler, in nats per token (above 0 towards repetition, below 0 towards noise)",
+        "lines: equal pull of the sampler: by how many nats per token its entropy is below the model's",
     ]
     title = alt.TitleParams(words, subtitle=subtitle)
     return themed(alt.vconcat(*rows, spacing=24, title=title, data=shown.cells.drop(columns="arm")))
@@ -153,7 +158,9 @@ def _chart(shown: Map, panel: Panel, width: int, *, is_first: bool) -> alt.Layer
 def _axis(channel: str, names: Sequence[str], title: str) -> Callable[[str], Any]:
     """The channel of a field that counts cells, labelled with these names; one name needs no axis."""
     labels = f"{json.dumps(list(names))}[datum.value]"
-    axis = alt.Axis(values=list(range(len(names))), labelExpr=labels, title=title, grid=False, ticks=False, domain=False)
+    axis = alt.Axis(
+        values=list(range(len(names))), labelExpr=labels, title=title, grid=False, ticks=False, domain=False
+    )
     scale = alt.Scale(domain=[-0.5, len(names) - 0.5], nice=False, zero=False, reverse=channel == "y")
     kind = alt.X if channel == "x" else alt.Y
     return lambda field: kind(f"{field}:Q", scale=scale, axis=axis if len(names) > 1 else None)
@@ -179,8 +186,7 @@ def _contours(cells: Frame, panel: Panel, x: Callable[[str], Any], y: Callable[[
     """The lines of equal pull, light below dark, and at one end of each its level."""
     grid = np.full((len(panel.values), len(panel.temperatures)), np.nan)
     grid[cells["row"], cells["column"]] = cells["pull"]
-    # Where two cuts of opposite sign meet, KL does not pass through 0: no line of one sign goes among the other's cells.
-    pieces = {level: contour(np.where(grid * level < 0, np.nan, grid), level) for level in LEVELS}
+    pieces = {level: contour(grid, level) for level in LEVELS}
     rows = [
         {"level": level, **{name: [piece[end][k] for piece in found] for name, end, k in _ENDS}}
         for level, found in pieces.items()
@@ -237,11 +243,11 @@ def caption(shown: Map) -> str:
         steps = f" (median onset {span(onsets, 0)})" if len(onsets) else ""
         parts += [f"{regime} in {counted(len(part), 'arm')}{steps}"] if len(part) else []
     return (
-        f"Regime and median step of onset of {counted(len(cells), 'arm')} of {shown.row['model_label']} at learning rate "
-        f"{short(shown.row['lr'])}, {_seeds(cells)} each: {'; '.join(axes)}, temperature "
+        f"Regime and median step of onset of {counted(len(cells), 'arm')} of {shown.row['model_label']} at "
+        f"learning rate {short(shown.row['lr'])}, {_seeds(cells)} each: {'; '.join(axes)}, temperature "
         f"{temperatures}. {sentence(', '.join(parts))}. > n: fewer than half of the runs had an onset within n steps. "
-        f"Lines join samplers of equal pull, KL(q‖p) in nats per token over the first ten steps, negative where the "
-        f"sampler is flatter than the model; from {span(cells['pull'], 3)}.{shown.left_out}"
+        f"Lines join samplers of equal pull: the entropy of the model less that of what the tokens are drawn from, over "
+        f"the first ten steps; it goes from {span(cells['pull'])} nats per token.{shown.left_out}"
     )
 
 
