@@ -29,8 +29,8 @@ FIGURES: dict[str, Figure[Any]] = {
     "arms": arms.FIGURE,
     "anatomy": anatomy.FIGURE,
     "barcode": barcode.FIGURE,
+    "sampler-map": sampler_map.FIGURE,
     "barcodes": barcodes.FIGURE,
-    "map": sampler_map.FIGURE,
     "onset-by-rate": onset_rates.FIGURE,
     "onset-law": onset_law.FIGURE,
 }

@@ -113,4 +113,5 @@ FIGURE = Figure(
     draw,
     caption,
     "no two runs that differ only in the sampler are of different regimes and have samples.",
+    "sampler",
 )

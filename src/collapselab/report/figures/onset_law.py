@@ -97,4 +97,5 @@ FIGURE = Figure(
     draw,
     caption,
     "the law needs at least two arms with onset and records of pull and update norm, one to fit and one to test.",
+    "sampler",
 )

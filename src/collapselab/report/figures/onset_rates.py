@@ -178,4 +178,5 @@ FIGURE = Figure(
     draw,
     caption,
     "no model and sampler were run at two learning rates with records of the sampler's pull.",
+    "sampler",
 )

@@ -102,7 +102,7 @@ def draw(shown: Map) -> alt.VConcatChart:
     words = "What becomes of a model trained on its own text, by sampler"
     subtitle = [
         "in each cell the median step of onset; blue: freeze, the darker the earlier; grey: drift; orange: melt",
-        "lines: equal pull of the sampler: by how many nats per token its entropy is below the model's",
+        "lines: equal pull of the sampler: by how many nats per token its entropy is below the model's; thick: 0",
     ]
     title = alt.TitleParams(words, subtitle=subtitle)
     return themed(alt.vconcat(*rows, spacing=24, title=title, data=shown.cells.drop(columns="arm")))
@@ -196,8 +196,14 @@ def _contours(cells: Frame, panel: Panel, x: Callable[[str], Any], y: Callable[[
         return []
     lines = alt.Chart(pd.DataFrame(rows)).transform_flatten([name for name, _, _ in _ENDS])
     lines = lines.encode(x=x("x_1"), y=y("y_1"), x2="x_2", y2="y_2")
-    ends = pd.DataFrame([{"level": level, **_end(found, grid.shape[1])} for level, found in pieces.items() if found])
-    words = alt.Chart(ends).transform_calculate(words="format(datum.level, '+.4~g')")
+    ends = pd.DataFrame(
+        [
+            {"words": f"{level:+g}" if level else "0", **_end(found, grid.shape[1])}
+            for level, found in pieces.items()
+            if found
+        ]
+    )
+    words = alt.Chart(ends)
     words = words.encode(x=x("x"), y=y("y"), text="words:N")
     looks = {"above": {"dy": -7}, "right": {"dx": 4, "align": "left"}, "inside": {"dx": 4, "dy": -8, "align": "left"}}
     labels = [
@@ -208,7 +214,9 @@ def _contours(cells: Frame, panel: Panel, x: Callable[[str], Any], y: Callable[[
     ]
     return [
         lines.mark_rule(stroke=PAPER, strokeWidth=3.2, opacity=0.7),
-        lines.mark_rule(stroke=LINE, strokeWidth=1.1),
+        lines.mark_rule(stroke=LINE).encode(
+            strokeWidth=alt.condition("datum.level === 0", alt.value(2.2), alt.value(1))
+        ),
         *labels,
     ]
 
@@ -257,4 +265,5 @@ FIGURE = Figure(
     draw,
     caption,
     "no two arms of one model at one learning rate differ only in temperature and one kind of truncation.",
+    "sampler",
 )
