@@ -88,8 +88,9 @@ def frame(run: Made, name: str) -> tuple[dict[str, Any], pd.DataFrame]:
     step = np.arange(run.last_step + 1)
     noise = np.random.default_rng(run.settings["seed"]).normal(0, 1e-3, (2, len(step)))
     loss = np.array(run.losses)[:, None] + np.outer(run.slopes, step) + np.where(step > 0, noise, 0)
-    share = np.clip(0.5 + (step - run.onset) / 8, 0, 1)
-    values = {"run": name, "step": step, "val_nll_nats": loss[0], "degenerate_share": share, "degenerate": share > 0}
+    degenerate = step >= run.onset
+    share = np.clip((step - run.onset + 1) / 8, 0, 1)
+    values = {"run": name, "step": step, "val_nll_nats": loss[0], "degenerate_share": share, "degenerate": degenerate}
     values |= {f"val_nll_nats[{text}]": loss[TEXTS.index(text)] for text in texts}
     if run.update is not None:
         values["relative_update_norm"] = run.update

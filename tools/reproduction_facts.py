@@ -59,15 +59,15 @@ def main(folder: str) -> None:
 
 
 def tell_law(loaded: Runs, names: Frame) -> None:
-    """How the turn and the path up to it go with the learning rate: products run by run, slopes over seeds."""
+    """How onset and the path up to it go with the learning rate: products run by run, slopes over seeds."""
     runs = gather(loaded).trajectories
     runs = runs[runs["run"].isin(names)]
     runs = runs.assign(path=path_lengths(runs, loaded.steps), x=np.log2(runs["lr"]), stratum=0)
-    product = (runs["turn"] * runs["lr"]).groupby([runs["model"], runs["lr"]]).agg(["min", "median", "max"])
-    tell("turn times learning rate, of single runs", product)
-    tell("path up to the turn", runs.groupby(["model", "lr"])["path"].agg(["min", "median", "max"]))
-    for clock in ("duration", "turn", "path"):
-        for model, slope in rate_slopes(runs.assign(turn=runs[clock])).items():
+    product = (runs["duration"] * runs["lr"]).groupby([runs["model"], runs["lr"]]).agg(["min", "median", "max"])
+    tell("onset times learning rate, of single runs", product)
+    tell("path up to onset", runs.groupby(["model", "lr"])["path"].agg(["min", "median", "max"]))
+    for clock in ("duration", "path"):
+        for model, slope in rate_slopes(runs.assign(duration=runs[clock])).items():
             tell(f"slope of log {clock} on log rate, {model}", with_ends(slope))
 
 

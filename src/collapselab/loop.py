@@ -104,7 +104,7 @@ def stop_reason(state: CollapseState, rules: Stop) -> EndedBy | None:
     """Why a run ends at this step; `None` if it continues."""
     if rules.on_divergence and state.diverged_step is not None:
         return "divergence"
-    if rules.on_collapse and state.is_totally_collapsed:
+    if rules.on_collapse and state.steps_past_collapse >= rules.after_collapse:
         return "collapse"
     return "budget" if state.step == rules.max_steps else None
 

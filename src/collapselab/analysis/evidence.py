@@ -14,7 +14,7 @@ from collapselab.rundir.frames import Runs
 
 @dataclass(frozen=True)
 class Material:
-    """The runs' rows with `duration`, `is_event`, `turn` (`survival.onset_times`) and `trajectory`, and their steps.
+    """The runs' rows with `duration`, `is_event` (`survival.onset_times`) and `trajectory`, and their steps.
 
     `trajectories` are the distinct runs whose onset or censoring is known (`comparisons.distinct`).
     """
@@ -47,7 +47,7 @@ class Finding:
 def gather(runs: Runs) -> Material:
     """What all claims are judged from."""
     onsets: Frame = onset_times(runs)
-    columns = {name: onsets[name].to_numpy() for name in ("duration", "is_event", "turn")}
+    columns = {name: onsets[name].to_numpy() for name in ("duration", "is_event")}
     rows: Frame = runs.runs.assign(**columns)
     rows = rows.assign(trajectory=trajectory(rows))
     return Material(rows, runs.steps, distinct(rows))

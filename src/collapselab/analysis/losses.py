@@ -61,11 +61,11 @@ def loss_left_at_collapse(material: Material) -> Finding:
 
 
 def loss_left_past_collapse(material: Material) -> Finding:
-    """H3b: the same share at the last step, of runs that go on past total collapse (`stop.on_collapse` false)."""
+    """H3b: the same share at the last step, of runs that go on past total collapse."""
     own = _collapsed(material)
     past = (own["last_step"] - own["total_collapse_step"]).astype(float)
     own = own.assign(left=own["train_nll_last"].astype(float), past=past)
-    own = own[(own["stop.on_collapse"] == False) & (past > 0)]  # noqa: E712
+    own = own[past > 0]
     own = own.sort_values("past", ascending=False, kind="stable").drop_duplicates("trajectory")
     where = f"{own['past'].min():.0f} to {own['past'].max():.0f} steps past total collapse" if len(own) else ""
     return _share_left(own, where)

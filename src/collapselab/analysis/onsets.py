@@ -15,6 +15,7 @@ from collapselab.analysis.times import MIN_MODELS, log_time_ratio, log_time_rati
 from collapselab.analysis.trend import log_rank_trend
 
 MAX_TIME_RATIO = 1 / 1.1  # per doubling: a larger ratio is too small an effect
+_FIRST_TIME = 0.5  # an onset at step 0: times are compared as ratios
 
 
 def rate_hastens(material: Material) -> Finding:
@@ -24,12 +25,12 @@ def rate_hastens(material: Material) -> Finding:
     collapses, and there are but two), the p-value is that of the log-rank test for trend. The note has each model's
     slope of log time on log rate: −1 where time goes as one over the rate.
     """
-    own = own_text(material.trajectories)
+    own = _timed(material)
     part = _where_varied(own.assign(x=np.log2(own["lr"].astype(float))), condition(own, (*LOOKING, "lr")))
     if part.empty:
         return missing("needs own-text runs at two learning rates or more, other settings equal")
     columns = [part[name].to_numpy() for name in ("x", "stratum", "seed")]
-    ratio = log_time_ratio(part["turn"].to_numpy(), part["is_event"].to_numpy(), *columns)
+    ratio = log_time_ratio(part["duration"].to_numpy(), part["is_event"].to_numpy(), *columns)
     note = _censored(part) + "; slope of log time on log rate: "
     note += ", ".join(f"{model} {with_ends(slope)}" for model, slope in rate_slopes(part).items())
     found = _finding(ratio, part, note)
@@ -46,7 +47,7 @@ def rate_slopes(part: Frame) -> dict[str, Interval]:
     """The slope of log time on log learning rate of each model's runs, over seeds."""
     return {
         str(model): log_time_ratio(
-            rows["turn"].to_numpy(),
+            rows["duration"].to_numpy(),
             rows["is_event"].to_numpy(),
             rows["x"].to_numpy() * math.log(2),
             rows["stratum"].to_numpy(),
@@ -58,29 +59,35 @@ def rate_slopes(part: Frame) -> dict[str, Interval]:
 
 def size_hastens(material: Material) -> Finding:
     """H4: the time ratio per doubling of the model's parameters, at equal learning rate, models as units."""
-    return _size_finding(own_text(material.trajectories), "")
+    return _size_finding(_timed(material), "")
 
 
 def size_shortens_path(material: Material) -> Finding:
     """H4b: the same with the path that the weights have gone for a clock, in place of steps.
 
-    The path is the sum of `relative_update_norm` over the steps before the turn.
+    The path is the sum of `relative_update_norm` over the steps before onset.
     """
-    own = own_text(material.trajectories)
+    own = _timed(material)
     path = path_lengths(own, material.steps)
-    own = own.assign(turn=path, duration=path)
-    return _size_finding(own[own["turn"] > 0], " with `relative_update_norm` at every step")
+    own = own.assign(duration=path)
+    return _size_finding(own[own["duration"] > 0], " with `relative_update_norm` at every step")
 
 
 def path_lengths(frame: Frame, steps: Frame) -> Frame:
-    """The path up to each run's turn, in relative updates; NaN where a step's update is unknown."""
+    """The path up to each run's onset, in relative updates; NaN where a step's update is unknown."""
     known = steps.reindex(columns=["run", "step", "relative_update_norm"])
     known = known[known["run"].isin(frame["run"])].astype({"step": float, "relative_update_norm": float}).dropna()
-    turn = known["run"].map(frame.set_index("run")["turn"])
-    part = np.clip(turn - known["step"], 0, 1)  # the last update counts in part: a turn may be at half a step
+    duration = known["run"].map(frame.set_index("run")["duration"])
+    part = np.clip(duration - known["step"], 0, 1)  # of half a step, half of the first update
     sums = (part * known["relative_update_norm"]).groupby(known["run"]).sum()
-    is_whole = part.groupby(known["run"]).sum().reindex(frame["run"]).to_numpy() >= frame["turn"].to_numpy() - 1e-9
+    is_whole = part.groupby(known["run"]).sum().reindex(frame["run"]).to_numpy() >= frame["duration"].to_numpy() - 1e-9
     return frame["run"].map(sums).where(is_whole).astype(float)
+
+
+def _timed(material: Material) -> Frame:
+    """The own-text runs, with durations that have a logarithm."""
+    own = own_text(material.trajectories)
+    return own.assign(duration=own["duration"].clip(lower=_FIRST_TIME))
 
 
 def _size_finding(own: Frame, condition_words: str) -> Finding:
@@ -88,7 +95,7 @@ def _size_finding(own: Frame, condition_words: str) -> Finding:
     if part.empty:
         words = "needs own-text runs of two models or more, of known size, at equal learning rate and settings"
         return missing(words + condition_words)
-    columns = [part[name].to_numpy() for name in ("turn", "is_event", "x", "model", "stratum")]
+    columns = [part[name].to_numpy() for name in ("duration", "is_event", "x", "model", "stratum")]
     ratio, num_models = log_time_ratio_of_models(*columns)
     note = f"{num_models} models; {_censored(part)}"
     found = _finding(ratio, part, note)
@@ -100,7 +107,7 @@ def _size_finding(own: Frame, condition_words: str) -> Finding:
 
 def _where_varied(own: Frame, strata: Frame) -> Frame:
     """The runs in strata in which `x` varies, with the stratum."""
-    part = own.assign(stratum=strata).dropna(subset=["x", "turn"])
+    part = own.assign(stratum=strata).dropna(subset=["x", "duration"])
     return part[part.groupby("stratum")["x"].transform("nunique") > 1]
 
 

@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from collapselab.analysis.survival import Frame
-from collapselab.collapse.course import ONSET_SHARE
+from collapselab.analysis.survival import Frame, onset_step
 from collapselab.collapse.rules import LESS_SEQ_REP_4, MIN_TOKENS, seq_rep_4_bound
 from collapselab.config.schema import Collapse
 from collapselab.rundir.frames import Runs
@@ -110,7 +109,7 @@ def variations() -> list[Variation]:
 def onset_with(run: JudgedRun, rules: Rules) -> int | None:
     """The onset of a run by these rules; `None` if there is none up to its last step."""
     judged, degenerate = verdicts(run, rules)
-    return onset(np.flatnonzero(judged), degenerate[judged], rules.thresholds.window, rules.thresholds.patience)
+    return onset_step(np.flatnonzero(judged), degenerate[judged], rules.thresholds.window, rules.thresholds.patience)
 
 
 def verdicts(run: JudgedRun, rules: Rules) -> tuple[Bools, Bools]:
@@ -131,23 +130,6 @@ def verdicts(run: JudgedRun, rules: Rules) -> tuple[Bools, Bools]:
     for name in set(rules.recorded) & set(run.broken):
         degenerate |= run.broken[name]
     return is_long | degenerate, degenerate
-
-
-def onset(steps: NDArray[np.int_], degenerate: Bools, window: int, patience: int) -> int | None:
-    """The onset of a run's judged steps (`collapse.advance`); `None` if it is not settled by the last."""
-    if not len(steps):
-        return None
-    counts = np.convolve(degenerate.astype(int), np.ones(window, dtype=int))[: len(steps)]
-    is_high = counts / window >= ONSET_SHARE
-    streaks = np.convolve(is_high.astype(int), np.ones(patience, dtype=int))[: len(steps)]
-    settled = np.flatnonzero(streaks == patience)
-    if not len(settled):
-        return None
-    # Dated to the change point of the window (`course.change_point`).
-    last = settled[0] - patience + 1
-    first = max(0, last - window + 1)
-    majorities = np.cumsum(np.where(degenerate[first : last + 1], 1, -1)[::-1])
-    return int(steps[last - int(majorities.argmax())])
 
 
 def _judged_run(row: Mapping[str, Any], steps: Frame) -> JudgedRun | None:

@@ -15,12 +15,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from collapselab.analysis.intervals import LEVEL, Bools, Floats, Interval
+from collapselab.collapse.course import ONSET_SHARE
 from collapselab.rundir.frames import Runs
 
 # lifelines takes a second to import, so each function that needs it imports it.
 CURVE_COLUMNS = ("step", "survival", "low", "high", "at_risk", "events")
-_ONSET_SHARE = 1 / 2
-_FIRST_TURN = 0.5  # a turn at step 0, where times are compared as ratios
 _ROUNDING = 1e-9  # lifelines multiplies logarithms: a survival of 1/2 may come out a little above
 
 Values = Sequence[float] | Floats
@@ -31,67 +30,63 @@ Frame = Any
 
 
 def onset_times(runs: Runs) -> pd.DataFrame:
-    """When each run began to collapse: a row a run, in their order; columns `run`, `duration`, `is_event`, `turn`.
+    """When each run began to collapse: a row a run, in their order; columns `run`, `duration`, `is_event`.
 
-    A run without onset is censored at its last judged step with a window less than half degenerate: a later onset may
-    not be settled yet, and the steps after the last probe say nothing. An unfinished run has no summary; its records
-    are searched for onset by the same rule. A run that diverged without onset is censored too, at its last judged step
-    before that: the hazard is the cause-specific one of collapse. Where no step was judged, `duration` is NaN.
-
-    `turn` is the duration without the lag of the window that onset asks for (`_turn`), and at least half a step.
+    An unfinished run has no summary; its records are searched for onset by the same rule. A run without onset is
+    censored at the last judged step that no onset could precede, had it gone on with degenerate steps alone; so is a
+    run that diverged without one: the hazard is the cause-specific one of collapse. Without such a step, `duration` is
+    NaN.
     """
     row, judged = cast(Frame, runs.runs), _judged_steps(runs)
-    is_high = judged["degenerate_share"] >= _ONSET_SHARE
-    last_low = judged[~is_high].groupby("run")["step"].max()
-    # The steps of one streak have the same number of low steps before them.
-    streak = (~is_high).cumsum().rename("streak")
-    streaks = judged[is_high].groupby(["run", streak[is_high]])["step"].agg(["min", "size"])
-    patience = row.set_index("run")["collapse.patience"].reindex(streaks.index.get_level_values("run"))
-    settled = streaks[streaks["size"].to_numpy() >= patience.to_numpy()]
-    from_records = row["run"].map(settled.groupby("run")["min"].min()).astype("Float64")
-    onset = row["onset_step"].astype("Float64").where(row["ended_by"].notna(), from_records)
-    duration = onset.fillna(row["run"].map(last_low).astype("Float64"))
-    times = duration.to_numpy(dtype=np.float64, na_value=np.nan)
-    is_event = onset.notna().to_numpy(dtype=bool)
     of_run = {run: (part["step"].to_numpy(), part["degenerate"].to_numpy()) for run, part in judged.groupby("run")}
-    rules = zip(row["run"], times, is_event, row["collapse.window"], row["collapse.patience"], strict=True)
-    turns = [
-        _turn(*of_run[run], time, is_onset, int(window), int(patience)) if run in of_run else time
-        for run, time, is_onset, window, patience in rules
-    ]
-    return pd.DataFrame(
-        {
-            "run": row["run"].to_numpy(),
-            "duration": times,
-            "is_event": is_event,
-            "turn": np.maximum(np.array(turns, dtype=np.float64), _FIRST_TURN),
-        }
+    is_finished, known = row["ended_by"].notna().to_numpy(), row["onset_step"].astype("Float64")
+    rules = zip(row["collapse.window"], row["collapse.patience"], strict=True)
+    found: list[tuple[float, bool]] = []
+    for run, summary, finished, (window, patience) in zip(row["run"], known, is_finished, rules, strict=True):
+        step_J, degenerate_J = of_run.get(run, (np.array([], dtype=int), np.array([], dtype=bool)))
+        onset = summary if finished else onset_step(step_J, degenerate_J, int(window), int(patience))
+        if onset is None or pd.isna(onset):
+            found.append((_censored_at(step_J, degenerate_J, int(window), int(patience)), False))
+        else:
+            found.append((float(onset), True))
+    columns = {"run": row["run"].to_numpy(), "duration": [time for time, _ in found]}
+    return pd.DataFrame(columns | {"is_event": np.array([is_event for _, is_event in found], dtype=bool)})
+
+
+def onset_step(step_J: NDArray[Any], degenerate_J: Bools, window: int, patience: int) -> int | None:
+    """The onset of a run's J judged steps, as `course.advance` finds it; `None` if none is settled by the last."""
+    if not len(step_J):
+        return None
+    counts = np.convolve(degenerate_J.astype(int), np.ones(window, dtype=int))[: len(step_J)]
+    is_high = counts / window >= ONSET_SHARE
+    streaks = np.convolve(is_high.astype(int), np.ones(patience, dtype=int))[: len(step_J)]
+    settled = np.flatnonzero(streaks == patience)
+    if not len(settled):
+        return None
+    # Dated to the change point of the window (`course.change_point`).
+    last = settled[0] - patience + 1
+    first = max(0, last - window + 1)
+    majorities = np.cumsum(np.where(degenerate_J[first : last + 1], 1, -1)[::-1])
+    return int(step_J[last - int(majorities.argmax())])
+
+
+def _censored_at(step_J: NDArray[Any], degenerate_J: Bools, window: int, patience: int) -> float:
+    """The judged step before the earliest onset that further steps could settle; NaN if there is none."""
+    if not len(step_J):
+        return math.nan
+    further = step_J[-1] + 1 + np.arange(window + patience)
+    earliest = onset_step(
+        np.append(step_J, further), np.append(degenerate_J, np.ones(len(further), dtype=bool)), window, patience
     )
-
-
-def _turn(step_J: NDArray[Any], degenerate_J: Bools, time: float, is_event: bool, window: int, patience: int) -> float:
-    """The judged step that best splits those around onset: healthy before, degenerate from it on; the latest such.
-
-    Looked at are the window that ends at onset and the steps that settle it. Without onset, the time less the judged
-    steps by which a sudden onset lags. A step that was not judged, or not kept, has no turn but itself.
-    """
-    (at,) = np.flatnonzero(step_J == time)[:1] if (step_J == time).any() else (None,)
-    if at is None:
-        return time
-    if not is_event:
-        return float(step_J[max(0, at - (math.ceil(window / 2) - 1))])
-    first, seen = max(0, at - window + 1), degenerate_J[max(0, at - window + 1) : at + patience]
-    before = np.concatenate([[0], np.cumsum(seen)])  # degenerate ones before each step
-    healthy_after = np.cumsum(~seen[::-1])[::-1]
-    exceptions = before[: at - first + 1] + healthy_after[: at - first + 1]
-    return float(step_J[at - int(np.argmin(exceptions[::-1]))])
+    before = step_J[step_J < earliest]
+    return float(before[-1]) if len(before) else math.nan
 
 
 def _judged_steps(runs: Runs) -> Frame:
-    """Run, step, verdict and share of the judged steps; a step between two probes repeats the former share."""
-    names = ["run", "step", "degenerate", "degenerate_share"]
+    """Run, step and verdict of the judged steps."""
+    names = ["run", "step", "degenerate"]
     steps = cast(Frame, runs.steps).reindex(columns=names)
-    return steps.loc[steps["degenerate"].notna(), names].astype({"degenerate_share": float, "degenerate": bool})
+    return steps.loc[steps["degenerate"].notna(), names].astype({"degenerate": bool})
 
 
 def kaplan_meier(durations: Values, events: Events, level: float = LEVEL) -> pd.DataFrame:

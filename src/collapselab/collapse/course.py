@@ -67,9 +67,11 @@ class CollapseState:
     streak_length: int = 0
 
     @property
-    def is_totally_collapsed(self) -> bool:
-        """Total collapse is reached and onset is settled (with a short window, total collapse may come first)."""
-        return self.total_collapse_step is not None and self.onset_step is not None
+    def steps_past_collapse(self) -> int:
+        """Since total collapse; −1 until it is reached and onset settled (with a short window, it may come first)."""
+        if self.step is None or self.total_collapse_step is None or self.onset_step is None:
+            return -1
+        return self.step - self.total_collapse_step
 
     @property
     def loss_fate(self) -> Fate | None:
@@ -114,9 +116,15 @@ def advance(state: CollapseState, observation: Observation, thresholds: Collapse
     window = (*state.window, observation)[-thresholds.window :]
     num_degenerate = sum(seen.verdict is not None and seen.verdict.degenerate is True for seen in window)
     state = replace(state, window=window, degenerate_share=num_degenerate / thresholds.window)
-    if state.total_collapse_step is None and num_degenerate == thresholds.window:
+    if state.total_collapse_step is None and len(window) == thresholds.window and all(map(_is_total, window)):
         state = replace(state, total_collapse_step=observation.step)
     return _advance_streak(state, thresholds.patience)
+
+
+def _is_total(seen: Observation) -> bool:
+    """Whether a step may be part of total collapse: of low diversity alone, it is only on its way there."""
+    assert seen.verdict is not None
+    return seen.verdict.degenerate is True and seen.verdict.reasons != ("low-diversity",)
 
 
 def _advance_streak(state: CollapseState, patience: int) -> CollapseState:

@@ -27,7 +27,9 @@ class Word(NamedTuple):
 
 
 ENDED_BY: dict[EndedBy, Word] = {
-    "collapse": Word("total collapse", "total collapse was reached, and `stop.on_collapse` is set"),
+    "collapse": Word(
+        "total collapse", "total collapse was reached (`stop.after_collapse` steps ago), and `stop.on_collapse` is set"
+    ),
     "divergence": Word("divergence", "a loss or norm is not finite, and `stop.on_divergence` is set"),
     "budget": Word("steps used up", "`stop.max_steps` updates were made"),
 }
@@ -41,7 +43,9 @@ FATES: dict[Fate, Word] = {
     "onset": Word("onset only", "collapse began; the run neither collapsed totally nor recovered"),
     "recovered": Word("recovered", "collapse began, but most samples are no longer degenerate"),
     "diverged": Word("diverged", "a loss or norm is not finite"),
-    "total-collapse": Word("total collapse", "all of the last `collapse.window` judged steps were degenerate"),
+    "total-collapse": Word(
+        "total collapse", "all of the last `collapse.window` judged steps were degenerate, none by low diversity alone"
+    ),
     "melted": Word("melted", "collapse began and ends in noise: most degenerate steps of the window are `melted`"),
 }
 
@@ -64,7 +68,9 @@ EVENTS: dict[str, Word] = {
         "judged steps are degenerate for collapse.patience judged steps in a row",
     ),
     "total_collapse_step": Word(
-        "total collapse", "the first step at which all of the last collapse.window judged steps are degenerate"
+        "total collapse",
+        "the first step at which all of the last collapse.window judged steps are degenerate, none by low diversity "
+        "alone",
     ),
     "recovered_step": Word(
         "recovered",

@@ -197,17 +197,15 @@ class Collapse(Settings):
         default=0.60, ge=0, le=1, description="low diversity: maximum share of the start's distinct 4-grams, pooled"
     )
     template_share: float = Field(
-        default=0.90,
-        gt=0,
-        le=1,
-        description="a sample with at least this share of 4-grams from one earlier sample is a template",
+        default=0.90, gt=0, le=1, description="template: minimum share of 4-grams from one earlier sample"
     )
 
 
 class Stop(Settings):
     """What ends a run."""
 
-    on_collapse: bool = Field(default=True, description="stop at total collapse")
+    on_collapse: bool = Field(default=True, description="stop at total collapse, or `after_collapse` steps later")
+    after_collapse: int = Field(default=0, ge=0, description="steps that a run goes on past total collapse")
     on_divergence: bool = Field(default=True, description="stop once a loss or norm is not finite")
     max_steps: int = Field(default=1000, ge=0, description="maximum number of updates")
     max_seconds: float | None = Field(default=None, gt=0, description="maximum wall time; the run can be resumed")

@@ -40,7 +40,7 @@ def time_left(config: RunConfig, step: int, pace_s: float) -> tuple[float | None
     expected = expected_collapse_step(config) if config.stop.on_collapse else None
     if expected is None or not step < expected < config.stop.max_steps:
         return None, most_s
-    return pace_s * (expected - step), most_s
+    return pace_s * (expected + config.stop.after_collapse - step), most_s
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from collapselab.config import presets
 from collapselab.config.overrides import load_toml
 from collapselab.errors import InputError, nearest
+from collapselab.sweep import sampler
 from collapselab.sweep.grid import Sweep, from_settings
 
 SEEDS = (0, 1, 2)
@@ -31,7 +32,16 @@ def sizes() -> Sweep:
     return Sweep(presets.paper(), grid={"model": ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"), "seed": SEEDS})
 
 
-SWEEPS: dict[str, Callable[[], Sweep]] = {"learning-rates": learning_rates, "sizes": sizes}
+SWEEPS: dict[str, Callable[[], Sweep]] = {
+    "learning-rates": learning_rates,
+    "sizes": sizes,
+    "sampler-map": sampler.sampler_map,
+    "sampler-line": sampler.sampler_line,
+    "sampler-sizes": sampler.sampler_sizes,
+    "sampler-coarse": sampler.sampler_coarse,
+    "sampler-smollm2": sampler.sampler_smollm2,
+    "smollm2-controls": sampler.smollm2_controls,
+}
 
 
 def load(name: str) -> Sweep:

@@ -14,11 +14,13 @@ from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError, nearest
 from collapselab.sweep.grid import PlannedRun, Sweep, expand, rebase
+from collapselab.sweep.sampler import sampler_map
 
 if TYPE_CHECKING:  # pandas takes a third of a second, which --help need not wait for
     from collapselab.rundir.frames import Runs
 
 EQUAL_UPDATES = "equal-updates"
+CONTROL_MODELS = {"builtin:pico": "builtin:nano", "builtin:nano": "builtin:micro"}  # and the other model of each
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,12 @@ def _builtin(base: RunConfig, num_seeds: int) -> Tier:
         {
             "own-text": Sweep(base, {"optim.lr": rates, "model": models, "seed": seeds}),
             "past-collapse": _past_collapse(base, 100, high | {"model": models[1:3]}),
-            "controls": _controls(base, 120, "moby-dick", "builtin:mini", high),
+            "controls": _controls(
+                base, 200, "moby-dick", CONTROL_MODELS, {"optim.lr": (1.6e-4, 2.26e-4, 3.2e-4, 4.5e-4), "seed": seeds}
+            ),
+            "sampler-map": sampler_map(
+                (0.8, 0.9, 1.0, 1.1, 1.2), {"sampling.top_k": (50,), "sampling.top_p": (0.9,)}, num_seeds
+            ),
         },
         sized=("builtin:micro", "builtin:mini", "builtin:nano", "builtin:pico"),
         sized_rates=rates[1:4],
@@ -60,12 +67,14 @@ def _builtin(base: RunConfig, num_seeds: int) -> Tier:
 
 def _builtin_quick(base: RunConfig, num_seeds: int) -> Tier:
     seeds, rates, models = tuple(range(num_seeds)), (4e-5, 8e-5, 1.6e-4), ("builtin:micro", "builtin:nano")
-    nano = override(base, {"model": "builtin:nano"})
     return Tier(
         {
             "own-text": Sweep(base, {"optim.lr": rates, "model": models, "seed": seeds}),
             "past-collapse": _past_collapse(base, 60, {"optim.lr": rates[-1:], "model": models, "seed": seeds}),
-            "controls": _controls(nano, 80, "moby-dick", "builtin:micro", {"optim.lr": rates[-2:], "seed": seeds}),
+            "controls": _controls(
+                base, 80, "moby-dick", {"builtin:nano": "builtin:micro"}, {"optim.lr": (3.2e-4,), "seed": seeds}
+            ),
+            "sampler-map": rebase(sampler_map((0.8, 1.0, 1.2), {}, num_seeds), {"stop.max_steps": 150}),
         },
         sized=models,
         sized_rates=rates[-2:],
@@ -99,7 +108,7 @@ def gpt2(num_seeds: int | None, *, quick: bool) -> Tier:
             "own-text": own,
             "sizes": Sweep(base, {"model": models, "optim.lr": (2e-5, 4e-5), "seed": seeds}),
             "past-collapse": _past_collapse(base, 300, {"optim.lr": rates[-1:], "seed": seeds}),
-            "controls": _controls(base, 300, "wikitext-2:train", "gpt2-medium", high),
+            "controls": _controls(base, 300, "wikitext-2:train", {"gpt2": "gpt2-medium"}, high),
         },
         sized=models,
         sized_rates=(2e-5, 4e-5),
@@ -162,19 +171,25 @@ def _past_collapse(base: RunConfig, num_steps: int, grid: Mapping[str, Sequence[
     return Sweep(override(base, {"stop.on_collapse": False, "stop.max_steps": num_steps}), grid)
 
 
-def _controls(base: RunConfig, num_steps: int, text: str, other: str, grid: Mapping[str, Sequence[object]]) -> Sweep:
-    """The same loop on real text and on another model's, and on own text judged in the same way: by probes (H6).
+def _controls(
+    base: RunConfig, num_steps: int, text: str, others: Mapping[str, str], grid: Mapping[str, Sequence[object]]
+) -> Sweep:
+    """The same loop on five texts: own, real, another model's, a frozen copy's, own text shuffled (H6, H6b).
 
-    The training text is not used for evaluation.
+    `others` has the other model by model. All are judged in the same way, by probes. The training text is not used for
+    evaluation.
     """
     data = tuple(name for name in base.data if name != text)
-    probes = {"collapse.source": "probe", "collapse.probe_every": 5, "collapse.probe_samples": 8}
-    return Sweep(
-        override(base, {"data": data, "stop.max_steps": num_steps, **probes}),
-        grid,
-        listed=(
+    probes: dict[str, object] = {"collapse.source": "probe", "collapse.probe_every": 5, "collapse.probe_samples": 8}
+    sources = [
+        {"model": model, **source}
+        for model, other in others.items()
+        for source in (
             {"train.source": "own"},
             {"train.source": "real", "train.real_text": text},
             {"train.source": "other", "train.other_model": other},
-        ),
-    )
+            {"train.source": "other", "train.other_model": model},
+            {"train.source": "shuffled"},
+        )
+    ]
+    return Sweep(override(base, {"data": data, "stop.max_steps": num_steps, **probes}), grid, listed=sources)

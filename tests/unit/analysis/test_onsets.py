@@ -63,8 +63,8 @@ def test_paths_may_tell_another_story_than_steps() -> None:
     assert found["H4b"].effect == pytest.approx(1.0, rel=0.03)
 
 
-def test_a_path_is_the_sum_of_the_updates_before_the_turn() -> None:
-    rows = pd.DataFrame({"run": ["a", "b", "c", "d"], "turn": [3.0, 0.5, 3.0, 2.0]})
+def test_a_path_is_the_sum_of_the_updates_before_onset() -> None:
+    rows = pd.DataFrame({"run": ["a", "b", "c", "d"], "duration": [3.0, 0.5, 3.0, 2.0]})
     steps = pd.DataFrame(
         [(run, step, norm) for run in "abd" for step, norm in enumerate((0.1, 0.2, 0.4, 0.8))] + [("c", 0, 0.1)],
         columns=["run", "step", "relative_update_norm"],

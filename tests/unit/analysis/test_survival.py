@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -30,17 +29,14 @@ PLACEBO_EVENTS = [True] * 21
 
 
 def a_run(
-    shares: str | Sequence[float], onset: int | None = None, *, finished: bool = True, patience: int = 3, every: int = 1
+    verdicts: str, onset: int | None = None, *, finished: bool = True, patience: int = 3, every: int = 1
 ) -> tuple[dict[str, object], pd.DataFrame]:
-    """A run by its degenerate shares; in a text `.` is low, `x` is high, `?` is not judged. Judged every n steps."""
-    letters = {".": 0.25, "x": 0.5, "?": None}
-    values = [letters[letter] for letter in shares] if isinstance(shares, str) else list(shares)
-    values = [value for value in values for _ in range(every)]
-    is_judged = [i % every == 0 and value is not None for i, value in enumerate(values)]
-    degenerate = [None if not judged else False for judged in is_judged]
+    """A run by its samples: `.` is healthy, `x` degenerate, `?` not judged. Judged every n steps."""
+    letters = {".": False, "x": True, "?": None}
+    degenerate = [letters[v] if i == 0 else None for v in verdicts for i in range(every)]
     row: dict[str, object] = {"ended_by": "budget" if finished else None, "onset_step": onset}
     row |= {"collapse.patience": patience, "collapse.window": 8}
-    steps = {"step": range(len(values)), "degenerate": degenerate, "degenerate_share": values}
+    steps = {"step": range(len(degenerate)), "degenerate": degenerate}
     return row, pd.DataFrame(steps).astype({"degenerate": "boolean", "step": "Int64"})
 
 
@@ -65,9 +61,20 @@ def test_a_diverged_run_is_censored_at_its_last_judged_step_before_that() -> Non
     ]
 
 
-def test_an_unsettled_onset_is_censored_before_it() -> None:
-    # Steps 2 and 3 are high, the third in a row was never seen.
-    assert onsets(a_run("..xx"), a_run(".x.x.")) == [(1.0, False), (4.0, False)]
+def test_a_run_without_onset_is_censored_before_the_earliest_that_could_follow() -> None:
+    """Onset is dated back: what the last steps were to become was not seen."""
+    assert onsets(a_run("..xx"), a_run("..xxxxxxx"), a_run("..xx......"), a_run(".x.x.")) == [
+        (1.0, False),
+        (1.0, False),
+        (9.0, False),
+        (4.0, False),
+    ]
+
+
+def test_a_run_that_may_have_begun_collapsed_has_no_time() -> None:
+    ((duration, is_event),) = onsets(a_run("xxxx"))
+    assert math.isnan(duration)
+    assert not is_event
 
 
 def test_probes_say_nothing_of_the_steps_after_the_last() -> None:
@@ -76,22 +83,20 @@ def test_probes_say_nothing_of_the_steps_after_the_last() -> None:
 
 
 def test_the_summary_of_a_finished_run_is_believed() -> None:
-    # Thinned records may show a streak that the run never had.
-    assert onsets(a_run(".xxx.")) == [(4.0, False)]
-    assert onsets(a_run(".xxx.", 3)) == [(3.0, True)]
+    assert onsets(a_run("....xxxxxxxx", 3), a_run("....xxxxxxxx")) == [(3.0, True), (3.0, False)]
 
 
 def test_an_unfinished_run_is_judged_by_its_records() -> None:
     assert onsets(
-        a_run(".xx.xxx.", finished=False),
+        a_run("..x..xxxxxxxx", finished=False),
         a_run("....", finished=False),
-        a_run("..xx", finished=False, patience=2),
-        a_run("..xx", finished=False),
-    ) == [(4.0, True), (3.0, False), (2.0, True), (1.0, False)]
+        a_run("..xxxxxxx", finished=False, patience=2),
+        a_run("..xxxxxxx", finished=False),
+    ) == [(5.0, True), (3.0, False), (2.0, True), (1.0, False)]
 
 
 def test_streaks_of_different_runs_do_not_join() -> None:
-    assert onsets(a_run("..xx", finished=False), a_run("xx..", finished=False)) == [(1.0, False), (3.0, False)]
+    assert onsets(a_run("..xxxxxxx", finished=False), a_run("x.......", finished=False)) == [(1.0, False), (7.0, False)]
 
 
 def test_a_run_that_was_never_judged_is_unknown() -> None:
@@ -102,43 +107,6 @@ def test_a_run_that_was_never_judged_is_unknown() -> None:
     rows["collapse.window"] = 8
     empty = onset_times(Runs(rows, pd.DataFrame(columns=pd.Index(["run", "step"])), pd.DataFrame()))
     assert empty["duration"].isna().tolist() == [True]
-
-
-# --- the turn
-
-
-def turn_of(verdicts: str, onset: int | None = None, *, every: int = 1) -> float:
-    """Of a run whose samples are degenerate at `x` (window 8): its share is that of the last eight."""
-    flags = [letter == "x" for letter in verdicts]
-    shares = [sum(flags[max(0, i - 7) : i + 1]) / 8 for i in range(len(flags))]
-    row, steps = a_run(shares, None if onset is None else onset * every, every=every)
-    steps["degenerate"] = pd.array(
-        [flags[i // every] if i % every == 0 else None for i in range(len(steps))], "boolean"
-    )
-    rows = pd.DataFrame([{"run": "r", **row}]).astype({"onset_step": "Int64"})
-    return float(onset_times(Runs(rows, steps.assign(run="r"), pd.DataFrame()))["turn"].iloc[0])
-
-
-def test_a_sudden_collapse_turns_at_its_first_degenerate_sample() -> None:
-    assert turn_of("." * 10 + "x" * 8, 13) == 10
-    assert turn_of("x" * 8, 3) == 0.5, "at step 0 counts as half a step"
-
-
-def test_single_exceptions_do_not_move_the_turn() -> None:
-    assert turn_of("...x......" + "x" * 8, 13) == 10
-    assert turn_of("." * 10 + "xxx.xxxx", 14) == 10
-    # One healthy after step 4, or one degenerate before step 6: the later of both.
-    assert turn_of("....x.xxxxxx", 8) == 6
-
-
-def test_without_onset_the_turn_lags_like_a_sudden_onset() -> None:
-    assert turn_of("." * 20) == 16
-    assert turn_of("..") == 0.5
-
-
-def test_turns_are_at_probes_where_these_judge() -> None:
-    assert turn_of("." * 10 + "x" * 8, 13, every=5) == 50
-    assert turn_of("." * 20, every=5) == 80
 
 
 # --- curves

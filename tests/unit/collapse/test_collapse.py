@@ -63,6 +63,15 @@ def test_onset_and_total_collapse_equal_their_definitions(degenerate: list[bool]
     assert len(state.window) == min(window, len(degenerate))
 
 
+def test_low_diversity_alone_is_onset_and_never_total_collapse():
+    alike = [observed(step, True, "low-diversity") for step in range(20)]
+    looping = [observed(step, True) for step in range(20, 40)]
+    state = run(alike)
+    assert (state.onset_step, state.total_collapse_step, state.degenerate_share) == (0, None, 1)
+    assert outcome(state).fate == "onset"
+    assert run([*alike, *looping]).total_collapse_step == 27
+
+
 def test_onset_is_known_patience_steps_later_and_dated_back():
     text = "." * 10 + "x" * 8
     # Three quarters of the last 8 are degenerate from step 15 on, and the change was at step 10.
@@ -206,8 +215,8 @@ def test_collapse_into_noise_is_called_melted():
 def test_with_a_short_window_total_collapse_waits_for_onset():
     thresholds = Collapse(window=1, patience=3)
     assert run(pattern("x"), thresholds).total_collapse_step == 0
-    assert not run(pattern("xx"), thresholds).is_totally_collapsed
-    assert run(pattern("xxx"), thresholds).is_totally_collapsed
+    assert run(pattern("xx"), thresholds).steps_past_collapse == -1
+    assert run(pattern("xxx"), thresholds).steps_past_collapse > 0
 
 
 def test_kind_at_onset_and_now_may_differ():

@@ -66,12 +66,16 @@ def test_controls_stand_beside_own_text_and_are_not_evaluated_on_what_they_train
     runs = plan(load_tier("builtin", None, quick=quick).sweeps)["controls"]
     strata = condition(frames(runs).runs, (*LOOKING, *CONTROL))
     for stratum in set(strata):
-        sources = Counter(run.config.train.source for run, label in zip(runs, strata, strict=True) if label == stratum)
-        assert set(sources) == {"own", "real", "other"}, "every stratum has both controls and own text"
+        configs = [run.config for run, label in zip(runs, strata, strict=True) if label == stratum]
+        sources = Counter((c.train.source, c.train.other_model == c.model) for c in configs)
+        assert set(sources) == {(source, False) for source in ("own", "real", "other", "shuffled")} | {("other", True)}
+        assert len(set(sources.values())) == 1, "every stratum has each control beside own text"
+    if not quick:
+        frozen = sum(run.config.train.other_model == run.config.model for run in runs)
+        assert frozen >= 36, "so that none collapsing shows at most a tenth"
     for config in (run.config for run in runs):
         assert config.collapse.source == "probe"
         assert config.train.real_text not in config.data
-        assert config.train.other_model != config.model
 
 
 def test_a_run_of_two_sweeps_is_carried_out_once() -> None:

@@ -4,43 +4,20 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from collapselab.analysis import sensitivity
-from collapselab.analysis.sensitivity import JudgedRun, Rules, judged_runs, onset, onset_with, variations, verdicts
+from collapselab.analysis.sensitivity import JudgedRun, Rules, judged_runs, onset_with, variations, verdicts
 from collapselab.collapse.course import CollapseState, Observation, advance
 from collapselab.collapse.rules import SampleVerdict, StepVerdict, judge_sample, judge_step
 from collapselab.config.schema import Collapse
 from collapselab.metrics import repetition_metrics
 from collapselab.rundir.frames import Runs
 from synthetic_runs import make_config, make_records
-
-
-def observations(degenerate: Sequence[bool | None]) -> list[Observation]:
-    verdicts_of = {None: None, True: StepVerdict(True, ("loop",), "loop"), False: StepVerdict(False)}
-    return [Observation(step, verdicts_of[value], ()) for step, value in enumerate(degenerate)]
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    st.lists(st.sampled_from([True, False, None]), max_size=40),
-    st.integers(1, 9),
-    st.integers(1, 5),
-)
-def test_onset_is_that_of_the_fold(degenerate: list[bool | None], window: int, patience: int) -> None:
-    state, thresholds = CollapseState(vocab_size=100), Collapse(window=window, patience=patience)
-    for observation in observations(degenerate):
-        state = advance(state, observation, thresholds)
-    judged = [step for step, value in enumerate(degenerate) if value is not None]
-    found = onset(np.array(judged, dtype=int), np.array([degenerate[i] for i in judged], dtype=bool), window, patience)
-    assert found == state.onset_step
 
 
 def random_sample(draw: random.Random) -> tuple[int, ...]:

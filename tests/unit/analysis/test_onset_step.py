@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collapselab.analysis.sensitivity import onset
+from collapselab.analysis.survival import onset_step
 from collapselab.collapse.course import CollapseState, Observation, advance
 from collapselab.collapse.rules import StepVerdict
 from collapselab.config.schema import Collapse
@@ -27,4 +27,4 @@ def test_the_onset_of_columns_is_that_of_the_fold(
         state = advance(state, Observation(step, judged, ()), thresholds)
     steps = np.array([step for step, verdict in enumerate(verdicts, first) if verdict is not None], dtype=int)
     degenerate = np.array([verdict for verdict in verdicts if verdict is not None], dtype=bool)
-    assert onset(steps, degenerate, window, patience) == state.onset_step
+    assert onset_step(steps, degenerate, window, patience) == state.onset_step
