@@ -12,8 +12,8 @@ def pull(frame: Frame, steps: Frame) -> Frame:
     """H(p) − H(q) of each own-text run in nats per token, over its first ten steps; NaN if unknown.
 
     p is the model, q what the tokens were drawn from. The loss on own text is the cross-entropy H(q) + KL(q‖p), so the
-    pull is entropy − loss + KL. It is above 0 where q is sharper than p, below 0 where it is flatter, and passes through
-    0 between, which KL need not do. Set to 0 where KL is 0: q is p, and the rest is noise of the drawn tokens.
+    pull is entropy − loss + KL. It is above 0 where q is sharper than p and below 0 where it is flatter, and unlike KL
+    it passes through 0 between. Set to 0 where KL is 0: there q is p, and the rest is noise of the drawn tokens.
     """
     early = steps.reindex(columns=["run", "step", *_NAMES])
     early = early[early["step"] < UPDATE_STEPS].astype(dict.fromkeys(_NAMES, float))

@@ -10,8 +10,6 @@ from collapselab.analysis.survival import Frame, median_onset
 from collapselab.collapse.words import EVENTS, MARKED_EVENTS
 from collapselab.report.values import counted, known, short
 
-CUTS = ("top_k", "top_p", "min_p")  # what may cut off unlikely tokens
-
 
 def runs_in_words(table: Frame) -> str:
     """The number of runs, their models and their number of seeds."""
@@ -26,17 +24,6 @@ def run_in_words(row: Mapping[str, Any]) -> str:
 def events_in_words(row: Mapping[str, Any]) -> str:
     found = [f"{EVENTS[name].label} at step {int(row[name])}" for name in MARKED_EVENTS if known(row, name)]
     return sentence(f"{', '.join(found)}.") if found else "No onset of collapse."
-
-
-def sampler_in_words(row: Mapping[str, Any]) -> str:
-    """How the tokens were drawn: temperature and what was cut off, from a row with the settings of a run."""
-    if row["sampling.greedy"]:
-        return "always the likeliest token"
-    cuts = [f"{cut.replace('_', '-')} {short(row[f'sampling.{cut}'])}" for cut in CUTS if known(row, f"sampling.{cut}")]
-    temperature = float(row["sampling.temperature"])
-    if temperature == 1 and not cuts:
-        return "pure sampling (temperature 1)"
-    return ", ".join([f"temperature {short(temperature)}", *cuts])
 
 
 def onsets_in_words(table: Frame) -> str:

@@ -70,7 +70,7 @@ def panel(
     tooltip = ["step:Q", alt.Tooltip("start:Q", title="from token"), alt.Tooltip("stop:Q", title="to"), "words:N"]
     bars = rects.encode(x=x, x2="stop:Q", y=y, y2="end:Q", color=color, tooltip=tooltip)
     ground = alt.Chart(data).mark_rect(color=NEW_COLOR).encode(y=y, y2="end:Q")
-    rules, labels = _events(run.row, (steps[0], end), (width, height), y)
+    rules, labels = _events(run.row, (steps[0], end), height, y)
     return layered(ground, bars, *rules, *(labels if is_labelled else []), width=width, height=height, title=title)
 
 
@@ -130,10 +130,10 @@ def _kinds(ids: Ids, before: Ids) -> NDArray[np.int_]:
 
 
 def _events(
-    row: Mapping[str, Any], steps: tuple[int, int], size: tuple[int, int], y: alt.Y
+    row: Mapping[str, Any], steps: tuple[int, int], height: int, y: alt.Y
 ) -> tuple[list[alt.Chart], list[alt.Chart]]:
     """A rule at each event inside the range, and its label beside the panel, below the previous label."""
-    (first, end), (width, height) = steps, size
+    first, end = steps
     rules: list[alt.Chart] = []
     labels: list[alt.Chart] = []
     lowest = -math.inf
@@ -141,9 +141,9 @@ def _events(
         place = height * (step - first) / (end - first)
         lowest = max(place, lowest + LINE_PX)
         at = alt.Chart(alt.InlineData(values=[{"step": step}])).encode(y=y)
-        rules.append(at.mark_rule(color=RULE_COLOR, strokeDash=[4, 2]).encode(x=alt.value(0), x2=alt.value(width + 8)))
-        text = at.mark_text(text=f"{words}, step {step}", align="left", dx=12, dy=lowest - place, color=RULE_COLOR)
-        labels.append(text.encode(x=alt.value(width)))
+        rules.append(at.mark_rule(color=RULE_COLOR, strokeDash=[4, 2]))
+        text = at.mark_text(text=f"{words}, step {step}", align="left", dx=5, dy=lowest - place, color=RULE_COLOR)
+        labels.append(text.encode(x=alt.value("width")))
     return rules, labels
 
 

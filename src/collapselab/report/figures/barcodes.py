@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import altair as alt
-import pandas as pd
+import numpy as np
 
-from collapselab.analysis.comparisons import LOOKING, condition
-from collapselab.analysis.sampler import REGIMES, arms
+from collapselab.analysis.sampler import arms
 from collapselab.analysis.survival import Frame
-from collapselab.report.captions import CUTS, events_in_words, sampler_in_words
+from collapselab.report.captions import events_in_words, sentence
 from collapselab.report.entries import Figure
 from collapselab.report.figures import barcode
-from collapselab.report.groups import UNFINISHED, run_table
+from collapselab.report.groups import UNFINISHED
 from collapselab.report.run_figure import events_of
+from collapselab.report.samplers import CUTS, REGIMES, sampler_in_words, sampler_runs
 from collapselab.report.selection import OneRun, one_of, shown_run
 from collapselab.report.theme import RULE_COLOR, layered, panel_width, themed
 from collapselab.report.values import short
@@ -31,21 +32,18 @@ def select(runs: Runs) -> Regimes | None:
     Of the arms of one regime: nothing cut off if possible, then the middle temperature; of their runs, one that is
     itself of that regime.
     """
+    table, sampled = sampler_runs(runs), set(cast(Frame, runs.samples)["run"])
     regime_of = arms(runs).set_index("arm")["regime"]
-    table: Frame = run_table(runs)
-    table = table.assign(regime=table["arm"].map(regime_of), group=condition(table, (*LOOKING, "sampling.")))
-    sampled = set(runs.samples["run"])
-    own = (
-        pd.Series("drift", index=table.index).mask(table["is_event"], "freeze").mask(table["fate"] == "melted", "melt")
-    )
+    table = table.assign(regime=table["arm"].map(regime_of))
+    own = np.select([table["fate"] == "melted", table["is_event"]], ["melt", "freeze"], "drift")
     table = table[(table["regime"] == own) & table["run"].isin(sampled)]
     table = table[table["is_event"] | (table["ending"] != UNFINISHED)]  # an unfinished run may yet have an onset
     if table.empty:
         return None
-    group = table.groupby("group", sort=False)["regime"].nunique().idxmax()
+    others = table.groupby("others", sort=False)["regime"].nunique().idxmax()
     found: dict[str, OneRun] = {}
     for regime in REGIMES:
-        name = shown_run(_middle_arm(table[(table["group"] == group) & (table["regime"] == regime)]), sampled)
+        name = shown_run(_middle_arm(table[(table["others"] == others) & (table["regime"] == regime)]), sampled)
         found |= {} if name is None else {regime: one_of(runs, table, name)}
     return found if len(found) > 1 else None
 
@@ -84,9 +82,9 @@ def _entropy(run: OneRun, most: float) -> alt.LayerChart:
     x = alt.X("entropy_nats:Q", axis=None, scale=alt.Scale(domain=[0, 1.05 * most], nice=False))
     chart = alt.Chart(rows).encode(x=x, y=alt.Y("step:Q", scale=scale, axis=None))
     ends = alt.Chart(rows.iloc[[0, -1]].assign(words=lambda ends: ends["entropy_nats"].map("{:.1f}".format)))
-    ends = ends.encode(x=alt.value(STRIP + 3), y=alt.Y("step:Q", scale=scale, axis=None), text="words:N")
+    ends = ends.encode(x=alt.value("width"), y=alt.Y("step:Q", scale=scale, axis=None), text="words:N")
     line = chart.mark_line(color=RULE_COLOR, strokeWidth=1.4).encode(order="step:Q")
-    return layered(line, ends.mark_text(align="left", color=RULE_COLOR), width=STRIP, height=HEIGHT)
+    return layered(line, ends.mark_text(align="left", dx=3, color=RULE_COLOR), width=STRIP, height=HEIGHT)
 
 
 def caption(regimes: Regimes) -> str:
@@ -103,7 +101,7 @@ def caption(regimes: Regimes) -> str:
     return (
         f"Runs of {row['model_label']} at learning rate {short(row['lr'])} that differ in the sampler only, as in the "
         f"text barcode: each row is the sample of one step, dark where it repeats itself. Panels have their own steps. "
-        + " ".join(f"{part[:1].upper()}{part[1:]}" for part in parts)
+        + " ".join(map(sentence, parts))
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from collapselab.analysis.sampler import arms, law
+from collapselab.analysis.law import law
+from collapselab.analysis.sampler import arms
 from collapselab.analysis.survival import Frame
 from collapselab.report.captions import span
 from collapselab.report.entries import Figure
@@ -48,7 +49,7 @@ def draw(table: Frame) -> alt.LayerChart:
         shape=alt.Shape("part:N", scale=look.shape),
         tooltip=tooltip,
     )
-    words = [f"median error of the {counted(len(held_out(table)), 'held-out arm')}: {_median_error(table):.0%}"]
+    words = [f"median error {_median_error(table):.0%}", f"{counted(len(held_out(table)), 'held-out arm')}"]
     corner = alt.Chart(alt.InlineData(values=[{}])).encode(x=alt.value(10), y=alt.value(16))
     layers = [
         ideal.mark_area(color=RULE_COLOR, opacity=0.1, clip=True).encode(y=least, y2="most"),
@@ -57,7 +58,7 @@ def draw(table: Frame) -> alt.LayerChart:
         corner.mark_text(text=words, align="left", fontSize=13, fontWeight="bold", color=RULE_COLOR),
     ]
     title = "Predicted and observed onset"
-    subtitle = "onset = C / (relative update norm × pull); band: 25 % above and below"
+    subtitle = "onset = C / (relative update norm × sharpening); band: 25 % above and below"
     return themed(layered(*layers, width=SIDE, height=SIDE, title=alt.TitleParams(title, subtitle=subtitle)))
 
 
@@ -83,11 +84,10 @@ def caption(table: Frame) -> str:
     fitted, tested = table[table["part"] == FITTED], held_out(table)
     inside = int(((tested["predicted"] / tested["onset"] - 1).abs() <= BAND).sum())
     return (
-        f"Observed step of onset (median over seeds) against the step that the law predicts, for "
-        f"{counted(len(table), 'arm')}: onset = {_constant(table):.3g} / (relative update norm × pull), both means over "
-        f"the first ten steps. The constant was fitted to {counted(len(fitted), 'arm')}; the other {len(tested)} were "
-        f"held out: median error {_median_error(table):.1%}, {inside} of them within 25 %. Observed onsets are "
-        f"{span(table['onset'], 0)}."
+        f"Observed step of onset (median over seeds) against the prediction, for {counted(len(table), 'arm')}: "
+        f"onset = {_constant(table):.3g} / (relative update norm × sharpening), both means over the first ten steps. "
+        f"C was fitted to {counted(len(fitted), 'arm')}; the other {len(tested)} were held out: median error "
+        f"{_median_error(table):.1%}, {inside} of them within 25 %. Observed onsets are {span(table['onset'], 0)}."
     )
 
 
@@ -96,6 +96,6 @@ FIGURE = Figure(
     select,
     draw,
     caption,
-    "the law needs at least two arms with onset and records of pull and update norm, one to fit and one to test.",
+    "the law needs at least two arms with onset and records of sharpening and update norm, one to fit and one to test.",
     "sampler",
 )

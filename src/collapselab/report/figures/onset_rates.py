@@ -9,17 +9,17 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from collapselab.analysis.comparisons import LOOKING, condition, distinct
+from collapselab.analysis.comparisons import LOOKING, condition
 from collapselab.analysis.evidence import with_ends
 from collapselab.analysis.intervals import Interval
-from collapselab.analysis.pull import pull
 from collapselab.analysis.survival import Frame
 from collapselab.analysis.times import log_time_ratio
-from collapselab.report.captions import onsets_in_words, runs_in_words, sampler_in_words
+from collapselab.report.captions import onsets_in_words, runs_in_words
 from collapselab.report.describe import settings_of
 from collapselab.report.entries import Figure
 from collapselab.report.figures.sizes import CENSORED, ONSET
-from collapselab.report.groups import NO_ARM, run_table
+from collapselab.report.groups import NO_ARM
+from collapselab.report.samplers import sampler_in_words, sampler_runs
 from collapselab.report.selection import left_out
 from collapselab.report.theme import RULE_COLOR, curve_channels, layered, log_ticks, panel_title, panel_width, themed
 from collapselab.report.values import readable
@@ -53,10 +53,8 @@ class Rates:
 
 def select(runs: Runs) -> Rates | None:
     """Own-text runs by the direction of their sampler's pull, where models and samplers were run at several rates."""
-    table: Frame = run_table(runs)
-    own = table[(table["train.source"] == "own") & table["duration"].notna()]
-    own = own[own["run"].isin(distinct(own)["run"])]
-    own = own.assign(group=condition(own, (*LOOKING, "lr")), pull=pull(own, runs.steps))
+    own = sampler_runs(runs)
+    own = own.assign(group=condition(own, (*LOOKING, "lr")))
     mean = own.groupby("group")["pull"].transform("mean")
     num_rates = own.groupby("group")["lr"].transform("nunique")
     own = own.assign(side=np.sign(mean))[(num_rates > 1) & mean.notna()]
@@ -135,12 +133,12 @@ def _chart(panel: Panel, curves: Sequence[str], y: alt.Y, ends: tuple[float, flo
             _line(part, panel.slope.estimate, ends).assign(curve=curve) for curve, part in panel.table.groupby("curve")
         ]
         layers.append(alt.Chart(pd.concat(fits)).mark_line(strokeWidth=1.6).encode(x=x, y=y, color=color))
-    corner = alt.Chart(alt.InlineData(values=[{}])).encode(x=alt.value(width - 8), y=alt.value(14))
+    corner = alt.Chart(alt.InlineData(values=[{}])).encode(x=alt.value("width"), y=alt.value(14))
     layers += [
         onsets.mark_point(filled=True, size=30, opacity=0.8),
         censored.mark_point(filled=False, size=110, opacity=0.9, shape="arrow"),
         corner.mark_text(
-            text=f"slope {with_ends(panel.slope, '.2f')}", align="right", fontWeight="bold", color=RULE_COLOR
+            text=f"slope {with_ends(panel.slope, '.2f')}", align="right", dx=-8, fontWeight="bold", color=RULE_COLOR
         ),
     ]
     return layered(*layers, title=panel_title(panel.title), width=width, height=HEIGHT)
@@ -166,8 +164,9 @@ def caption(rates: Rates) -> str:
     slopes = "; ".join(f"{panel.title} {with_ends(panel.slope, '.2f')}" for panel in rates.panels)
     return (
         f"Step of onset against learning rate, both logarithmic, for {runs_in_words(every)}: "
-        f"{'; '.join(rates.curves)}. Points are runs, open arrows runs without onset by that step. {onsets_in_words(every)} Slope of log onset on "
-        f"log rate within model and sampler, with 95 % intervals over seeds, censored runs counted as later: {slopes}. "
+        f"{'; '.join(rates.curves)}. Points are runs, open arrows runs without onset by that step. "
+        f"{onsets_in_words(every)} Slope of log onset on log rate within model and sampler, with 95 % intervals over "
+        f"seeds, censored runs counted as later: {slopes}. "
         f"A steady pull gives −1, a random walk −2.{rates.left_out}"
     )
 

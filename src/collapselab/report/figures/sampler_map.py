@@ -11,14 +11,12 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from collapselab.analysis.comparisons import LOOKING, condition
-from collapselab.analysis.pull import pull
-from collapselab.analysis.sampler import REGIMES, arms
+from collapselab.analysis.sampler import arms
 from collapselab.analysis.survival import Frame
-from collapselab.report.captions import CUTS, sentence, span
+from collapselab.report.captions import sentence, span
 from collapselab.report.contours import Point, contour
 from collapselab.report.entries import Figure
-from collapselab.report.groups import run_table
+from collapselab.report.samplers import CUTS, REGIMES, sampler_runs
 from collapselab.report.selection import left_out
 from collapselab.report.theme import WIDTH, layered, panel_title, panel_width, themed
 from collapselab.report.values import counted, short
@@ -53,21 +51,22 @@ class Map:
 
 def select(runs: Runs) -> Map | None:
     """The arms that differ in temperature and one kind of truncation only: those of the model and rate with most."""
-    table, known = run_table(runs), arms(runs)
-    if known.empty:
+    table, known = sampler_runs(runs), arms(runs)
+    table = table[~table["sampling.greedy"].astype(bool)]
+    if table.empty:
         return None
-    table = table[table["arm"].isin(known["arm"]) & ~table["sampling.greedy"].astype(bool)]
-    table = table.assign(group=condition(table, (*LOOKING, "sampling.")), pull=pull(table, runs.steps))
-    group = table.groupby("group", sort=False)["arm"].nunique().idxmax()
-    of_arm = table[table["group"] == group].groupby("arm")["pull"].mean()
-    found = known[known["arm"].isin(of_arm.index)].assign(pull=known["arm"].map(of_arm))
+    most = table.groupby("others", sort=False)["arm"].nunique().idxmax()
+    table = table[table["others"] == most]
+    by_arm = table.groupby("arm")
+    found = known[known["arm"].isin(table["arm"])].set_index("arm")
+    found = found.assign(pull=by_arm["pull"].mean(), horizon=by_arm["duration"].max()).reset_index()
     parts = {cut: found[found[[other for other in CUTS if other != cut]].isna().all(axis=1)] for cut in CUTS}
     varied = [cut for cut in CUTS if parts[cut][cut].nunique(dropna=False) > 1]
     panels = [_panel(cut, parts[cut]) for cut in varied or [max(CUTS, key=lambda cut: len(parts[cut]))]]
     cells: Frame = pd.concat([_cells(parts[panel.cut.replace("-", "_")], panel) for panel in panels])
     if cells["arm"].nunique() < 2:
         return None
-    return Map(cells, panels, table[table["group"] == group].iloc[0], left_out(len(known) - cells["arm"].nunique()))
+    return Map(cells, panels, table.iloc[0], left_out(len(known) - cells["arm"].nunique()))
 
 
 def _panel(cut: str, part: Frame) -> Panel:
@@ -89,7 +88,7 @@ def _cells(part: Frame, panel: Panel) -> Frame:
     }
     columns |= {"label": label, "pull": part["pull"].round(4), "runs": part["num_runs"], "panel": panel.cut}
     columns |= {"column": part["temperature"].map(panel.temperatures.index), "row": value.map(panel.values.index)}
-    return pd.DataFrame(columns | {"share": part["share_onset"].round(2), "arm": part["arm"]})
+    return pd.DataFrame(columns | {"share": part["onset_share"].round(2), "arm": part["arm"]})
 
 
 def draw(shown: Map) -> alt.VConcatChart:
@@ -254,8 +253,8 @@ def caption(shown: Map) -> str:
         f"Regime and median step of onset of {counted(len(cells), 'arm')} of {shown.row['model_label']} at "
         f"learning rate {short(shown.row['lr'])}, {_seeds(cells)} each: {'; '.join(axes)}, temperature "
         f"{temperatures}. {sentence(', '.join(parts))}. > n: fewer than half of the runs had an onset within n steps. "
-        f"Lines join samplers of equal pull: the entropy of the model less that of what the tokens are drawn from, over "
-        f"the first ten steps; it goes from {span(cells['pull'])} nats per token.{shown.left_out}"
+        f"Lines join samplers of equal pull: the entropy of the model less that of what is drawn from, over the first ten "
+        f"steps; it goes from {span(cells['pull'])} nats per token.{shown.left_out}"
     )
 
 
