@@ -47,19 +47,18 @@ def draw(run: OneRun) -> alt.LayerChart:
     """
     title = f"What {run.row.get('model', 'a model')} writes: repetition by step and position"
     height = min(MAX_HEIGHT, max(MIN_HEIGHT, ROW_HEIGHT * min(MAX_ROWS, len(run.samples))))
-    return themed(panel(run, WIDTH, height, title))
+    return themed(panel(run, WIDTH, height).properties(title=title))
 
 
-def panel(
-    run: OneRun, width: int, height: int, title: str | alt.TitleParams, *, is_labelled: bool = True
-) -> alt.LayerChart:
-    """The barcode alone; its events are rules, with labels beside the panel if there is room for them."""
+def panel(run: OneRun, width: int, height: int, *, is_alone: bool = True) -> alt.LayerChart:
+    """The barcode alone; its events are rules, with labels beside the panel if it is alone."""
     steps = cast(list[int], run.samples["step"].astype(int).tolist())
     texts = cast(list[list[int]], run.samples["token_ids"].tolist())
     data: Frame = pd.DataFrame(_rows(steps, texts))
     num_tokens = max(1, *(len(ids) for ids in texts), 1)
     end = int(data["end"].max())
-    x = alt.X("start:Q", title="position in the sample (tokens)", scale=alt.Scale(domain=[0, num_tokens], nice=False))
+    words = "position in the sample (tokens)" if is_alone else "position (tokens)"
+    x = alt.X("start:Q", title=words, scale=alt.Scale(domain=[0, num_tokens], nice=False))
     y_scale = alt.Scale(domain=[steps[0], end], nice=False, reverse=True)
     y = alt.Y("step:Q", title="step", scale=y_scale, axis=alt.Axis(grid=False, format="d", tickCount=8))
     names = [*REPEATED, COPIED]
@@ -71,7 +70,7 @@ def panel(
     bars = rects.encode(x=x, x2="stop:Q", y=y, y2="end:Q", color=color, tooltip=tooltip)
     ground = alt.Chart(data).mark_rect(color=NEW_COLOR).encode(y=y, y2="end:Q")
     rules, labels = _events(run.row, (steps[0], end), height, y)
-    return layered(ground, bars, *rules, *(labels if is_labelled else []), width=width, height=height, title=title)
+    return layered(ground, bars, *rules, *(labels if is_alone else []), width=width, height=height)
 
 
 def caption(run: OneRun) -> str:

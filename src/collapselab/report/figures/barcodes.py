@@ -21,7 +21,8 @@ from collapselab.report.theme import RULE_COLOR, layered, panel_width, themed
 from collapselab.report.values import short
 from collapselab.rundir.frames import Runs
 
-HEIGHT, GAP, STRIP, STRIP_GAP = 300, 26, 46, 6
+HEIGHT, GAP, STRIP, STRIP_GAP = 300, 20, 36, 6
+SIDES = 100  # pixels of a panel beside its barcode: axis, strip, and the labels of the strip
 
 Regimes = Mapping[str, OneRun]
 
@@ -57,16 +58,16 @@ def _middle_arm(table: Frame) -> Frame:
 
 def draw(regimes: Regimes) -> alt.HConcatChart:
     """One barcode per regime, each on its own steps, and beside it the entropy of the model's predictions."""
-    width = panel_width(len(regimes), GAP) - STRIP - STRIP_GAP
+    width = panel_width(len(regimes), GAP) - SIDES
     most = max(float(run.steps["entropy_nats"].astype(float).max()) for run in regimes.values())
     pairs: list[alt.ConcatChart] = []
     for regime, run in regimes.items():
         first = next((f"{words} at step {step}" for step, words in events_of(run.row)), None)
         lines = [sampler_in_words(run.row), first or f"no onset in {run.row['last_step']} steps"]
         title = alt.TitleParams(regime, subtitle=lines, fontSize=13, offset=6)
-        bars = barcode.panel(run, width, HEIGHT, title, is_labelled=False)
+        bars = barcode.panel(run, width, HEIGHT, is_alone=False)
         # Not an hconcat: on a narrow page those become columns, and these two belong together.
-        pairs.append(alt.concat(bars, _entropy(run, most), columns=2, spacing=STRIP_GAP))
+        pairs.append(alt.concat(bars, _entropy(run, most), columns=2, spacing=STRIP_GAP, title=title))
     row = next(iter(regimes.values())).row
     words = f"What {row['model_label']} writes at learning rate {short(row['lr'])}, by sampler"
     subtitle = "dark: the text repeats itself; line: entropy of the model's predictions (nats)"

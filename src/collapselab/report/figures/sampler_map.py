@@ -24,7 +24,7 @@ from collapselab.rundir.frames import Runs
 
 ROW_PX, GAP = 36, 44
 LEVELS = (-1.0, -0.3, 0.0, 0.3, 1.0, 2.0)  # nats per token
-# Safe for colour-blind readers: blue, light grey, orange; in the freeze the darker, the earlier.
+# Safe for colour-blind readers: blue, light grey, orange; in the freeze, the stronger the blue, the earlier.
 EARLY, LATE, DRIFT, MELT = "#08306b", "#c6dbef", "#f0efea", "#f0a030"
 INK, PAPER, LINE = "#111111", "#ffffff", "#222222"
 NO_CUT = "none"
@@ -100,7 +100,7 @@ def draw(shown: Map) -> alt.VConcatChart:
         rows.append(alt.hconcat(*(_chart(shown, panel, width, is_first=False) for panel in others), spacing=GAP))
     words = "What becomes of a model trained on its own text, by sampler"
     subtitle = [
-        "in each cell the median step of onset; blue: freeze, the darker the earlier; grey: drift; orange: melt",
+        "in each cell the median step of onset; blue: freeze, the stronger the earlier; grey: drift; orange: melt",
         "lines: equal pull of the sampler: by how many nats per token its entropy is below the model's; thick: 0",
     ]
     title = alt.TitleParams(words, subtitle=subtitle)
@@ -253,8 +253,8 @@ def caption(shown: Map) -> str:
         f"Regime and median step of onset of {counted(len(cells), 'arm')} of {shown.row['model_label']} at "
         f"learning rate {short(shown.row['lr'])}, {_seeds(cells)} each: {'; '.join(axes)}, temperature "
         f"{temperatures}. {sentence(', '.join(parts))}. > n: fewer than half of the runs had an onset within n steps. "
-        f"Lines join samplers of equal pull: the entropy of the model less that of what is drawn from, over the first ten "
-        f"steps; it goes from {span(cells['pull'])} nats per token.{shown.left_out}"
+        f"Lines join samplers of equal pull: the entropy of the model less that of what is drawn from, over the first "
+        f"ten steps; it goes from {span(cells['pull'])} nats per token.{shown.left_out}"
     )
 
 
