@@ -33,4 +33,5 @@ FIGURES: dict[str, Figure[Any]] = {
     "barcodes": barcodes.FIGURE,
     "onset-by-rate": onset_rates.FIGURE,
     "onset-law": onset_law.FIGURE,
+    "figure-3-sharpening": sizes.AT_EQUAL_SHARPENING,
 }

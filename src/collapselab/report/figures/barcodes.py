@@ -10,7 +10,7 @@ import numpy as np
 
 from collapselab.analysis.sampler import arms
 from collapselab.analysis.survival import Frame
-from collapselab.report.captions import events_in_words, sentence
+from collapselab.report.captions import sentence
 from collapselab.report.entries import Figure
 from collapselab.report.figures import barcode
 from collapselab.report.groups import UNFINISHED
@@ -62,15 +62,14 @@ def draw(regimes: Regimes) -> alt.HConcatChart:
     most = max(float(run.steps["entropy_nats"].astype(float).max()) for run in regimes.values())
     pairs: list[alt.ConcatChart] = []
     for regime, run in regimes.items():
-        first = next((f"{words} at step {step}" for step, words in events_of(run.row)), None)
-        lines = [sampler_in_words(run.row), first or f"no onset in {run.row['last_step']} steps"]
+        lines = [sampler_in_words(run.row), _onset(run)]
         title = alt.TitleParams(regime, subtitle=lines, fontSize=13, offset=6)
         bars = barcode.panel(run, width, HEIGHT, is_alone=False)
         # Not an hconcat: on a narrow page those become columns, and these two belong together.
         pairs.append(alt.concat(bars, _entropy(run, most), columns=2, spacing=STRIP_GAP, title=title))
     row = next(iter(regimes.values())).row
     words = f"What {row['model_label']} writes at learning rate {short(row['lr'])}, by sampler"
-    subtitle = "dark: the text repeats itself; line: entropy of the model's predictions (nats)"
+    subtitle = "coloured: the text repeats itself; line: entropy of the model's predictions (nats)"
     return themed(alt.hconcat(*pairs, spacing=GAP, title=alt.TitleParams(words, subtitle=subtitle)))
 
 
@@ -92,18 +91,32 @@ def caption(regimes: Regimes) -> str:
     row = next(iter(regimes.values())).row
     parts: list[str] = []
     for regime, run in regimes.items():
-        entropy = run.steps["entropy_nats"].astype(float).dropna()
         shares = [f"{barcode.repeated_share(ids):.0%}" for ids in run.samples["token_ids"].iloc[[0, -1]]]
         parts.append(
-            f"{regime} ({sampler_in_words(run.row)}, seed {run.row['seed']}, {run.row['last_step']} steps): share of "
-            f"tokens in repeated passages {shares[0]} at the start and {shares[1]} at the end, entropy "
-            f"{entropy.iloc[0]:.2f} and {entropy.iloc[-1]:.2f} nats. {events_in_words(run.row)}"
+            f"{regime} (seed {run.row['seed']}, {run.row['last_step']} steps): {_seen(run)}; share of tokens in "
+            f"repeated passages {shares[0]} in the first row and {shares[1]} in the last."
         )
     return (
         f"Runs of {row['model_label']} at learning rate {short(row['lr'])} that differ in the sampler only, as in the "
-        f"text barcode: each row is the sample of one step, dark where it repeats itself. Panels have their own steps. "
-        + " ".join(map(sentence, parts))
+        f"text barcode: each row is the sample of one step, coloured where it repeats itself. Panels have their own "
+        f"steps. " + " ".join(map(sentence, parts))
     )
+
+
+def in_a_line(regimes: Regimes) -> str:
+    """What is seen in the picture, for a terminal."""
+    return "; ".join(f"{regime}: {_seen(run)}" for regime, run in regimes.items())
+
+
+def _seen(run: OneRun) -> str:
+    entropy = run.steps["entropy_nats"].astype(float).dropna()
+    ends = f"entropy {entropy.iloc[0]:.2f} to {entropy.iloc[-1]:.2f} nats"
+    return f"{sampler_in_words(run.row)}, {_onset(run)}, {ends}"
+
+
+def _onset(run: OneRun) -> str:
+    first = next((f"{words} at step {step}" for step, words in events_of(run.row)), None)
+    return first or f"no onset in {run.row['last_step']} steps"
 
 
 FIGURE = Figure(

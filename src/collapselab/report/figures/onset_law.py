@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
-from collapselab.analysis.law import law
 from collapselab.analysis.sampler import arms
+from collapselab.analysis.sampler_pull import predictions
 from collapselab.analysis.survival import Frame
 from collapselab.report.captions import span
 from collapselab.report.entries import Figure
@@ -20,17 +21,18 @@ FITTED, HELD_OUT = "fitted", "held out"
 
 
 def select(runs: Runs) -> Frame | None:
-    """The arms of the law; `None` if none is left to test it on."""
-    known = arms(runs)
-    table = law(known) if len(known) else known
-    if table.empty or table["is_fitted"].nunique() < 2:
+    """The arms with a prediction; `None` if none is left to test the law on."""
+    table: Frame = predictions(arms(runs))
+    table = table[table["constant"].notna()]
+    if table.empty or table["is_fitted"].all():
         return None
     return table.assign(part=table["is_fitted"].map({True: FITTED, False: HELD_OUT}))
 
 
 def draw(table: Frame) -> alt.LayerChart:
     """A point per arm, against the law's prediction; the band is 25 % above and below the prediction."""
-    every: Frame = pd.concat([table["predicted"], table["onset"]])
+    error, table = _errors(table), table[np.isfinite(table["predicted"])]
+    every: Frame = pd.concat([table["predicted"], table["onset"]]).clip(lower=0.5)
     low, high = 0.7 * float(every.min()), 1.4 * float(every.max())
     scale, ticks = alt.Scale(type="log", domain=[low, high], nice=False), log_ticks(low, high)
     x = alt.X("predicted:Q", scale=scale, axis=alt.Axis(values=ticks, title="predicted step of onset"))
@@ -49,7 +51,7 @@ def draw(table: Frame) -> alt.LayerChart:
         shape=alt.Shape("part:N", scale=look.shape),
         tooltip=tooltip,
     )
-    words = [f"median error {_median_error(table):.0%}", f"{counted(len(held_out(table)), 'held-out arm')}"]
+    words = [f"median error {error.median():.0%}", counted(len(error), "held-out arm")]
     corner = alt.Chart(alt.InlineData(values=[{}])).encode(x=alt.value(10), y=alt.value(16))
     layers = [
         ideal.mark_area(color=RULE_COLOR, opacity=0.1, clip=True).encode(y=least, y2="most"),
@@ -62,17 +64,10 @@ def draw(table: Frame) -> alt.LayerChart:
     return themed(layered(*layers, width=SIDE, height=SIDE, title=alt.TitleParams(title, subtitle=subtitle)))
 
 
-def held_out(table: Frame) -> Frame:
-    return table[table["part"] == HELD_OUT]
-
-
-def _median_error(table: Frame) -> float:
-    part = held_out(table)
-    return float((part["predicted"] / part["onset"] - 1).abs().median())
-
-
-def _constant(table: Frame) -> float:
-    return float((table["predicted"] * table["relative_update_norm"] * table["sharpening_nats"]).iloc[0])
+def _errors(table: Frame) -> Frame:
+    """Of the held-out arms; infinite where the law says never."""
+    held_out = table[table["part"] == HELD_OUT]
+    return (held_out["predicted"] / held_out["onset"].clip(lower=0.5) - 1).abs()
 
 
 def _rows(table: Frame) -> pd.DataFrame:
@@ -81,13 +76,18 @@ def _rows(table: Frame) -> pd.DataFrame:
 
 
 def caption(table: Frame) -> str:
-    fitted, tested = table[table["part"] == FITTED], held_out(table)
-    inside = int(((tested["predicted"] / tested["onset"] - 1).abs() <= BAND).sum())
+    error, num_fitted = _errors(table), int(table["is_fitted"].sum())
+    constants = table.groupby("family")["constant"].first()
+    c = ", ".join(f"{constant:.3g} ({family})" for family, constant in constants.items())
+    never = int(np.isinf(table["predicted"]).sum())
+    left_out = (
+        f" {counted(never, 'arm')} without sharpening, for which the law predicts none, not drawn." if never else ""
+    )
     return (
-        f"Observed step of onset (median over seeds) against the prediction, for {counted(len(table), 'arm')}: "
-        f"onset = {_constant(table):.3g} / (relative update norm × sharpening), both means over the first ten steps. "
-        f"C was fitted to {counted(len(fitted), 'arm')}; the other {len(tested)} were held out: median error "
-        f"{_median_error(table):.1%}, {inside} of them within 25 %. Observed onsets are {span(table['onset'], 0)}."
+        f"Observed step of onset (median over seeds) against the prediction, for {counted(len(table), 'arm')}: onset = "
+        f"C / (relative update norm × sharpening), both means over the first ten steps, with C {c}. C was fitted to "
+        f"{counted(num_fitted, 'arm')}; the other {len(error)} were held out: median error {error.median():.1%}, "
+        f"{int((error <= BAND).sum())} of them within 25 %. Observed onsets are {span(table['onset'], 0)}.{left_out}"
     )
 
 

@@ -10,16 +10,18 @@ import numpy as np
 import pandas as pd
 
 from collapselab.analysis.comparisons import LOOKING, condition
-from collapselab.analysis.evidence import with_ends
+from collapselab.analysis.evidence import gather, with_ends
 from collapselab.analysis.intervals import Interval
+from collapselab.analysis.sampler import arms, is_pure
+from collapselab.analysis.sampler_line import pure_onset_by_rate, slope_on_rate
+from collapselab.analysis.sampler_pull import SLOPE, onset_by_rate
 from collapselab.analysis.survival import Frame
-from collapselab.analysis.times import log_time_ratio
 from collapselab.report.captions import onsets_in_words, runs_in_words
 from collapselab.report.describe import settings_of
 from collapselab.report.entries import Figure
 from collapselab.report.figures.sizes import CENSORED, ONSET
 from collapselab.report.groups import NO_ARM
-from collapselab.report.samplers import sampler_in_words, sampler_runs
+from collapselab.report.samplers import REGIMES, sampler_in_words, sampler_runs
 from collapselab.report.selection import left_out
 from collapselab.report.theme import RULE_COLOR, curve_channels, layered, log_ticks, panel_title, panel_width, themed
 from collapselab.report.values import readable
@@ -27,17 +29,13 @@ from collapselab.rundir.frames import Runs
 
 HEIGHT, GAP = 300, 30
 MAX_CURVES = 5  # in a panel; of more, those with the most learning rates
-WORDS = {
-    1: "freeze: sharper than the model",
-    0: "drift: the model itself",
-    -1: "melt: flatter than the model",
-}
+TITLES = {"freeze": "freeze", "drift": "pure sampling", "melt": "melt"}
 SLOPES = {-1: [6, 3], -2: [2, 2]}  # of a steady pull and of a random walk; with their dash patterns
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Runs of one direction of the pull, their curves in the column `curve`, and the slope of log onset on log rate."""
+    """Runs of one regime, their curves in the column `curve`, and the slope of log onset on log rate."""
 
     title: str
     table: Frame
@@ -52,24 +50,30 @@ class Rates:
 
 
 def select(runs: Runs) -> Rates | None:
-    """Own-text runs by the direction of their sampler's pull, where models and samplers were run at several rates."""
+    """Own-text runs by what their sampler does, where models and samplers were run at several rates."""
     own = sampler_runs(runs)
-    own = own.assign(group=condition(own, (*LOOKING, "lr")))
-    mean = own.groupby("group")["pull"].transform("mean")
-    num_rates = own.groupby("group")["lr"].transform("nunique")
-    own = own.assign(side=np.sign(mean))[(num_rates > 1) & mean.notna()]
+    regime = own["arm"].map(arms(runs).set_index("arm")["regime"])
+    # On the line of pure sampling an arm at a high rate may have an onset of either kind.
+    own = own.assign(regime=regime.where(~is_pure(own), "drift"), stratum=condition(own, (*LOOKING, "lr")))
+    own = own[is_pure(own) | (regime != "drift")]
+    own = own[own.groupby(["regime", "stratum"])["lr"].transform("nunique") > 1]
     kept: list[Frame] = []
-    for _, part in own.groupby("side"):
-        most = part.groupby("group", sort=False)["lr"].nunique().sort_values(ascending=False, kind="stable").index
-        kept.append(part[part["group"].isin(most[:MAX_CURVES])])
+    for _, part in own.groupby("regime"):
+        most = part.groupby("stratum", sort=False)["lr"].nunique().sort_values(ascending=False, kind="stable").index
+        kept.append(part[part["stratum"].isin(most[:MAX_CURVES])])
     if not kept:
         return None
     shown: Frame = pd.concat(kept)
     shown = shown.assign(curve=_labels(shown)).sort_values(["size", "sampling.temperature", "lr"], kind="stable")
-    panels = [
-        Panel(words, part, _slope(part)) for side, words in WORDS.items() if len(part := shown[shown["side"] == side])
-    ]
-    num_left_out = own["group"].nunique() - shown["group"].nunique()
+    material = gather(runs)
+    slopes = {
+        "freeze": lambda: onset_by_rate(material),
+        "drift": lambda: pure_onset_by_rate(material),
+        "melt": lambda: slope_on_rate(own[own["regime"] == "melt"], SLOPE),
+    }
+    parts = {regime: shown[shown["regime"] == regime] for regime in REGIMES}
+    panels = [Panel(TITLES[regime], part, slopes[regime]().effect) for regime, part in parts.items() if len(part)]
+    num_left_out = own["arm"].nunique() - shown["arm"].nunique()
     return Rates(panels, list(shown["curve"].unique()), left_out(num_left_out))
 
 
@@ -90,13 +94,6 @@ def _labels(table: Frame) -> list[str]:
     ]
 
 
-def _slope(table: Frame) -> Interval:
-    """The slope of log onset on log rate within each curve, seeds as clusters; censored runs count as later."""
-    times = table["duration"].clip(lower=0.5).to_numpy()
-    columns = [np.log(table["lr"].to_numpy(dtype=float)), table["group"].to_numpy(), table["seed"].to_numpy()]
-    return log_time_ratio(times, table["is_event"].to_numpy(), *columns).interval()
-
-
 def draw(rates: Rates) -> alt.HConcatChart:
     """A point per run, an open arrow where there was no onset by that step, and the fitted slope beside −1 and −2."""
     every: Frame = pd.concat([panel.table for panel in rates.panels])
@@ -107,7 +104,9 @@ def draw(rates: Rates) -> alt.HConcatChart:
     for i, panel in enumerate(rates.panels):
         y = alt.Y("step:Q", scale=scale, axis=alt.Axis(values=ticks, title=None if i else "step of onset"))
         charts.append(_chart(panel, rates.curves, y, (low, high), width))
-    subtitle = "points: single runs; grey lines: slope −1 (a steady pull, dashed) and −2 (a random walk, dotted)"
+    subtitle = (
+        "points: single runs; arrows: no onset by that step; grey: slopes of a steady pull (−1) and a random walk (−2)"
+    )
     title = alt.TitleParams("Onset against learning rate, by what the sampler does", subtitle=subtitle)
     return themed(alt.hconcat(*charts, spacing=GAP, title=title))
 
@@ -122,12 +121,12 @@ def _chart(panel: Panel, curves: Sequence[str], y: alt.Y, ends: tuple[float, flo
         x=x, y=y, color=color, tooltip=["run:N", "curve:N", "lr:Q", "fate:N", "step:Q"]
     )
     onsets, censored = (rows.transform_filter(f"datum.fate === '{fate}'") for fate in (ONSET, CENSORED))
-    layers = [
-        alt.Chart(_line(panel.table, slope, ends))
-        .mark_line(color=RULE_COLOR, opacity=0.5, strokeDash=dash)
-        .encode(x=x, y=y)
-        for slope, dash in SLOPES.items()
-    ]
+    layers: list[alt.Chart] = []
+    for slope, dash in SLOPES.items():
+        points = _line(panel.table, slope, ends)
+        line = alt.Chart(points).mark_line(color=RULE_COLOR, opacity=0.5, strokeDash=dash)
+        name = alt.Chart(points.head(1)).mark_text(text=f"−{-slope}", align="left", dx=6, color=RULE_COLOR)
+        layers += [part.encode(x=x, y=y) for part in (line, name)]
     if panel.slope.estimate is not None:
         fits = [
             _line(part, panel.slope.estimate, ends).assign(curve=curve) for curve, part in panel.table.groupby("curve")
@@ -136,10 +135,8 @@ def _chart(panel: Panel, curves: Sequence[str], y: alt.Y, ends: tuple[float, flo
     corner = alt.Chart(alt.InlineData(values=[{}])).encode(x=alt.value("width"), y=alt.value(14))
     layers += [
         onsets.mark_point(filled=True, size=30, opacity=0.8),
-        censored.mark_point(filled=False, size=110, opacity=0.9, shape="arrow"),
-        corner.mark_text(
-            text=f"slope {with_ends(panel.slope, '.2f')}", align="right", dx=-8, fontWeight="bold", color=RULE_COLOR
-        ),
+        censored.mark_point(filled=False, size=220, strokeWidth=1.2, opacity=0.9, shape="arrow"),
+        corner.mark_text(text=_slope_in_words(panel.slope), align="right", dx=-8, fontWeight="bold", color=RULE_COLOR),
     ]
     return layered(*layers, title=panel_title(panel.title), width=width, height=HEIGHT)
 
@@ -155,13 +152,17 @@ def _line(table: Frame, slope: float, ends: tuple[float, float]) -> pd.DataFrame
     middle_lr, middle = (float(np.exp(np.log(part[name].clip(lower=1e-12)).mean())) for name in ("lr", "duration"))
     lr = np.geomspace(table["lr"].min() / 1.2, table["lr"].max() * 1.2, 60)
     step = middle * (lr / middle_lr) ** slope
-    is_inside = (step > ends[0]) & (step < ends[1])
+    is_inside = (step > ends[0]) & (step < ends[1] / 1.12)  # room for the line's name
     return pd.DataFrame({"lr": lr[is_inside], "step": step[is_inside]})
+
+
+def _slope_in_words(slope: Interval) -> str:
+    return "too few onsets for a slope" if slope.estimate is None else f"slope {with_ends(slope, '.2f')}"
 
 
 def caption(rates: Rates) -> str:
     every = pd.concat([panel.table for panel in rates.panels])
-    slopes = "; ".join(f"{panel.title} {with_ends(panel.slope, '.2f')}" for panel in rates.panels)
+    slopes = "; ".join(f"{panel.title}: {_slope_in_words(panel.slope)}" for panel in rates.panels)
     return (
         f"Step of onset against learning rate, both logarithmic, for {runs_in_words(every)}: "
         f"{'; '.join(rates.curves)}. Points are runs, open arrows runs without onset by that step. "
@@ -176,6 +177,6 @@ FIGURE = Figure(
     select,
     draw,
     caption,
-    "no model and sampler were run at two learning rates with records of the sampler's pull.",
+    "no sampler that freezes, melts or is the model's own was run at two learning rates.",
     "sampler",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +84,7 @@ def _cells(part: Frame, panel: Panel) -> Frame:
         "temperature": part["temperature"],
         "truncation": value,
         "regime": part["regime"],
-        "onset": part["onset"],
+        "onset": part["onset"].clip(lower=0.5),
     }
     columns |= {"label": label, "pull": part["pull"].round(4), "runs": part["num_runs"], "panel": panel.cut}
     columns |= {"column": part["temperature"].map(panel.temperatures.index), "row": value.map(panel.values.index)}
@@ -116,42 +116,51 @@ def _chart(shown: Map, panel: Panel, width: int, *, is_first: bool) -> alt.Layer
         left="datum.column - 0.5", right="datum.column + 0.5", top="datum.row - 0.5", bottom="datum.row + 0.5"
     )
     boxes = boxes.encode(x=x("left"), x2="right", y=y("top"), y2="bottom", tooltip=_tooltip(panel))
-    onsets = shown.cells.loc[shown.cells["regime"] == "freeze", "onset"]
-    low, high = (float(onsets.min()), float(onsets.max())) if len(onsets) else (1.0, 2.0)
-    shade = alt.Scale(type="log", domain=[low, max(high, low + 1)], range=[EARLY, LATE], interpolate="lab")
-    onset = {"field": "onset", "type": "quantitative", "scale": shade}
-    fills = {
-        "freeze": (alt.Fill(**onset, legend=None), alt.Stroke(**onset, legend=None)),
-        "drift": (alt.value(DRIFT), alt.value(DRIFT)),
-        "melt": (alt.value(MELT), alt.value(MELT)),
-    }
-    is_dark = f"datum.regime === 'freeze' && datum.onset < {(low * max(high, low + 1)) ** 0.5}"
-    ink = alt.condition(is_dark, alt.value(PAPER), alt.value(INK))
-    middle = here.encode(x=x("column"), y=y("row"), fill=ink)
-    named = _named(cells) if is_first else {}
-    is_named = " || ".join(f"(datum.column === {c} && datum.row === {r})" for c, r in named.values()) or "false"
+    fills, ink = _colors(shown.cells)
     layers = [
-        boxes.transform_filter(f"datum.regime === '{regime}'").mark_rect(stroke=PAPER, strokeWidth=1).encode(fill=fill)
-        for regime, (fill, _) in fills.items()
+        boxes.transform_filter(f"datum.regime === '{regime}'")
+        .mark_rect(stroke=PAPER, strokeWidth=1)
+        .encode(fill=alt.value(fill) if isinstance(fill, str) else alt.Fill(**fill))
+        for regime, fill in fills.items()
     ]
     layers += _contours(cells, panel, x, y)
-    size = 12 if is_first else 10
+    layers += _texts(here.encode(x=x("column"), y=y("row"), fill=ink), _named(cells) if is_first else {}, fills)
+    title = alt.Undefined if is_first else panel_title(panel.cut)
+    return layered(*layers, width=width, height=ROW_PX * len(panel.values), title=title)
+
+
+def _colors(cells: Frame) -> tuple[dict[str, Any], Any]:
+    """The colour of the cells of each regime, fixed or by onset, and that of the words on them."""
+    onsets = cells.loc[cells["regime"] == "freeze", "onset"]
+    low, high = (float(onsets.min()), float(onsets.max())) if len(onsets) else (1.0, 2.0)
+    high = max(high, low + 1)
+    shade = alt.Scale(type="log", domain=[low, high], range=[EARLY, LATE], interpolate="lab")
+    onset = {"shorthand": "onset:Q", "scale": shade, "legend": None}
+    is_dark = f"datum.regime === 'freeze' && datum.onset < {(low * high) ** 0.5}"
+    ink = alt.condition(is_dark, alt.value(PAPER), alt.value(INK))
+    return {"freeze": onset, "drift": DRIFT, "melt": MELT}, ink
+
+
+def _texts(middle: alt.Chart, named: Mapping[str, tuple[int, int]], fills: Mapping[str, Any]) -> list[alt.Chart]:
+    """The step of onset in each cell, and above it the regime in those that name one."""
+    is_named = " || ".join(f"(datum.column === {c} && datum.row === {r})" for c, r in named.values()) or "false"
+    size = 12 if named else 10
     texts = (
         (middle.transform_filter(f"!({is_named})"), {"fontSize": size}, "label:N"),
         (middle.transform_filter(is_named), {"fontSize": size, "dy": 8}, "label:N"),
         (middle.transform_filter(is_named), {"fontSize": 13, "fontWeight": "bold", "dy": -7}, "regime:N"),
     )
+    layers: list[alt.Chart] = []
     for chart, look, field in texts:
         # In the colour of its cell around each text: lines pass behind it.
         layers += [
             chart.transform_filter(f"datum.regime === '{regime}'")
             .mark_text(strokeWidth=4, strokeJoin="round", **look)
-            .encode(text=field, stroke=stroke)
-            for regime, (_, stroke) in fills.items()
+            .encode(text=field, stroke=alt.value(fill) if isinstance(fill, str) else alt.Stroke(**fill))
+            for regime, fill in fills.items()
         ]
         layers.append(chart.mark_text(**look).encode(text=field))
-    title = alt.Undefined if is_first else panel_title(panel.cut)
-    return layered(*layers, width=width, height=ROW_PX * len(panel.values), title=title)
+    return layers
 
 
 def _axis(channel: str, names: Sequence[str], title: str) -> Callable[[str], Any]:
@@ -197,7 +206,7 @@ def _contours(cells: Frame, panel: Panel, x: Callable[[str], Any], y: Callable[[
     lines = lines.encode(x=x("x_1"), y=y("y_1"), x2="x_2", y2="y_2")
     ends = pd.DataFrame(
         [
-            {"words": f"{level:+g}" if level else "0", **_end(found, grid.shape[1])}
+            {"words": f"{level:+g}".replace("-", "−") if level else "0", **_end(found, grid.shape[1])}
             for level, found in pieces.items()
             if found
         ]
@@ -224,14 +233,14 @@ _ENDS = (("x_1", 0, 0), ("y_1", 0, 1), ("x_2", 1, 0), ("y_2", 1, 1))
 
 
 def _end(pieces: Sequence[tuple[Point, Point]], num_columns: int) -> dict[str, Any]:
-    """Where a line's label is: where the line leaves the panel above, or to the right, or else at its upper end."""
+    """Where a line's label is: where the line leaves the panel above, or else to the right; inside at its left end."""
     points = [point for piece in pieces for point in piece]
-    (x, y), (right, right_y) = min(points, key=lambda point: (point[1], -point[0])), max(points)
-    if y <= -0.5:
-        return {"x": x, "y": y, "side": "above"}
-    if right >= num_columns - 0.5:
-        return {"x": right, "y": right_y, "side": "right"}
-    return {"x": x, "y": y, "side": "inside"}
+    top, right, left = min(points, key=lambda point: (point[1], -point[0])), max(points), min(points)
+    if top[1] <= -0.5:
+        (x, y), side = top, "above"
+    else:
+        (x, y), side = (right, "right") if right[0] >= num_columns - 0.5 else (left, "inside")
+    return {"x": x, "y": y, "side": side}
 
 
 def _seeds(cells: Frame) -> str:
