@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from collapselab.analysis.hypotheses import Hypothesis, judge
+from collapselab.analysis.hypotheses import PAPER_CLAIMS, Hypothesis, judge
 from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
 from collapselab.records import flatten
@@ -23,12 +23,16 @@ DOUBLINGS = (0.0, 2.0, 3.46, 7.92, 9.32)  # of their parameters, from the first 
 RATES = (2e-5, 4e-5, 8e-5)
 TEXTS = ("austen", "moby-dick")
 KEYS = ("H1", "H2", "H3", "H3b", "H4", "H4b", "H5", "H6", "H6b")
+SAMPLER_KEYS = ("S1", "S2a", "S2b", "S3", "S4", "S5a", "S5b", "S6")
 BUDGET = 400
 
 
 @dataclass(frozen=True)
 class Made:
-    """A run that was made up: its settings, when it collapses (infinity: never), and how its losses go."""
+    """A run that was made up: its settings, when it collapses (infinity: never), and how its losses go.
+
+    `kind` is that at onset. `lines` are further columns of the steps: the value at step 0, and its change per step.
+    """
 
     settings: dict[str, Any]
     onset: float
@@ -37,6 +41,8 @@ class Made:
     losses: tuple[float, float] = (3.0, 3.5)
     final_share: float = 0.02
     update: float | None = None
+    kind: str = "loop"
+    lines: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
 
 
 def made(model: str, lr: float, seed: int, onset: float, **others: Any) -> Made:
@@ -81,6 +87,8 @@ def frame(run: Made, name: str) -> tuple[dict[str, Any], pd.DataFrame]:
         "ended_by": "collapse" if collapses else "budget",
         "onset_step": run.onset if collapses else None,
         "total_collapse_step": run.onset + 4 if collapses else None,
+        "kind_at_onset": run.kind if collapses else None,
+        "fate": ("melted" if run.kind == "melted" else "total-collapse") if collapses else "healthy",
         "last_step": run.last_step,
         "train_nll_first": 2.5,
         "train_nll_last": 2.5 * run.final_share * (1 + 0.1 * math.sin(run.settings["seed"])),
@@ -94,11 +102,13 @@ def frame(run: Made, name: str) -> tuple[dict[str, Any], pd.DataFrame]:
     values |= {f"val_nll_nats[{text}]": loss[TEXTS.index(text)] for text in texts}
     if run.update is not None:
         values["relative_update_norm"] = run.update
+    values |= {name: start + slope * step for name, (start, slope) in run.lines.items()}
     return row, pd.DataFrame(values)
 
 
 def verdicts(world: Sequence[Made]) -> dict[str, Hypothesis]:
-    return {hypothesis.key: hypothesis for hypothesis in judge(frames(world))}
+    """Of the paper's claims."""
+    return {hypothesis.key: hypothesis for hypothesis in judge(frames(world), PAPER_CLAIMS)}
 
 
 def spread(*seeds: int) -> float:

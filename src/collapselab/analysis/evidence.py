@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from collapselab.analysis.comparisons import distinct, trajectory
-from collapselab.analysis.intervals import LEVEL, Interval
+from collapselab.analysis.intervals import LEVEL, Estimate, Interval
 from collapselab.analysis.survival import Frame, onset_times
+from collapselab.config.schema import Sampling
 from collapselab.rundir.frames import Runs
 
 
@@ -53,9 +54,41 @@ def gather(runs: Runs) -> Material:
     return Material(rows, runs.steps, distinct(rows))
 
 
+def with_paper_sampler(material: Material) -> Material:
+    """The runs with the paper's sampler (temperature 0.8, top-k 500), if the runs differ in the sampler; else all."""
+    rows = material.runs
+    names = [name for name in rows.columns if name.startswith("sampling.")]
+    if len(rows[names].astype(str).drop_duplicates()) < 2:
+        return material
+    usual = Sampling().model_dump()
+    is_usual = np.logical_and.reduce([_equals(rows[name], usual[name.removeprefix("sampling.")]) for name in names])
+    kept = rows[is_usual]
+    return replace(material, runs=kept, trajectories=distinct(kept))
+
+
+def _equals(values: Frame, usual: object) -> Frame:
+    return values.isna() if usual is None else values == usual
+
+
 def missing(note: str) -> Finding:
     """The finding where runs that the claim needs are not there; the note names them."""
     return Finding(Interval(None, None, None, LEVEL, 0), None, None, 0, 0, 0, note)
+
+
+def equivalence(estimate: Estimate, low: float, high: float) -> tuple[float | None, float | None, int]:
+    """The p-values for and against an estimate's lying between two bounds, two-sided, and the direction.
+
+    For it: the larger one of the tests against each bound. The interval lies between the bounds where that is below
+    0.05, and outside them where the other one is.
+
+    Reference: Schuirmann 1987 (two one-sided tests).
+    """
+    ps = (estimate.p_value(low), estimate.p_value(high))
+    if estimate.value is None or ps[0] is None or ps[1] is None:
+        return None, None, 0
+    if low <= estimate.value <= high:
+        return max(ps[0], ps[1]), 1.0, 1
+    return 1.0, ps[0] if estimate.value < low else ps[1], -1
 
 
 def own_text(frame: Frame) -> Frame:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from collapselab.analysis import controls, losses, onsets
-from collapselab.analysis.evidence import Finding, Material, gather
+from collapselab.analysis import controls, losses, onsets, sampler_line, sampler_pull
+from collapselab.analysis.evidence import Finding, Material, gather, with_paper_sampler
 from collapselab.analysis.intervals import Interval, holm
 from collapselab.rundir.frames import Runs
 
@@ -18,13 +18,18 @@ SIGNIFICANCE = 0.05
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, how it is tested, what its effect is called, and the function that finds what runs say of it."""
+    """A claim, how it is tested, what its effect is called, and the function that finds what runs say of it.
+
+    The paper's claims are on its own sampler: where runs differ in the sampler, the others are of no concern to a claim
+    that is not `any_sampler`.
+    """
 
     key: str
     claim: str
     test: str
     effect_name: str
     find: Callable[[Material], Finding]
+    any_sampler: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ _SEEDS = "t-test over seeds, each left out in turn"
 _MODELS = "t-test over models, by accelerated failure time, other settings equal"
 _CONTROLS = "the larger p of log-rank against own text, other settings equal, and binomial against one half"
 _SHARE = "share of control runs that collapse"
-CLAIMS = (
+_EQUIVALENCE = "two one-sided t-tests"
+PAPER_CLAIMS = (
     Claim(
         "H1",
         "Validation loss rises from the first steps on",
@@ -123,6 +129,73 @@ CLAIMS = (
         partial(controls.controls_do_not_collapse, kinds=("frozen",)),
     ),
 )
+SAMPLER_CLAIMS = (
+    Claim(
+        "S1",
+        "Without sharpening there is no onset within ten times the steps that temperature 0.8 needs",
+        "exact binomial against one half",
+        "share of pure runs without onset by ten times their partner's",
+        sampler_line.pure_outlasts,
+        any_sampler=True,
+    ),
+    Claim(
+        "S2a",
+        "In the freeze, onset goes as one over the learning rate",
+        f"{_EQUIVALENCE}, by accelerated failure time, seeds left out in turn",
+        "slope of log onset on log rate, between −1.25 and −0.8",
+        sampler_pull.onset_by_rate,
+        any_sampler=True,
+    ),
+    Claim(
+        "S2b",
+        "On the line of pure sampling, an onset, if any, goes as one over the square of the rate",
+        f"{_EQUIVALENCE}, by accelerated failure time, seeds left out in turn",
+        "slope of log onset on log rate, between −2.5 and −1.6",
+        sampler_line.pure_onset_by_rate,
+        any_sampler=True,
+    ),
+    Claim(
+        "S3",
+        "Onset is a constant over relative update norm times sharpening",
+        "bootstrap over held-out arms",
+        "median relative error of the law on held-out arms, at most 0.25",
+        sampler_pull.law_predicts,
+        any_sampler=True,
+    ),
+    Claim(
+        "S4",
+        "At equal sharpening and equal relative updates, onset does not depend on size",
+        f"{_EQUIVALENCE} over models, by accelerated failure time",
+        "time ratio of collapse per doubling of parameters, between 0.87 and 1.15",
+        sampler_pull.size_is_nothing,
+        any_sampler=True,
+    ),
+    Claim(
+        "S5a",
+        "Batch size hardly matters in the freeze",
+        f"{_EQUIVALENCE}, by accelerated failure time, seeds paired and left out in turn",
+        "time ratio of batch 16 to batch 1, between 0.8 and 1.25",
+        sampler_pull.batch_is_nothing,
+        any_sampler=True,
+    ),
+    Claim(
+        "S5b",
+        "Batch size matters on the line of pure sampling",
+        _SEEDS,
+        "ratio of the rise in validation loss at one path length, batch 16 to batch 1, below 0.8",
+        sampler_line.batch_matters_where_pure,
+        any_sampler=True,
+    ),
+    Claim(
+        "S6",
+        "SmolLM2 behaves in the same way",
+        "exact binomial against one half, and the entropy's slope below that of pure sampling",
+        "share of pure runs without onset by ten times their partner's",
+        sampler_line.smollm2_alike,
+        any_sampler=True,
+    ),
+)
+CLAIMS = (*PAPER_CLAIMS, *SAMPLER_CLAIMS)
 
 
 def judge(runs: Runs, claims: Sequence[Claim] = CLAIMS) -> tuple[Hypothesis, ...]:
@@ -139,7 +212,8 @@ def judge(runs: Runs, claims: Sequence[Claim] = CLAIMS) -> tuple[Hypothesis, ...
     together. Unfinished runs count as far as they got.
     """
     material = gather(runs)
-    findings = [_with_two_seeds(claim.find(material)) for claim in claims]
+    usual = with_paper_sampler(material)
+    findings = [_with_two_seeds(claim.find(material if claim.any_sampler else usual)) for claim in claims]
     p_for = holm([finding.p_for for finding in findings])
     p_against = holm([finding.p_against for finding in findings])
     return tuple(map(_hypothesis, claims, findings, p_for, p_against))

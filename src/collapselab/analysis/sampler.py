@@ -60,13 +60,14 @@ def arms_of(material: Material) -> pd.DataFrame:
         onset=[_onset(part) for _, part in groups],
         **{name: groups[flag].mean() for name, flag in _SHARES.items()},
     )
-    is_freeze, is_melt = found["repetition_share"] >= _HALF, found["melted_share"] >= _HALF
-    found["regime"] = np.select([is_freeze, is_melt], ["freeze", "melt"], "drift")
+    found["regime"] = regimes(rows)
     slopes = [t_interval(part["entropy_slope"]) for _, part in groups]
     found["entropy_slope"], found["entropy_slope_low"], found["entropy_slope_high"] = np.array(
         [[slope.estimate, slope.low, slope.high] for slope in slopes], dtype=float
     ).reshape(-1, 3).T  # fmt: skip
-    agrees: Any = np.where(is_freeze, found["entropy_slope_high"] < 0, found["entropy_slope_low"] > 0)
+    agrees = cast(Any, np).where(
+        found["regime"] == "freeze", found["entropy_slope_high"] < 0, found["entropy_slope_low"] > 0
+    )
     found["slope_agrees"] = pd.array(agrees, dtype="boolean")
     found.loc[(found["regime"] == "drift") | found["entropy_slope_low"].isna(), "slope_agrees"] = pd.NA
     for name in ("sharpening_nats", "relative_update_norm", "val_rise_nats"):
@@ -94,6 +95,13 @@ def measured(material: Material) -> Frame:
             for name in ("sharpening_nats", "relative_update_norm")
         },
     )
+
+
+def regimes(rows: Frame) -> Frame:
+    """The regime of each arm, from rows of `measured`: freeze, melt or drift."""
+    shares = rows.groupby("arm", sort=False)[["is_repetition", "is_melted"]].mean() >= _HALF
+    found = np.select([shares["is_repetition"], shares["is_melted"]], ["freeze", "melt"], "drift")
+    return pd.Series(found, index=shares.index)
 
 
 def arm_names(frame: Frame) -> list[str]:
@@ -145,7 +153,10 @@ def t_interval(values: Sequence[float] | Frame) -> Interval:
 
 
 def _onset(part: Frame) -> float:
-    found = median_onset(part["duration"].to_numpy(), part["is_event"].to_numpy()).estimate
+    times, is_event = np.sort(part["duration"].to_numpy(dtype=float)), part["is_event"].to_numpy()
+    if is_event.all():  # what Kaplan-Meier comes to; it takes 15 ms, and a map has hundreds of arms
+        return float(times[(len(times) - 1) // 2])
+    found = median_onset(part["duration"].to_numpy(), is_event).estimate if is_event.any() else None
     return np.nan if found is None else found
 
 

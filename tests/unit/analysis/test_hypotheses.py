@@ -17,6 +17,7 @@ from made_worlds import (
     KEYS,
     MODELS,
     RATES,
+    SAMPLER_KEYS,
     Made,
     frames,
     made,
@@ -119,13 +120,17 @@ def test_runs_without_a_step_leave_all_undecided() -> None:
     rows = frames(true_world()[:2]).runs.drop(columns=["train_nll_first", "train_nll_last", "last_step"])
     rows = rows.drop(columns="total_collapse_step").assign(ended_by=None, onset_step=pd.array([None, None], "Int64"))
     found = judge(Runs(rows, pd.DataFrame(columns=pd.Index(["run", "step"])), pd.DataFrame()))
-    assert tuple(h.key for h in found) == KEYS
+    assert tuple(h.key for h in found) == (*KEYS, *SAMPLER_KEYS)
     assert {h.verdict for h in found} == {"undecided"}
     assert all(h.note.startswith("needs") for h in found)
 
 
 def test_holm_is_over_all_hypotheses_that_have_a_p_value() -> None:
     found = verdicts(true_world())
+    joined = {h.key: h for h in judge(frames(true_world()))}
+    assert joined["S2a"].p_value is not None
+    assert all((joined[key].p_adjusted or 0) > (h.p_value or 0) for key, h in found.items()), "one family"
+    assert (joined["H1"].p_adjusted or 0) > (found["H1"].p_adjusted or 0)
     p_values = sorted((h.p_value or 0, h.key) for h in found.values())
     smallest, largest = found[p_values[0][1]], found[p_values[-1][1]]
     assert smallest.p_adjusted == pytest.approx(9 * (smallest.p_value or 0))
