@@ -52,7 +52,7 @@ def draw(table: Frame) -> alt.LayerChart:
         tooltip=tooltip,
     )
     words = [f"median error {error.median():.0%}", counted(len(error), "held-out arm")]
-    corner = alt.Chart(alt.InlineData(values=[{}])).encode(x=alt.value(10), y=alt.value(16))
+    corner = alt.Chart(alt.InlineData(values=[{"words": "; ".join(words)}])).encode(x=alt.value(10), y=alt.value(16))
     layers = [
         ideal.mark_area(color=RULE_COLOR, opacity=0.1, clip=True).encode(y=least, y2="most"),
         ideal.mark_line(color=RULE_COLOR, strokeWidth=1).encode(y=y),

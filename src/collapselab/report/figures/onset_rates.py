@@ -132,7 +132,9 @@ def _chart(panel: Panel, curves: Sequence[str], y: alt.Y, ends: tuple[float, flo
             _line(part, panel.slope.estimate, ends).assign(curve=curve) for curve, part in panel.table.groupby("curve")
         ]
         layers.append(alt.Chart(pd.concat(fits)).mark_line(strokeWidth=1.6).encode(x=x, y=y, color=color))
-    corner = alt.Chart(alt.InlineData(values=[{}])).encode(x=alt.value("width"), y=alt.value(14))
+    corner = alt.Chart(alt.InlineData(values=[{"slope": panel.slope.estimate}])).encode(
+        x=alt.value("width"), y=alt.value(14)
+    )
     layers += [
         onsets.mark_point(filled=True, size=30, opacity=0.8),
         censored.mark_point(filled=False, size=220, strokeWidth=1.2, opacity=0.9, shape="arrow"),

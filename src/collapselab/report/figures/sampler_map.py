@@ -100,9 +100,13 @@ def draw(shown: Map) -> alt.VConcatChart:
         rows.append(alt.hconcat(*(_chart(shown, panel, width, is_first=False) for panel in others), spacing=GAP))
     words = "What becomes of a model trained on its own text, by sampler"
     subtitle = [
-        "in each cell the median step of onset; blue: freeze, the stronger the earlier; grey: drift; orange: melt",
-        "lines: equal pull of the sampler: by how many nats per token its entropy is below the model's; thick: 0",
+        "in each cell the median step of onset; blue: freeze, the stronger the earlier; grey: drift; orange: melt"
     ]
+    if shown.cells["pull"].notna().any():
+        lines = (
+            "lines: equal pull of the sampler: by how many nats per token its entropy is below the model's; thick: 0"
+        )
+        subtitle.append(lines)
     title = alt.TitleParams(words, subtitle=subtitle)
     return themed(alt.vconcat(*rows, spacing=24, title=title, data=shown.cells.drop(columns="arm")))
 
@@ -258,12 +262,17 @@ def caption(shown: Map) -> str:
         onsets = part["onset"].dropna()
         steps = f" (median onset {span(onsets, 0)})" if len(onsets) else ""
         parts += [f"{regime} in {counted(len(part), 'arm')}{steps}"] if len(part) else []
+    pulls = ""
+    if cells["pull"].notna().any():
+        pulls = (
+            " Lines join samplers of equal pull: the entropy of the model less that of what is drawn from, over the first "
+            f"ten steps; it goes from {span(cells['pull'])} nats per token."
+        )
     return (
         f"Regime and median step of onset of {counted(len(cells), 'arm')} of {shown.row['model_label']} at "
         f"learning rate {short(shown.row['lr'])}, {_seeds(cells)} each: {'; '.join(axes)}, temperature "
-        f"{temperatures}. {sentence(', '.join(parts))}. > n: fewer than half of the runs had an onset within n steps. "
-        f"Lines join samplers of equal pull: the entropy of the model less that of what is drawn from, over the first "
-        f"ten steps; it goes from {span(cells['pull'])} nats per token.{shown.left_out}"
+        f"{temperatures}. {sentence(', '.join(parts))}. > n: fewer than half of the runs had an onset within n steps."
+        f"{pulls}{shown.left_out}"
     )
 
 

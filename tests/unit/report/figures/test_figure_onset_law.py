@@ -30,7 +30,9 @@ def test_points_are_the_predictions_of_the_law_and_the_error_that_of_held_out_ar
 
 def test_the_band_is_a_quarter_above_and_below(samplers: Runs) -> None:
     ends = [row for row in rows_of(drawn("onset-law", samplers)) if "least" in row]
-    assert [row[name] / row["predicted"] for row in ends for name in ("least", "most")] == pytest.approx([0.75, 1.25] * 2)
+    assert [row[name] / row["predicted"] for row in ends for name in ("least", "most")] == pytest.approx(
+        [0.75, 1.25] * 2
+    )
 
 
 def test_an_arm_without_sharpening_counts_as_an_error_without_bound_and_is_not_drawn(samplers: Runs) -> None:
