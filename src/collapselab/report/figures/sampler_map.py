@@ -265,8 +265,8 @@ def caption(shown: Map) -> str:
     pulls = ""
     if cells["pull"].notna().any():
         pulls = (
-            " Lines join samplers of equal pull: the entropy of the model less that of what is drawn from, over the first "
-            f"ten steps; it goes from {span(cells['pull'])} nats per token."
+            " Lines join samplers of equal pull: the entropy of the model less that of what is drawn from, over the "
+            f"first ten steps; it goes from {span(cells['pull'])} nats per token."
         )
     return (
         f"Regime and median step of onset of {counted(len(cells), 'arm')} of {shown.row['model_label']} at "
