@@ -39,7 +39,7 @@ OUT = ROOT / "results" / "rules"
 WINDOWS = {100: 60, 200: 150, 512: 50, 1024: 40}  # tokens: windows at most per genre, half and tokenizer
 MAX_DOCUMENTS, ALIKE_RUNS = 50, 400
 # Losses on human text at step 0 (results/smollm2, results/builtin): the smallest of each tier, on the easier text.
-HUMAN_NLL = {"smollm2": 4.18, "builtin": 3.2, "pretraining": 3.2}
+HUMAN_NLL = {"smollm2": 4.18, "builtin": 3.2}
 THRESHOLDS = Collapse()
 Rows = list[dict[str, object]]
 
@@ -182,14 +182,12 @@ def untouched(folder: Path, samples: Path, half: int, num_runs: int = 10_000, nu
     Bounds are not moved by the start, which makes it an upper bound. Low diversity is looked for in 1,000 windows
     against 1,000 starts; where it occurs, 400 more runs have it too, drawn without replacement.
     """
-    known = tokenizers(folder) | {
-        "pretraining": Tokenizer.from_file(str(ROOT / "results" / "pretraining" / "tokenizer.json"))
-    }
+    known = tokenizers(folder)
     rows: Rows = []
     for path in sorted(samples.glob("*.jsonl")):
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         lines = lines[: len(lines) // 2] if half == 0 else lines[len(lines) // 2 :]
-        name = "smollm2" if "smollm2" in path.stem else "builtin" if "built-in" in path.stem else "pretraining"
+        name = "smollm2" if "smollm2" in path.stem else "builtin"
         rng = default_rng([half, zlib.crc32(path.stem.encode())])
         rows.append(
             {"model": path.stem, "half": half}

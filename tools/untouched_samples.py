@@ -18,13 +18,11 @@ from collapselab.inputs.models import load_model
 from collapselab.randomness import rng
 from collapselab.step.learner import Writer
 
-ROOT = Path(__file__).parents[1]
 MODELS = (
+    "builtin:pico",
     "builtin:nano",
     "builtin:micro",
     "builtin:mini",
-    str(ROOT / "results/pretraining/pico-seed-0"),
-    str(ROOT / "results/pretraining/nano-seed-0"),
     "smollm2-135m",
 )
 TEMPERATURES = (0.8, 1.0)

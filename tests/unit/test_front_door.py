@@ -73,7 +73,7 @@ def test_a_run_from_a_preset_a_file_or_a_former_run(tiny_config: RunConfig, tmp_
     changed = run(tmp_path / "one.toml", tmp_path / "toml", lr=0.25, **small)
     assert read_json(changed.path / "config.json")["config"]["optim"]["lr"] == 0.25
     named = run("demo", tmp_path / "demo", model=tiny_config.model, **small)
-    assert read_json(named.path / "config.json")["config"]["optim"]["lr"] == 5e-5
+    assert read_json(named.path / "config.json")["config"]["optim"]["lr"] == 1e-4
     for wrong, rule in (("demoo", "unknown preset"), (tmp_path / "none.json", "cannot read the settings file")):
         with pytest.raises(InputError, match=rule):
             run(wrong, tmp_path / "wrong")

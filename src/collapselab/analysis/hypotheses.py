@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from collapselab.analysis import controls, losses, onsets, sampler_line, sampler_pull
+from collapselab.analysis import controls, losses, onsets, sampler_line, sampler_pull, sampler_sizes
 from collapselab.analysis.evidence import Finding, Material, gather, with_paper_sampler
 from collapselab.analysis.intervals import Interval, holm
 from collapselab.rundir.frames import Runs
@@ -167,7 +167,7 @@ SAMPLER_CLAIMS = (
         "At equal sharpening and equal relative updates, onset does not depend on size",
         f"{_EQUIVALENCE} over models, by accelerated failure time",
         "time ratio of collapse per doubling of parameters, between 0.87 and 1.15",
-        sampler_pull.size_is_nothing,
+        sampler_sizes.size_is_nothing,
         any_sampler=True,
     ),
     Claim(

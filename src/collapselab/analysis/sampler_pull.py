@@ -1,4 +1,4 @@
-"""S2a, S3, S4 and S5a: how the pull of a sharpened sampler sets the onset. Thresholds: docs/sampler.md."""
+"""S2a, S3 and S5a: how the pull of a sharpened sampler sets the onset. Thresholds: docs/sampler.md."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ import math
 import numpy as np
 import pandas as pd
 
-from collapselab.analysis.comparisons import LOOKING, UPDATE_TOLERANCE, condition, num_parameters
+from collapselab.analysis.comparisons import LOOKING, condition
 from collapselab.analysis.evidence import Finding, Material, equivalence, missing
 from collapselab.analysis.intervals import NUM_RESAMPLES, Floats, bootstrap_interval
 from collapselab.analysis.sampler import arms_of, is_pure, measured, regimes
 from collapselab.analysis.sampler_line import LARGE_BATCH, LEAST_ONSET, slope_on_rate
 from collapselab.analysis.survival import Frame
-from collapselab.analysis.times import log_time_ratio, log_time_ratio_of_models
+from collapselab.analysis.times import log_time_ratio
 
 SLOPE = (-1.25, -0.8)
 MAX_ERROR = 0.25
-SIZE_RATIO, MIN_MODELS = (0.87, 1.15), 4
 BATCH_RATIO = (0.8, 1.25)
 _WORST = 1e3  # an error without bound: a law that says never
 
@@ -103,51 +102,6 @@ def _by_kind(held_out: Frame) -> str:
     }
     found = [f"{name} {np.median(_errors(held_out[is_kind])):.2g}" for name, is_kind in kinds.items() if is_kind.any()]
     return "; median error: " + ", ".join(found)
-
-
-def size_is_nothing(material: Material) -> Finding:
-    """S4: the time ratio per doubling of parameters at equal sharpening and equal updates, models as units."""
-    rows = frozen(material)
-    rows = rows.assign(x=np.log2(num_parameters(rows))).dropna(subset=["x", "sharpening_nats", "relative_update_norm"])
-    rows = rows.assign(stratum=equal_pulls(rows))
-    rows = rows[rows.groupby("stratum")["model"].transform("nunique") > 1]
-    if rows.empty:
-        return missing("needs arms of two models or more that freeze, at equal sharpening and equal relative updates")
-    time = np.maximum(rows["duration"].to_numpy(dtype=float), LEAST_ONSET)
-    columns = [rows[name].to_numpy() for name in ("is_event", "x", "model", "stratum")]
-    ratio, num_models = log_time_ratio_of_models(time, *columns)
-    p_for, p_against, direction = equivalence(ratio, *map(math.log, SIZE_RATIO))
-    note = f"{num_models} models in {rows['stratum'].nunique()} sets of arms"
-    if num_models < MIN_MODELS:
-        p_for, p_against, note = None, None, f"a verdict needs {MIN_MODELS} models or more; {note}"
-    counts = (len(rows), rows["seed"].nunique())
-    return Finding(ratio.interval(math.exp), p_for, p_against, direction, *counts, note)
-
-
-def equal_pulls(rows: Frame) -> Frame:
-    """The set of arms that each run belongs to: arms of different models with equal sharpening and updates.
-
-    Equal: within a tenth of the first arm of the set. Other settings are equal, except temperature and rate. Arms are
-    taken in the order of their updates; each joins the first set that it fits, and is in one set only.
-    """
-    group = condition(rows, (*LOOKING, "model", "lr", "sampling.temperature"))
-    arms = rows.assign(group=group).groupby(["group", "arm", "model"])[["sharpening_nats", "relative_update_norm"]]
-    sets: list[tuple[str, set[str], float, float]] = []
-    numbers: dict[str, int] = {}
-    means: Frame = arms.mean().sort_values("relative_update_norm", kind="stable")
-    for (of_group, arm, model), sharpening, update in means.itertuples(name=None):
-        for number, (its_group, models, first, size) in enumerate(sets):
-            is_equal = update <= UPDATE_TOLERANCE * size and abs(math.log(sharpening / first)) <= math.log(
-                UPDATE_TOLERANCE
-            )
-            if its_group == of_group and model not in models and is_equal:
-                numbers[arm] = number
-                models.add(model)
-                break
-        else:
-            numbers[arm] = len(sets)
-            sets.append((of_group, {model}, sharpening, update))
-    return rows["arm"].map(numbers)
 
 
 def batch_is_nothing(material: Material) -> Finding:

@@ -55,12 +55,18 @@ def authors_code() -> RunConfig:
 
 
 def demo() -> RunConfig:
-    """The paper's loop on a model shipped with the package, from its pretrained state to total collapse.
+    """The paper's loop on a model shipped with the package, past total collapse until one phrase is left.
 
-    Command: `collapselab run demo`.
-    Expected: total collapse after some 60 to 80 steps, within a minute on two cores.
+    Command: `collapselab run demo`. At rates below 5e-5 collapse takes longer: add `--stop.max_steps 1000`.
+    Expected: total collapse after some 70 to 80 steps, and one phrase after 100 to 120; a minute on two cores.
     """
-    return RunConfig(model="builtin:micro", data=("austen", "moby-dick"), optim=Optimizer(lr=5e-5))
+    return RunConfig(
+        model="builtin:micro",
+        data=("austen", "moby-dick"),
+        optim=Optimizer(lr=1e-4),
+        eval=Evaluation(protocol="windows[100,50]"),
+        stop=Stop(on_collapse=False, max_steps=150),
+    )
 
 
 PRESETS: dict[str, Callable[[], RunConfig]] = {

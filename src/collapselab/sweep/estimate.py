@@ -18,9 +18,15 @@ SECONDS_PER_TOKEN = 2e-4  # overhead per written token
 BYTES_PER_S = 10e9  # the weights are read once per written token, in float32
 FLOPS_PER_THREAD = 100e9  # 2 operations per parameter for an evaluated token, 6 for a trained one
 
-# Updates times learning rate at total collapse, nearly constant for each model: medians of the runs on their own text
-# in results/builtin and results/smollm2.
-COLLAPSE_AT = {"builtin:nano": 0.0031, "builtin:micro": 0.0038, "builtin:mini": 0.0030, "smollm2-135m": 0.0014}
+# Steps to total collapse at a learning rate of 1e-4, and the power of one over the rate with which they grow: runs on
+# own text at rates from 1e-5 to 1.6e-4.
+COLLAPSE_AT = {
+    "builtin:pico": (120, 0.9),
+    "builtin:nano": (100, 0.83),
+    "builtin:micro": (75, 0.85),
+    "builtin:mini": (66, 0.8),
+    "smollm2-135m": (14, 1.0),
+}
 
 
 def expected_collapse_step(config: RunConfig) -> int | None:
@@ -28,7 +34,8 @@ def expected_collapse_step(config: RunConfig) -> int | None:
     usual = (Sampling(), Generation(), Training(), Optimizer(lr=config.optim.lr))
     if config.model not in COLLAPSE_AT or (config.sampling, config.generate, config.train, config.optim) != usual:
         return None
-    return round(COLLAPSE_AT[config.model] / config.optim.lr)
+    steps, power = COLLAPSE_AT[config.model]
+    return round(steps * (1e-4 / config.optim.lr) ** power)
 
 
 def time_left(config: RunConfig, step: int, pace_s: float) -> tuple[float | None, float]:

@@ -38,11 +38,11 @@ class Tier:
 
 def builtin(num_seeds: int | None, *, quick: bool) -> Tier:
     """The shipped models on the two novels: five learning rates by four sizes, controls, equal updates."""
-    changes = {"stop.max_steps": 600, "eval.every": 5, "eval.full_every": 0}
-    base = override(presets.demo(), changes)
+    changes = {"model": "builtin:micro", "data": "austen,moby-dick"}
+    base = override(presets.paper(), changes | {"stop.max_steps": 1500, "eval.every": 10, "eval.full_every": 0})
     if not quick:
         return _builtin(base, num_seeds or 5)
-    return _builtin_quick(override(base, {"eval.every": 10}), num_seeds or 3)
+    return _builtin_quick(base, num_seeds or 3)
 
 
 def _builtin(base: RunConfig, num_seeds: int) -> Tier:
@@ -52,7 +52,7 @@ def _builtin(base: RunConfig, num_seeds: int) -> Tier:
     return Tier(
         {
             "own-text": Sweep(base, {"optim.lr": rates, "model": models, "seed": seeds}),
-            "past-collapse": _past_collapse(base, 100, high | {"model": models[1:3]}),
+            "past-collapse": _past_collapse(base, 200, high | {"model": models[1:3]}),
             "controls": _controls(
                 base, 200, "moby-dick", CONTROL_MODELS, {"optim.lr": (1.6e-4, 2.26e-4, 3.2e-4, 4.5e-4), "seed": seeds}
             ),
@@ -66,13 +66,13 @@ def _builtin(base: RunConfig, num_seeds: int) -> Tier:
 
 
 def _builtin_quick(base: RunConfig, num_seeds: int) -> Tier:
-    seeds, rates, models = tuple(range(num_seeds)), (4e-5, 8e-5, 1.6e-4), ("builtin:micro", "builtin:nano")
+    seeds, rates, models = tuple(range(num_seeds)), (8e-5, 1.6e-4, 3.2e-4), ("builtin:micro", "builtin:nano")
     return Tier(
         {
             "own-text": Sweep(base, {"optim.lr": rates, "model": models, "seed": seeds}),
-            "past-collapse": _past_collapse(base, 60, {"optim.lr": rates[-1:], "model": models, "seed": seeds}),
+            "past-collapse": _past_collapse(base, 100, {"optim.lr": rates[-1:], "model": models, "seed": seeds}),
             "controls": _controls(
-                base, 80, "moby-dick", {"builtin:nano": "builtin:micro"}, {"optim.lr": (3.2e-4,), "seed": seeds}
+                base, 100, "moby-dick", {"builtin:nano": "builtin:micro"}, {"optim.lr": rates[-1:], "seed": seeds}
             ),
             "sampler-map": rebase(sampler_map((0.8, 1.0, 1.2), {}, num_seeds), {"stop.max_steps": 150}),
         },

@@ -14,7 +14,8 @@ import pytest
 from collapselab.analysis.evidence import gather, with_paper_sampler
 from collapselab.analysis.sampler import arm_names, arms, entropy_slopes, is_pure, measured
 from collapselab.analysis.sampler_line import pairs
-from collapselab.analysis.sampler_pull import equal_pulls, predictions
+from collapselab.analysis.sampler_pull import predictions
+from collapselab.analysis.sampler_sizes import COMPARISONS, equal_pulls, onsets_by_size, ratios_by_size
 from collapselab.rundir.frames import Runs
 from made_worlds import Made, frames, settings_of
 from sampler_worlds import run
@@ -162,6 +163,34 @@ def test_sets_have_equal_sharpening_equal_updates_and_each_model_once() -> None:
     numbers = list(equal_pulls(frame))
     assert numbers[0] == numbers[1], "within a tenth in both"
     assert len({*numbers}) == 5, "c is sharper, d moves further, a is in the set already, e cuts differently"
+
+
+def test_sizes_are_compared_at_equal_rate_at_equal_updates_and_at_equal_pull() -> None:
+    """Onset is 1 / (update × sharpening); the larger model moves twice as far and is sharpened half as much."""
+    world: list[Made] = []
+    for seed in range(3):
+        for number, (model, update, pull) in enumerate([("builtin:pico", 1.0, 0.1), ("builtin:nano", 2.0, 0.05)]):
+            for rate, temperature in ((1.0, 0.8), (1 / update, 0.8), (1 / update, 0.8 - 0.1 * number)):
+                pulled = pull * (2 if temperature == 0.8 - 0.1 and number else 1)
+                onset = 5e-4 / (rate * update * 1e-4 * pulled) * (1 + 0.01 * seed)
+                one = run(rate * 1e-4, temperature, seed, onset, 3000, model=model)
+                lines = {**one.lines, "sharpening_nats": (pulled, 0.0)}
+                world.append(replace(one, update=rate * update * 1e-4, lines=lines))
+    runs = frames(list({str(one.settings): one for one in world}.values()))
+    found = cast(Any, onsets_by_size(runs))
+    assert {name: sorted(part["model"]) for name, part in found.groupby("comparison")} == {
+        COMPARISONS[0]: ["builtin:nano", "builtin:pico"],
+        COMPARISONS[1]: ["builtin:nano", "builtin:pico"],
+        COMPARISONS[2]: ["builtin:nano", "builtin:pico"],
+    }
+    onsets = found.set_index(["comparison", "model"])["onset"]
+    assert onsets[COMPARISONS[1]]["builtin:nano"] == pytest.approx(2 * onsets[COMPARISONS[1]]["builtin:pico"], rel=0.05)
+    assert onsets[COMPARISONS[2]]["builtin:nano"] == onsets[COMPARISONS[2]]["builtin:pico"]
+    ratios = cast(Any, ratios_by_size(runs)).set_index("comparison")["ratio"]
+    doublings = math.log2(found["num_parameters"].max() / found["num_parameters"].min())
+    assert ratios[COMPARISONS[0]] == pytest.approx(1, abs=0.01)
+    assert ratios[COMPARISONS[1]] == pytest.approx(2 ** (1 / doublings), abs=0.01)
+    assert ratios[COMPARISONS[2]] == pytest.approx(1, abs=0.01)
 
 
 def test_the_papers_claims_are_on_its_own_sampler() -> None:

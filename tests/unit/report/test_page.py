@@ -207,7 +207,7 @@ def test_an_unfinished_run_a_crashed_one_and_a_finished_one_stand_side_by_side(t
 
 def test_one_run_is_told_in_a_sentence(tmp_path: Path) -> None:
     readable_run(tmp_path / "runs" / "a")
-    assert "micro · lr 5e-5 · seed 0: total collapse at step 10 (loop)." in page_of(tmp_path / "runs").text
+    assert "micro · lr 1e-4 · seed 0: total collapse at step 10 (loop)." in page_of(tmp_path / "runs").text
 
 
 def test_the_same_runs_make_the_same_page(tmp_path: Path) -> None:

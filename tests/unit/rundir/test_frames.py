@@ -27,7 +27,7 @@ def test_one_finished_run(tmp_path: Path) -> None:
     runs = load_runs(write_run(tmp_path / "a", demo(), summary=summary))
     (row,) = runs.runs.to_dict("records")
     assert (row["run"], row["run_id"], row["status"], row["ended_by"]) == ("a", demo().run_id, "finished", "collapse")
-    assert (row["model"], row["data"], row["seed"], row["lr"]) == ("builtin:micro", "austen,moby-dick", 0, 5e-5)
+    assert (row["model"], row["data"], row["seed"], row["lr"]) == ("builtin:micro", "austen,moby-dick", 0, 1e-4)
     assert (row["onset_step"], row["total_collapse_step"], row["best.val_nll_nats"]) == (1, 2, 3.5)
     assert runs.steps["step"].tolist() == [0, 1, 2]
     assert runs.steps["train_nll_nats"].tolist() == [3.0, 2.0, 1.0]
@@ -41,7 +41,7 @@ def test_the_run_row_holds_every_setting(tmp_path: Path) -> None:
     names = {"lr" if name == "optim.lr" else name for name, _ in settings()}
     assert names <= set(row.index)
     assert row["optim.reset_each_step"] is False or not row["optim.reset_each_step"]
-    assert row["stop.max_steps"] == 1000
+    assert row["stop.max_steps"] == 150
 
 
 def test_the_row_of_an_earlier_version_is_that_of_the_same_settings_today(tmp_path: Path) -> None:
