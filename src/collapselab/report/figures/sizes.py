@@ -13,7 +13,8 @@ import pandas as pd
 from collapselab.analysis.comparisons import UPDATE_STEPS, equal_update_sets
 from collapselab.analysis.evidence import gather
 from collapselab.analysis.intervals import bootstrap_interval
-from collapselab.analysis.sampler_pull import equal_pulls, frozen
+from collapselab.analysis.sampler_pull import frozen
+from collapselab.analysis.sampler_sizes import equal_pulls
 from collapselab.analysis.survival import Frame, median_onset
 from collapselab.report.captions import medians_in_words, onsets_in_words, runs_in_words
 from collapselab.report.entries import Figure
