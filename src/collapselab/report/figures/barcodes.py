@@ -34,8 +34,8 @@ def select(runs: Runs) -> Regimes | None:
     itself of that regime.
     """
     table, sampled = sampler_runs(runs), set(cast(Frame, runs.samples)["run"])
-    regime_of = arms(runs).set_index("arm")["regime"]
-    table = table.assign(regime=table["arm"].map(regime_of))
+    known: Frame = arms(runs)
+    table = table.assign(regime=table["arm"].map(known.set_index("arm")["regime"]))
     own = np.select([table["fate"] == "melted", table["is_event"]], ["melt", "freeze"], "drift")
     table = table[(table["regime"] == own) & table["run"].isin(sampled)]
     table = table[table["is_event"] | (table["ending"] != UNFINISHED)]  # an unfinished run may yet have an onset
@@ -77,12 +77,14 @@ def _entropy(run: OneRun, most: float) -> alt.LayerChart:
     """A narrow panel: entropy across, on the steps of the barcode beside it, with its first and its last value."""
     steps = run.samples["step"].astype(int)
     last = int(steps.iloc[-1])
-    rows = run.steps[["step", "entropy_nats"]].astype(float).dropna()
+    rows: Frame = run.steps[["step", "entropy_nats"]].astype(float).dropna()
     scale = alt.Scale(domain=[int(steps.iloc[0]), last + 1], nice=False, reverse=True)
     x = alt.X("entropy_nats:Q", axis=None, scale=alt.Scale(domain=[0, 1.05 * most], nice=False))
     chart = alt.Chart(rows).encode(x=x, y=alt.Y("step:Q", scale=scale, axis=None))
-    ends = alt.Chart(rows.iloc[[0, -1]].assign(words=lambda ends: ends["entropy_nats"].map("{:.1f}".format)))
-    ends = ends.encode(x=alt.value("width"), y=alt.Y("step:Q", scale=scale, axis=None), text="words:N")
+    first_and_last = rows.iloc[[0, -1]]
+    ends = alt.Chart(first_and_last.assign(words=first_and_last["entropy_nats"].map("{:.1f}".format))).encode(
+        x=alt.value("width"), y=alt.Y("step:Q", scale=scale, axis=None), text="words:N"
+    )
     line = chart.mark_line(color=RULE_COLOR, strokeWidth=1.4).encode(order="step:Q")
     return layered(line, ends.mark_text(align="left", dx=3, color=RULE_COLOR), width=STRIP, height=HEIGHT)
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from collapselab.analysis.comparisons import LOOKING, condition
 from collapselab.analysis.evidence import gather, with_ends
-from collapselab.analysis.intervals import Interval
+from collapselab.analysis.intervals import Floats, Interval
 from collapselab.analysis.sampler import arms, is_pure
 from collapselab.analysis.sampler_line import pure_onset_by_rate, slope_on_rate
 from collapselab.analysis.sampler_pull import SLOPE, onset_by_rate
@@ -152,7 +152,7 @@ def _line(table: Frame, slope: float, ends: tuple[float, float]) -> pd.DataFrame
     """The line of a slope through the middle of the runs with onset, or of all if there is none, within the panel."""
     part = table[table["is_event"]] if table["is_event"].any() else table
     middle_lr, middle = (float(np.exp(np.log(part[name].clip(lower=1e-12)).mean())) for name in ("lr", "duration"))
-    lr = np.geomspace(table["lr"].min() / 1.2, table["lr"].max() * 1.2, 60)
+    lr: Floats = np.geomspace(float(table["lr"].min()) / 1.2, float(table["lr"].max()) * 1.2, 60)
     step = middle * (lr / middle_lr) ** slope
     is_inside = (step > ends[0]) & (step < ends[1] / 1.12)  # room for the line's name
     return pd.DataFrame({"lr": lr[is_inside], "step": step[is_inside]})

@@ -51,7 +51,8 @@ class Map:
 
 def select(runs: Runs) -> Map | None:
     """The arms that differ in temperature and one kind of truncation only: those of the model and rate with most."""
-    table, known = sampler_runs(runs), arms(runs)
+    table: Frame = sampler_runs(runs)
+    known: Frame = arms(runs)
     table = table[~table["sampling.greedy"].astype(bool)]
     if table.empty:
         return None
@@ -95,7 +96,9 @@ def draw(shown: Map) -> alt.VConcatChart:
     """A cell per arm with the median step of onset; the first kind of truncation large, the others small below it."""
     first, *others = shown.panels
     width = panel_width(2, GAP)
-    rows = [_chart(shown, first, 2 * width + GAP if others else WIDTH, is_first=True)]
+    rows: list[alt.LayerChart | alt.HConcatChart] = [
+        _chart(shown, first, 2 * width + GAP if others else WIDTH, is_first=True)
+    ]
     if others:
         rows.append(alt.hconcat(*(_chart(shown, panel, width, is_first=False) for panel in others), spacing=GAP))
     words = "What becomes of a model trained on its own text, by sampler"
@@ -149,7 +152,7 @@ def _texts(middle: alt.Chart, named: Mapping[str, tuple[int, int]], fills: Mappi
     """The step of onset in each cell, and above it the regime in those that name one."""
     is_named = " || ".join(f"(datum.column === {c} && datum.row === {r})" for c, r in named.values()) or "false"
     size = 12 if named else 10
-    texts = (
+    texts: tuple[tuple[alt.Chart, dict[str, Any], str], ...] = (
         (middle.transform_filter(f"!({is_named})"), {"fontSize": size}, "label:N"),
         (middle.transform_filter(is_named), {"fontSize": size, "dy": 8}, "label:N"),
         (middle.transform_filter(is_named), {"fontSize": 13, "fontWeight": "bold", "dy": -7}, "regime:N"),
@@ -217,11 +220,16 @@ def _contours(cells: Frame, panel: Panel, x: Callable[[str], Any], y: Callable[[
     )
     words = alt.Chart(ends)
     words = words.encode(x=x("x"), y=y("y"), text="words:N")
-    looks = {"above": {"dy": -7}, "right": {"dx": 4, "align": "left"}, "inside": {"dx": 4, "dy": -8, "align": "left"}}
+    looks: dict[str, dict[str, Any]] = {
+        "above": {"dy": -7},
+        "right": {"dx": 4, "align": "left"},
+        "inside": {"dx": 4, "dy": -8, "align": "left"},
+    }
+    inks: list[dict[str, Any]] = [{"stroke": PAPER, "strokeWidth": 3, "strokeOpacity": 0.8}, {"fill": LINE}]
     labels = [
         words.transform_filter(f"datum.side === '{side}'").mark_text(fontSize=10, **look, **ink)
         for side, look in looks.items()
-        for ink in ({"stroke": PAPER, "strokeWidth": 3, "strokeOpacity": 0.8}, {"fill": LINE})
+        for ink in inks
         if (ends["side"] == side).any()
     ]
     return [
