@@ -145,6 +145,7 @@ def _write(tasks: Sequence[Task], out: Path, title: str) -> None:
         _print_verdicts(runs)
     write_report(runs, out / "report.html", out / "figures", title)
     note(f"verdicts, figures, tables and page: {duration(time.monotonic() - started)}")
+    _show_regimes(runs, out / "figures" / "barcodes.png")
     raise_if_left_out(runs)
 
 
@@ -158,3 +159,12 @@ def _print_verdicts(runs: Runs) -> None:
         p_value = "–" if found.p_adjusted is None else f"{found.p_adjusted:.2g}"
         verdicts.add_row(found.key, found.claim, found.verdict, found.effect_name, estimate, p_value)
     stdout_console().print(verdicts)
+
+
+def _show_regimes(runs: Runs, picture: Path) -> None:
+    """The picture of freeze, drift and melt side by side, if there is one, and what is seen in it."""
+    from collapselab.report.figures import barcodes
+
+    regimes = barcodes.select(runs)
+    if regimes is not None and picture.is_file():
+        note(f"picture: {picture} ({barcodes.in_a_line(regimes)})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import altair as alt
 import pandas as pd
@@ -16,12 +16,29 @@ NOT_DRAWN = "Not drawn: "
 Selected = TypeVar("Selected")
 
 
+class Section(NamedTuple):
+    """A part of the page: its heading, and what its figures have in common."""
+
+    heading: str
+    words: str
+
+
+SECTIONS: dict[str, Section] = {
+    "figures": Section("Figures", ""),
+    "sampler": Section(
+        "The sampler",
+        "What a sampler draws from may be sharper than the model's own distribution (freeze: the text ends in "
+        "repetition), the model's itself (drift), or flatter (melt: the text ends in noise).",
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Figure(Generic[Selected]):
     """A figure of any runs.
 
     `select` returns what is shown, or `None` if the runs lack it; `missing` then says what is missing. `chart` draws
-    it. `words` describe the figure with its numbers, as caption and as text alternative.
+    it. `words` describe the figure with its numbers, as caption and as text alternative. `section`: where on the page.
     """
 
     title: str
@@ -29,6 +46,7 @@ class Figure(Generic[Selected]):
     chart: Callable[[Selected], alt.TopLevelMixin]
     words: Callable[[Selected], str]
     missing: str
+    section: Literal["figures", "sampler"] = "figures"
 
     def draw(self, runs: Runs) -> alt.TopLevelMixin | None:
         """The figure of these runs as an Altair chart; `None` if they lack what it needs."""

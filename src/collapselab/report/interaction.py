@@ -75,7 +75,8 @@ def _units(panel: Spec) -> Iterator[Spec]:
 
 def _is_zoomable(unit: Spec) -> bool:
     x = unit.get("encoding", {}).get("x", {})
-    return x.get("type") == "quantitative" and x.get("axis") is not None
+    axis = x.get("axis", {})  # one that labels its numbers by names counts cells
+    return x.get("type") == "quantitative" and axis is not None and "labelExpr" not in axis
 
 
 def _toggle(number: int, units: list[Spec]) -> list[Spec]:

@@ -21,6 +21,7 @@ from collapselab.report import page_parts
 from collapselab.report.definitions import definitions
 from collapselab.report.describe import labels, outcome
 from collapselab.report.drawing import DrawingError, Painter
+from collapselab.report.entries import SECTIONS
 from collapselab.report.explorer import ExplorerRun, explorer_runs
 from collapselab.report.figures import FIGURES
 from collapselab.report.packing import packed, script_json
@@ -63,7 +64,11 @@ def write_page(runs: Runs, out: Path, *, title: str = "Collapse of self-trained 
         overview=page_parts.overview(runs),
         damages=page_parts.damages(runs),
         hypotheses=page_parts.hypotheses(runs),
-        figures=figures,
+        sections=[
+            (key, section, shown)
+            for key, section in SECTIONS.items()
+            if (shown := [figure for figure in figures if figure["section"] == key])
+        ],
         tables=list(_tables(runs)),
         settings=page_parts.setting_parts(runs),
         names=cast(list[str], runs.runs["run"].tolist()),
@@ -185,7 +190,7 @@ def _figures(runs: Runs) -> Iterator[dict[str, str]]:
     for key, figure in FIGURES.items():
         chart = figure.draw(runs)
         if chart is not None:
-            words = {"key": key, "title": figure.title, "caption": figure.caption(runs)}
+            words = {"key": key, "title": figure.title, "caption": figure.caption(runs), "section": figure.section}
             yield words | {"packed": packed(specification(chart))}
 
 

@@ -85,10 +85,13 @@ def left_out(number: int) -> str:
 def one_run(runs: Runs) -> OneRun | None:
     """The run shown by a figure of one run; the onset of an unfinished run comes from its records."""
     table = run_table(runs)
+    name = shown_run(main_runs(table), set(cast(Frame, runs.samples)["run"]))
+    return None if name is None else one_of(runs, table, name)
+
+
+def one_of(runs: Runs, table: Frame, name: str) -> OneRun:
+    """The run of that name, whose row is in a table of runs."""
     steps, samples = cast(Frame, runs.steps), cast(Frame, runs.samples)
-    name = shown_run(main_runs(table), set(samples["run"]))
-    if name is None:
-        return None
     row = cast(dict[str, Any], table[table["run"] == name].iloc[0].to_dict())
     if row["is_event"] and pd.isna(row["onset_step"]):
         row["onset_step"] = int(row["duration"])

@@ -10,6 +10,7 @@ import pytest
 
 from collapselab.rundir.frames import Runs, load_runs
 from collapselab.rundir.layout import read_json, write_json
+from sampler_runs import write_samplers
 from synthetic_runs import judged_run, make_config, write_sweep
 
 
@@ -56,3 +57,9 @@ def sparse(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     for seed in range(3):
         judged_run(folder / f"seed-{seed}", make_config(seed=seed, eval__every=4), 12 + seed)
     return load_runs(folder)
+
+
+@pytest.fixture(scope="session")
+def samplers(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Runs that freeze, drift and melt, by temperature and top-k."""
+    return write_samplers(tmp_path_factory.mktemp("samplers"))

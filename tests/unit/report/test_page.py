@@ -6,6 +6,7 @@ import base64
 import hashlib
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import altair as alt
@@ -117,6 +118,31 @@ def test_figures_with_something_to_draw_are_in_the_page(tmp_path: Path, monkeypa
     (text,) = (content for _, a, content in page.contents if a.get("id") == "data-some")
     rows = [row for rows in unpack(text)["datasets"].values() for row in rows]
     assert {row["line"] for row in rows} == {"</script>", "b"}
+
+
+def test_the_sampler_has_a_section_if_it_has_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = {"one": fake_figure("one", a_chart()), "map": replace(fake_figure("map", a_chart()), section="sampler")}
+    monkeypatch.setattr(page_module, "FIGURES", figures)
+    readable_run(tmp_path / "runs" / "a")
+
+    def sections(page: Page) -> dict[str, list[str | None]]:
+        found: dict[str, list[str | None]] = {}
+        for tag, a in page.elements:
+            if tag == "section":
+                found[str(a["id"])] = []
+            elif tag == "figure":
+                found[list(found)[-1]].append(a["data-figure"])
+        return {section: keys for section, keys in found.items() if section in ("figures", "sampler")}
+
+    page = page_of(tmp_path / "runs")
+    assert sections(page) == {"figures": ["one"], "sampler": ["map"]}
+    assert "sharper than the model's own distribution" in page.text
+    links = {a.get("href") for tag, a in page.elements if tag == "a"}
+    assert {"#figures", "#sampler"} <= links
+    monkeypatch.setitem(figures, "map", replace(figures["map"], select=lambda _: None))
+    page = page_of(tmp_path / "runs")
+    assert sections(page) == {"figures": ["one"]}
+    assert "#sampler" not in {a.get("href") for tag, a in page.elements if tag == "a"}
 
 
 def test_tables_are_in_the_page_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from collapselab.report.entries import Figure
-from collapselab.report.figures import anatomy, arms, barcode, loop, losses, sizes, survival
+from collapselab.report.figures import (
+    anatomy,
+    arms,
+    barcode,
+    barcodes,
+    loop,
+    losses,
+    onset_law,
+    onset_rates,
+    sampler_map,
+    sizes,
+    survival,
+)
 
 FIGURES: dict[str, Figure[Any]] = {
     "figure-1": loop.FIGURE,
@@ -17,4 +29,9 @@ FIGURES: dict[str, Figure[Any]] = {
     "arms": arms.FIGURE,
     "anatomy": anatomy.FIGURE,
     "barcode": barcode.FIGURE,
+    "sampler-map": sampler_map.FIGURE,
+    "barcodes": barcodes.FIGURE,
+    "onset-by-rate": onset_rates.FIGURE,
+    "onset-law": onset_law.FIGURE,
+    "figure-3-sharpening": sizes.AT_EQUAL_SHARPENING,
 }

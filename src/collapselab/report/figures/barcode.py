@@ -45,13 +45,20 @@ def draw(run: OneRun) -> alt.LayerChart:
     A token is coloured by the length of the longest passage it belongs to that occurs earlier in the same sample;
     otherwise by whether it belongs to a passage of at least 8 tokens that occurs in the sample of the previous step.
     """
+    title = f"What {run.row.get('model', 'a model')} writes: repetition by step and position"
+    height = min(MAX_HEIGHT, max(MIN_HEIGHT, ROW_HEIGHT * min(MAX_ROWS, len(run.samples))))
+    return themed(panel(run, WIDTH, height).properties(title=title))
+
+
+def panel(run: OneRun, width: int, height: int, *, is_alone: bool = True) -> alt.LayerChart:
+    """The barcode alone; its events are rules, with labels beside the panel if it is alone."""
     steps = cast(list[int], run.samples["step"].astype(int).tolist())
     texts = cast(list[list[int]], run.samples["token_ids"].tolist())
     data: Frame = pd.DataFrame(_rows(steps, texts))
     num_tokens = max(1, *(len(ids) for ids in texts), 1)
-    height = min(MAX_HEIGHT, max(MIN_HEIGHT, ROW_HEIGHT * len(data)))
     end = int(data["end"].max())
-    x = alt.X("start:Q", title="position in the sample (tokens)", scale=alt.Scale(domain=[0, num_tokens], nice=False))
+    words = "position in the sample (tokens)" if is_alone else "position (tokens)"
+    x = alt.X("start:Q", title=words, scale=alt.Scale(domain=[0, num_tokens], nice=False))
     y_scale = alt.Scale(domain=[steps[0], end], nice=False, reverse=True)
     y = alt.Y("step:Q", title="step", scale=y_scale, axis=alt.Axis(grid=False, format="d", tickCount=8))
     names = [*REPEATED, COPIED]
@@ -62,16 +69,13 @@ def draw(run: OneRun) -> alt.LayerChart:
     tooltip = ["step:Q", alt.Tooltip("start:Q", title="from token"), alt.Tooltip("stop:Q", title="to"), "words:N"]
     bars = rects.encode(x=x, x2="stop:Q", y=y, y2="end:Q", color=color, tooltip=tooltip)
     ground = alt.Chart(data).mark_rect(color=NEW_COLOR).encode(y=y, y2="end:Q")
-    events = _events(run.row, (steps[0], end), height, y)
-    title = f"What {run.row.get('model', 'a model')} writes: repetition by step and position"
-    return themed(layered(ground, bars, *events, width=WIDTH, height=height, title=title))
+    rules, labels = _events(run.row, (steps[0], end), height, y)
+    return layered(ground, bars, *rules, *(labels if is_alone else []), width=width, height=height)
 
 
 def caption(run: OneRun) -> str:
     first, last = run.samples.iloc[0], run.samples.iloc[-1]
-    shares = [
-        float(np.mean(repeat_lengths(ids) >= 4)) if ids else 0.0 for ids in (first["token_ids"], last["token_ids"])
-    ]
+    shares = [repeated_share(sample["token_ids"]) for sample in (first, last)]
     return (
         f"{run_in_words(run.row)}: each row is the sample of one step, from step {first['step']} (top) to "
         f"{last['step']}, each column a token position. Tokens are coloured where they repeat earlier text of the same "
@@ -79,6 +83,11 @@ def caption(run: OneRun) -> str:
         f"The share of tokens in repeated passages of at least 4 tokens goes from "
         f"{shares[0]:.0%} in the first row to {shares[1]:.0%} in the last. {events_in_words(run.row)}"
     )
+
+
+def repeated_share(ids: Ids) -> float:
+    """The share of tokens in repeated passages of at least 4 tokens."""
+    return float(np.mean(repeat_lengths(ids) >= BOUNDS[0])) if ids else 0.0
 
 
 def repeat_lengths(ids: Ids, before: Ids = ()) -> NDArray[np.int_]:
@@ -119,19 +128,22 @@ def _kinds(ids: Ids, before: Ids) -> NDArray[np.int_]:
     return kinds
 
 
-def _events(row: Mapping[str, Any], steps: tuple[int, int], height: int, y: alt.Y) -> list[alt.Chart]:
-    """A line at each event inside the range, with its label beside the panel, below the previous label."""
+def _events(
+    row: Mapping[str, Any], steps: tuple[int, int], height: int, y: alt.Y
+) -> tuple[list[alt.Chart], list[alt.Chart]]:
+    """A rule at each event inside the range, and its label beside the panel, below the previous label."""
     first, end = steps
-    charts: list[alt.Chart] = []
+    rules: list[alt.Chart] = []
+    labels: list[alt.Chart] = []
     lowest = -math.inf
     for step, words in (event for event in events_of(row) if first <= event[0] <= end):
         place = height * (step - first) / (end - first)
         lowest = max(place, lowest + LINE_PX)
         at = alt.Chart(alt.InlineData(values=[{"step": step}])).encode(y=y)
-        charts.append(at.mark_rule(color=RULE_COLOR, strokeDash=[4, 2]).encode(x=alt.value(0), x2=alt.value(WIDTH + 8)))
-        text = at.mark_text(text=f"{words}, step {step}", align="left", dx=12, dy=lowest - place, color=RULE_COLOR)
-        charts.append(text.encode(x=alt.value(WIDTH)))
-    return charts
+        rules.append(at.mark_rule(color=RULE_COLOR, strokeDash=[4, 2]))
+        text = at.mark_text(text=f"{words}, step {step}", align="left", dx=5, dy=lowest - place, color=RULE_COLOR)
+        labels.append(text.encode(x=alt.value("width")))
+    return rules, labels
 
 
 FIGURE = Figure(

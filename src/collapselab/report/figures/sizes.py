@@ -1,4 +1,4 @@
-"""Figure 3: onset of collapse against model size, at equal learning rates and at equal update sizes."""
+"""Figure 3: onset of collapse against model size, at equal learning rates, update sizes, and sharpening."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ import numpy as np
 import pandas as pd
 
 from collapselab.analysis.comparisons import UPDATE_STEPS, equal_update_sets
+from collapselab.analysis.evidence import gather
 from collapselab.analysis.intervals import bootstrap_interval
+from collapselab.analysis.sampler_pull import frozen
+from collapselab.analysis.sampler_sizes import equal_pulls
 from collapselab.analysis.survival import Frame, median_onset
 from collapselab.report.captions import medians_in_words, onsets_in_words, runs_in_words
 from collapselab.report.entries import Figure
+from collapselab.report.groups import run_table
 from collapselab.report.selection import judged_once, rates
 from collapselab.report.theme import curve_channels, layered, legend, log_ticks, panel_title, panel_width, themed
 from collapselab.report.values import short
@@ -53,9 +57,24 @@ class Sizes:
 def select(runs: Runs) -> Sizes | None:
     """Own-text runs of two or more models at equal learning rates, and at equal update sizes."""
     table = judged_once(runs)
-    panels = [panel for panel in (_equal_rates(table), _equal_updates(table, runs.steps)) if panel is not None]
-    used = {run for panel in panels for run in panel.table["run"]}
-    return Sizes(panels, list(table.loc[table["run"].isin(used), "model_label"].unique())) if panels else None
+    return _sizes([_equal_rates(table), _equal_updates(table, runs.steps)])
+
+
+def select_sharpened(runs: Runs) -> Sizes | None:
+    """The same, and at equal sharpening, if the runs have that."""
+    panel = _equal_sharpening(runs)
+    if panel is None:
+        return None
+    table = judged_once(runs)
+    return _sizes([_equal_rates(table), _equal_updates(table, runs.steps), panel])
+
+
+def _sizes(panels: Sequence[OnsetPanel | None]) -> Sizes | None:
+    shown = [panel for panel in panels if panel is not None]
+    if not shown:
+        return None
+    every: Frame = pd.concat([panel.table for panel in shown]).sort_values("size", kind="stable")
+    return Sizes(shown, list(every["model_label"].unique()))
 
 
 def _equal_rates(table: Frame) -> OnsetPanel | None:
@@ -78,6 +97,23 @@ def _equal_updates(table: Frame, steps: Frame) -> OnsetPanel | None:
     names = {number: short(float(f"{size:.2g}")) for number, size in sizes.items()}
     part = part.assign(curve=part["set"].map(names))
     return OnsetPanel("at equal update sizes", part, list(dict.fromkeys(names.values())), "relative update")
+
+
+def _equal_sharpening(runs: Runs) -> OnsetPanel | None:
+    """Sets of arms that freeze at equal sharpening and equally large updates (S4), named by both."""
+    rows = frozen(gather(runs)).dropna(subset=["sharpening_nats", "relative_update_norm"])
+    rows = rows.assign(set=equal_pulls(rows))
+    rows = rows[rows.groupby("set")["model"].transform("nunique") > 1]
+    if rows.empty:
+        return None
+    means = rows.groupby("set")[["sharpening_nats", "relative_update_norm"]].mean().sort_values("relative_update_norm")
+    names = {number: ", ".join(short(float(f"{x:.2g}")) for x in sizes) for number, *sizes in means.itertuples()}
+    table: Frame = run_table(runs)
+    part = table[table["run"].isin(rows["run"])].sort_values("size", kind="stable")
+    part = part.assign(curve=part["run"].map(rows.set_index("run")["set"]).map(names))
+    return OnsetPanel(
+        "at equal sharpening and updates", part, list(dict.fromkeys(names.values())), "sharpening, update"
+    )
 
 
 def draw(sizes: Sizes) -> alt.HConcatChart:
@@ -171,4 +207,12 @@ FIGURE = Figure(
     draw,
     caption,
     "no two models were run at equal learning rates or update sizes.",
+)
+AT_EQUAL_SHARPENING = Figure(
+    "Figure 3 again: onset against model size, at equal sharpening too",
+    select_sharpened,
+    draw,
+    caption,
+    "no two models have arms that freeze at equal sharpening and update sizes.",
+    "sampler",
 )

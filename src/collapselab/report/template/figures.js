@@ -116,6 +116,8 @@ function resize(spec, factor) {
 
 function stack(spec) {
   if (spec.hconcat) {
+    const width = plotWidth(spec);
+    for (const part of spec.hconcat) resize(part, width / plotWidth(part)); // each as wide as all were
     spec.vconcat = spec.hconcat;
     spec.spacing = 40; // below each other, titles and axes need room
     delete spec.hconcat;

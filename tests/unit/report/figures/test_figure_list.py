@@ -41,8 +41,8 @@ FORMATS = {"toy": ("svg", "png", "pdf"), "toys": ("csv", "md", "tex")}
 
 
 @pytest.mark.parametrize("key", FIGURES)
-def test_every_figure_is_valid_and_says_what_it_shows(key: str, sweep: Runs, odd: Runs) -> None:
-    for runs in (sweep, odd):
+def test_every_figure_is_valid_and_says_what_it_shows(key: str, sweep: Runs, odd: Runs, samplers: Runs) -> None:
+    for runs in (sweep, odd, samplers):
         vega_lite, caption = drawn_or_none(key, runs), FIGURES[key].caption(runs)
         assert (vega_lite is None) == caption.startswith(NOT_DRAWN)
         if vega_lite is not None:
@@ -53,8 +53,9 @@ def test_every_figure_is_valid_and_says_what_it_shows(key: str, sweep: Runs, odd
 
 
 def test_what_the_runs_cannot_show_is_not_drawn(sweep: Runs, odd: Runs) -> None:
-    assert {key for key in FIGURES if drawn_or_none(key, sweep) is None} == {"arms"}
-    without = {"figure-3", "survival-by-size"}
+    no_pull = {"sampler-map", "barcodes", "onset-law", "figure-3-sharpening"}
+    assert {key for key in FIGURES if drawn_or_none(key, sweep) is None} == {"arms", *no_pull}
+    without = {"figure-3", "survival-by-size", "onset-by-rate", "barcodes", "onset-law", "figure-3-sharpening"}
     assert {key for key in FIGURES if drawn_or_none(key, odd) is None} == without
 
 

@@ -46,3 +46,22 @@ def test_models_are_compared_at_equal_updates_where_those_are_recorded(sweep: Ru
     plan = sizes.select(Runs(sweep.runs, sweep.steps.drop(columns="relative_update_norm"), sweep.samples))
     assert plan is not None
     assert [panel.title for panel in plan.panels] == ["at equal learning rates"]
+
+
+def test_figure_3_again_has_arms_of_equal_sharpening_and_updates(samplers: Runs) -> None:
+    plan = sizes.select_sharpened(samplers)
+    assert plan is not None
+    titles = ["at equal learning rates", "at equal update sizes", "at equal sharpening and updates"]
+    assert [panel.title for panel in plan.panels] == titles
+    last = plan.panels[-1]
+    assert last.curves == ["0.1, 0.008"]
+    arms = {(row["model"], row["lr"], row["sampling.temperature"]) for row in last.table.to_dict("records")}
+    assert arms == {("builtin:nano", 8e-5, 0.8), ("builtin:micro", 8e-5, 0.8)}
+    assert len(drawn("figure-3-sharpening", samplers)["hconcat"]) == 3
+    steps = samplers.steps.copy()
+    is_micro = steps["run"].str.startswith("micro")
+    steps.loc[is_micro, "sharpening_nats"] *= 1.2
+    assert sizes.select_sharpened(Runs(samplers.runs, steps, samplers.samples)) is None, "more than a tenth apart"
+    plan = sizes.select(samplers)
+    assert plan is not None
+    assert [panel.title for panel in plan.panels] == titles[:2], "Figure 3 itself stays as it was"

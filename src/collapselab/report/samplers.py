@@ -1,0 +1,40 @@
+"""Runs on their own text by what their tokens were drawn from: regimes, arms, and samplers in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from collapselab.analysis.comparisons import LOOKING, condition, distinct
+from collapselab.analysis.pull import pull
+from collapselab.analysis.sampler import arm_names
+from collapselab.analysis.survival import Frame
+from collapselab.report.groups import run_table
+from collapselab.report.values import known, short
+from collapselab.rundir.frames import Runs
+
+REGIMES = ("freeze", "drift", "melt")
+CUTS = ("top_k", "top_p", "min_p")  # what may cut off unlikely tokens
+
+
+def sampler_runs(runs: Runs) -> Frame:
+    """The rows of `run_table` on own text whose onset or censoring is known, each trajectory once.
+
+    With `arm`, its name in `analysis.sampler`; `others`, equal for runs that differ in sampler and seed only; `pull`.
+    """
+    table: Frame = run_table(runs)
+    own = table[table["train.source"] == "own"]
+    own = own[own["run"].isin(distinct(own)["run"])]
+    others = condition(own, (*LOOKING, "sampling."))
+    return own.assign(arm=arm_names(own), others=others, pull=pull(own, runs.steps))
+
+
+def sampler_in_words(row: Mapping[str, Any]) -> str:
+    """How the tokens were drawn: temperature and what was cut off, from a row with the settings of a run."""
+    if row["sampling.greedy"]:
+        return "always the likeliest token"
+    cuts = [f"{cut.replace('_', '-')} {short(row[f'sampling.{cut}'])}" for cut in CUTS if known(row, f"sampling.{cut}")]
+    temperature = float(row["sampling.temperature"])
+    if temperature == 1 and not cuts:
+        return "pure sampling (temperature 1)"
+    return ", ".join([f"temperature {short(temperature)}", *cuts])

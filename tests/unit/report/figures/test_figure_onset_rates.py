@@ -1,0 +1,66 @@
+"""Onset against learning rate: which runs, and the slopes beside them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from collapselab.analysis.evidence import gather
+from collapselab.analysis.sampler_pull import onset_by_rate
+from collapselab.report.figures import FIGURES, onset_rates
+from collapselab.report.groups import run_table
+from collapselab.rundir.frames import Runs
+from figure_specs import drawn, parts, rows_of
+
+
+def test_points_are_the_runs_at_several_rates_and_arrows_those_without_onset(samplers: Runs) -> None:
+    rows = [row for row in rows_of(drawn("onset-by-rate", samplers)) if "fate" in row]
+    table = run_table(samplers)
+    varied = (table["model"] == "builtin:nano") & table["sampling.top_k"].isna()
+    table = table[varied & table["sampling.temperature"].isin([0.8, 1.0])]
+    assert {(row["run"], row["lr"], row["step"]) for row in rows} == set(
+        zip(table["run"], table["lr"], table["duration"], strict=True)
+    )
+    fates = {row["run"]: row["fate"] for row in rows}
+    assert fates == {
+        r: "onset" if e else "no onset by the last step" for r, e in zip(table["run"], table["is_event"], strict=True)
+    }
+    marks = {
+        part["mark"].get("shape"): part["mark"]
+        for part in parts(drawn("onset-by-rate", samplers))
+        if "mark" in part and part["mark"]["type"] == "point"
+    }
+    assert marks["arrow"]["filled"] is False
+    assert len(set(fates.values())) == 2
+
+
+def test_the_slope_is_that_of_the_hypothesis_and_pure_sampling_has_too_few_onsets(samplers: Runs) -> None:
+    rates = onset_rates.select(samplers)
+    assert rates is not None
+    freeze, pure = rates.panels
+    assert (freeze.title, pure.title) == ("freeze", "pure sampling")
+    assert freeze.slope == onset_by_rate(gather(samplers)).effect
+    assert freeze.slope.estimate is not None
+    assert pure.slope.estimate is None
+    words = FIGURES["onset-by-rate"].caption(samplers)
+    assert f"freeze: slope {freeze.slope.estimate:.2f}" in words
+    assert "pure sampling: too few onsets for a slope" in words
+
+
+def test_lines_have_the_slopes_that_they_are_named_after(samplers: Runs) -> None:
+    rates = onset_rates.select(samplers)
+    assert rates is not None
+    lines = [
+        rows
+        for rows in drawn("onset-by-rate", samplers)["datasets"].values()
+        if set(rows[0]) == {"lr", "step"} and len(rows) > 1
+    ]
+    slopes = [math.log(rows[-1]["step"] / rows[0]["step"]) / math.log(rows[-1]["lr"] / rows[0]["lr"]) for rows in lines]
+    assert sorted(np.round(slopes, 6)) == pytest.approx([-2, -2, -1, -1]), "two panels"
+
+
+def test_one_rate_has_no_slope(samplers: Runs) -> None:
+    part = samplers.runs[samplers.runs["lr"] == 8e-5]
+    assert onset_rates.select(Runs(part, samplers.steps, samplers.samples)) is None
