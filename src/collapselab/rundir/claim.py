@@ -87,6 +87,13 @@ def _check_same_run(rundir: RunDir, config: RunConfig) -> None:
             "restore it from a copy, or from a run of the same settings in another directory (`out=…`)",
         )
     if there["run_id"] != config.run_id:
+        known = flat_settings(settings)
+        lacking = [name for name in flat_settings(config.model_dump(mode="json")) if name not in known]
+        if lacking:
+            raise InputError(
+                f"the run in {rundir.path} was begun by an earlier version, without {', '.join(lacking[:3])}",
+                "finish it with that version (env.json names it), or start over in another directory with `out=…`",
+            )
         raise InputError(
             f"{rundir.path} holds another configuration: {_difference(settings, config)}",
             "choose another directory with `out=…`, repeat that run's settings, or `fresh=True` to remove it",

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from collapselab.config.identity import identity
 from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError, Interrupted
-from collapselab.rundir.layout import RunDir, read_json
+from collapselab.rundir.layout import RunDir, read_json, write_json
 from collapselab.runner import run
 from run_files import stop_after, timeless
 
@@ -25,6 +26,18 @@ def test_another_configuration_is_refused_and_named(finished: Path, tiny_config:
     before = (finished / "steps.jsonl").read_bytes()
     with pytest.raises(InputError, match=r"optim\.lr is 0\.001 there, 0\.5 here"):
         run(override(tiny_config, {"optim.lr": 0.5}), finished, resume=True)
+    assert (finished / "steps.jsonl").read_bytes() == before
+
+
+def test_a_run_of_an_earlier_version_is_refused_and_kept(finished: Path, tiny_config: RunConfig) -> None:
+    """Its settings cannot be repeated: some rules of collapse did not exist."""
+    there = read_json(finished / "config.json")
+    del there["config"]["collapse"]["melted_share"]
+    write_json(finished / "config.json", there | {"run_id": identity(there["config"])})
+    before = (finished / "steps.jsonl").read_bytes()
+    with pytest.raises(InputError, match=r"begun by an earlier version, without collapse\.melted_share") as caught:
+        run(tiny_config, finished, resume=True)
+    assert "env.json" in (caught.value.hint or "")
     assert (finished / "steps.jsonl").read_bytes() == before
 
 
