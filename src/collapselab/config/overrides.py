@@ -11,6 +11,7 @@ from typing import cast, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from collapselab.config.identity import flat_settings
 from collapselab.config.schema import RunConfig, Settings, split_at_commas
 from collapselab.config.spelling import meant
 from collapselab.errors import InputError
@@ -79,7 +80,7 @@ def load_json(path: Path) -> dict[str, object]:
     """The settings of a JSON file, nested: of a run's config.json, or of a file with nothing else.
 
     Raises:
-        InputError: no such file, or no JSON object.
+        InputError: no such file, no JSON object, or a run of an earlier version that lacks settings of today.
     """
     try:
         tree: object = loads(read_regular(path).decode())
@@ -89,7 +90,14 @@ def load_json(path: Path) -> dict[str, object]:
     inner = content.get("config", content)
     if not isinstance(inner, dict):
         raise InputError(f"cannot read the settings file {path}: no JSON object", "give the config.json of a run")
-    return cast(dict[str, object], inner)
+    found = cast(dict[str, object], inner)
+    lacking = [name for name, _ in settings() if name not in flat_settings(found)] if "run_id" in content else []
+    if lacking:
+        raise InputError(
+            f"{path} is of an earlier version, without {', '.join(lacking[:3])}",
+            "repeat the run with that version (env.json names it), or give its settings to a preset of this one",
+        )
+    return found
 
 
 def as_toml(config: RunConfig) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from collapselab.config import presets
 from collapselab.config.identity import identity
 from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
@@ -39,6 +40,8 @@ def test_a_run_of_an_earlier_version_is_refused_and_kept(finished: Path, tiny_co
         run(tiny_config, finished, resume=True)
     assert "env.json" in (caught.value.hint or "")
     assert (finished / "steps.jsonl").read_bytes() == before
+    with pytest.raises(InputError, match=r"is of an earlier version, without collapse\.melted_share"):
+        presets.load(str(finished))
 
 
 def test_fresh_removes_the_run_and_nothing_else(finished: Path, tiny_config: RunConfig) -> None:
