@@ -58,12 +58,13 @@ def demo() -> RunConfig:
     """The paper's loop on a model shipped with the package, past total collapse until one phrase is left.
 
     Command: `collapselab run demo`.
-    Expected: onset after some 65 steps, one phrase at total collapse some 30 steps later; a minute on two cores.
+    Expected: onset after some 65 steps, total collapse some 30 steps later, and then one phrase; a minute on two cores.
     """
     return RunConfig(
         model="builtin:micro",
         data=("austen", "moby-dick"),
         optim=Optimizer(lr=1e-4),
+        eval=Evaluation(protocol="windows[100,50]"),
         stop=Stop(after_collapse=20),
     )
 

@@ -18,14 +18,14 @@ SECONDS_PER_TOKEN = 2e-4  # overhead per written token
 BYTES_PER_S = 10e9  # the weights are read once per written token, in float32
 FLOPS_PER_THREAD = 100e9  # 2 operations per parameter for an evaluated token, 6 for a trained one
 
-# Steps to total collapse at a learning rate of 1e-4, and the power of one over the rate with which they grow: runs on
-# own text at rates from 1e-5 to 1.6e-4.
+# Steps to total collapse at a learning rate of 1e-4, and the power of one over the rate with which they grow: medians of
+# the runs on own text in results/builtin and results/smollm2.
 COLLAPSE_AT = {
-    "builtin:pico": (120, 0.9),
-    "builtin:nano": (100, 0.83),
-    "builtin:micro": (75, 0.85),
-    "builtin:mini": (66, 0.8),
-    "smollm2-135m": (14, 1.0),
+    "builtin:pico": (182, 0.84),
+    "builtin:nano": (116, 0.80),
+    "builtin:micro": (95, 0.73),
+    "builtin:mini": (88, 0.76),
+    "smollm2-135m": (30, 0.54),
 }
 
 

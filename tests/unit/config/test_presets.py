@@ -71,7 +71,7 @@ def test_the_table_names_settings_only() -> None:
 
 def test_the_demo_is_the_papers_loop_on_a_shipped_model() -> None:
     differing = {name for name, _ in settings() if value(demo(), name) != value(paper(), name)}
-    assert differing <= {"model", "data", "optim.lr", "eval.protocol", "stop.on_collapse", "stop.max_steps"}
+    assert differing <= {"model", "data", "optim.lr", "eval.protocol", "stop.after_collapse"}
     assert demo().model.startswith("builtin:")
 
 

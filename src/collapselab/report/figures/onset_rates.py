@@ -145,7 +145,8 @@ def _chart(panel: Panel, curves: Sequence[str], y: alt.Y, ends: tuple[float, flo
 
 def _rows(table: Frame) -> pd.DataFrame:
     names = {"run": "run", "curve": "curve", "lr": "lr", "duration": "step"}
-    return table[list(names)].rename(columns=names).assign(fate=table["is_event"].map({True: ONSET, False: CENSORED}))
+    fate, step = table["is_event"].map({True: ONSET, False: CENSORED}), table["duration"].clip(lower=1)
+    return table[list(names)].rename(columns=names).assign(fate=fate, step=step)  # step 0 has no place on this axis
 
 
 def _line(table: Frame, slope: float, ends: tuple[float, float]) -> pd.DataFrame:
