@@ -35,7 +35,7 @@ def main(folder: str) -> None:
     loss = steps.dropna(subset=[f"val_nll_nats[{text}]"]).groupby("run")[f"val_nll_nats[{text}]"]
     last = loss.last()
     early = loss.apply(lambda values: values[steps.loc[values.index, "step"] <= 10].iloc[-1])
-    by_seed = early[own["run"]].set_axis([own["lr"], own["seed"]])
+    by_seed = early[own["run"]].set_axis([own["model"], own["lr"], own["seed"]])
     tell(f"loss on {text} at step 10, or at the last measurement before", by_seed.unstack())
     tell(f"loss on {text} at the end of own-text runs", last[own["run"]].agg(["min", "max"]))
     tell(
@@ -50,8 +50,10 @@ def main(folder: str) -> None:
         tell(f"own-text runs in which {name} rises at every measurement", f"{int(rises.sum())} of {len(rises)}")
     sizes = update_sizes(own, steps).groupby([own["lr"], own["model"]]).mean()
     tell("relative update, first ten steps", sizes.unstack())
-    for source in ("real", "other"):
-        names = runs.loc[runs["train.source"] == source, "run"]
+    is_frozen = runs["train.other_model"] == runs["model"]
+    sources = runs["train.source"].mask(is_frozen, "frozen")
+    for source in ("real", "other", "frozen", "shuffled"):
+        names = runs.loc[sources == source, "run"]
         if len(names):
             tell(f"rise on {text} of controls ({source})", (last - loss.first())[names].mean())
             degenerate = steps[steps["run"].isin(names)]["degenerate"].fillna(False)
@@ -66,7 +68,8 @@ def tell_law(loaded: Runs, names: Frame) -> None:
     product = (runs["duration"] * runs["lr"]).groupby([runs["model"], runs["lr"]]).agg(["min", "median", "max"])
     tell("onset times learning rate, of single runs", product)
     tell("path up to onset", runs.groupby(["model", "lr"])["path"].agg(["min", "median", "max"]))
-    for clock in ("duration", "path"):
+    runs = runs.assign(total=runs["total_collapse_step"].astype(float))
+    for clock in ("duration", "total", "path"):
         for model, slope in rate_slopes(runs.assign(duration=runs[clock])).items():
             tell(f"slope of log {clock} on log rate, {model}", with_ends(slope))
 
