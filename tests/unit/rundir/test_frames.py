@@ -41,7 +41,7 @@ def test_the_run_row_holds_every_setting(tmp_path: Path) -> None:
     names = {"lr" if name == "optim.lr" else name for name, _ in settings()}
     assert names <= set(row.index)
     assert row["optim.reset_each_step"] is False or not row["optim.reset_each_step"]
-    assert row["stop.max_steps"] == 150
+    assert row["stop.max_steps"] == 1000
 
 
 def test_the_row_of_an_earlier_version_is_that_of_the_same_settings_today(tmp_path: Path) -> None:
