@@ -42,6 +42,9 @@ def main(folder: str) -> None:
         "of these beyond ln 2048, a uniform guess of the shipped models", int((last[own["run"]] > math.log(2048)).sum())
     )
     mine = steps[steps["run"].isin(own["run"])]
+    full = mine[mine["degenerate_share"] == 1].groupby("run")["train_nll_nats"].first()
+    left = np.log(full / mine.groupby("run")["train_nll_nats"].first()).mean()
+    tell("share of the loss left where the degenerate share is first 1, low diversity included", math.exp(left))
     first = mine[mine["degenerate"].fillna(False)].groupby("run")["step"].min()
     tell("first degenerate step over last, median", (first / mine.groupby("run")["step"].max()).median())
     for name in [name for name in steps.columns if name.startswith("val_nll_nats[")]:
