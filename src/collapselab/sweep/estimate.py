@@ -18,8 +18,8 @@ SECONDS_PER_TOKEN = 2e-4  # overhead per written token
 BYTES_PER_S = 10e9  # the weights are read once per written token, in float32
 FLOPS_PER_THREAD = 100e9  # 2 operations per parameter for an evaluated token, 6 for a trained one
 
-# Steps to total collapse at a learning rate of 1e-4, and the power of one over the rate with which they grow: medians of
-# the runs on own text in results/builtin and results/smollm2.
+# Steps to total collapse at a learning rate of 1e-4, and the power of one over the rate with which they grow: medians
+# of the runs on own text in results/builtin and results/smollm2.
 COLLAPSE_AT = {
     "builtin:pico": (182, 0.84),
     "builtin:nano": (116, 0.80),

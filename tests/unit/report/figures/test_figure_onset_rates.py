@@ -61,6 +61,14 @@ def test_lines_have_the_slopes_that_they_are_named_after(samplers: Runs) -> None
     assert sorted(np.round(slopes, 6)) == pytest.approx([-2, -2, -1, -1]), "two panels"
 
 
+def test_a_run_that_ended_at_step_0_has_a_place_on_the_axis(samplers: Runs) -> None:
+    """Its arrow was drawn outside the panel: step 0 has no logarithm."""
+    rates = onset_rates.select(samplers)
+    assert rates is not None
+    table = rates.panels[0].table.assign(duration=0.0)
+    assert set(onset_rates._rows(table)["step"]) == {1.0}  # pyright: ignore[reportPrivateUsage]
+
+
 def test_one_rate_has_no_slope(samplers: Runs) -> None:
     part = samplers.runs[samplers.runs["lr"] == 8e-5]
     assert onset_rates.select(Runs(part, samplers.steps, samplers.samples)) is None
