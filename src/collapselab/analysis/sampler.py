@@ -11,6 +11,7 @@ import pandas as pd
 from collapselab.analysis.comparisons import CARRIED_OUT, JUDGING, LOOKING, UPDATE_STEPS
 from collapselab.analysis.evidence import Material, gather, own_text
 from collapselab.analysis.intervals import Estimate, Interval
+from collapselab.analysis.pull import pull
 from collapselab.analysis.survival import Frame, median_onset
 from collapselab.config.overrides import settings
 from collapselab.config.schema import RunConfig
@@ -43,7 +44,7 @@ def arms(runs: Runs) -> pd.DataFrame:
     - `regime`: freeze if half have an onset of repetition, melt if half melt, else drift;
     - `entropy_slope`, `…_low`, `…_high`: nats per step to onset or the last step, least squares in each run, with the
       t-interval over runs; `slope_agrees`: the interval is below 0 (freeze) or above (melt); NA in the drift;
-    - `sharpening_nats`, `relative_update_norm`: means over steps 0 to 9 and the runs;
+    - `sharpening_nats`, `relative_update_norm`, `pull_nats` (H(p) - H(q)): means over steps 0 to 9 and the runs;
     - `val_rise_nats`: of the loss on the first text, from step 0 to the last evaluated one, mean of the runs.
     """
     return arms_of(gather(runs))
@@ -70,7 +71,7 @@ def arms_of(material: Material) -> pd.DataFrame:
     )
     found["slope_agrees"] = pd.array(agrees, dtype="boolean")
     found.loc[(found["regime"] == "drift") | found["entropy_slope_low"].isna(), "slope_agrees"] = pd.NA
-    for name in ("sharpening_nats", "relative_update_norm", "val_rise_nats"):
+    for name in ("sharpening_nats", "relative_update_norm", "pull_nats", "val_rise_nats"):
         found[name] = groups[name].mean()
     return found.reset_index()
 
@@ -89,6 +90,7 @@ def measured(material: Material) -> Frame:
         is_repetition=rows["is_event"] & (kind != "melted"),
         is_melted=rows.reindex(columns=["fate"])["fate"] == "melted",
         entropy_slope=entropy_slopes(rows, steps),
+        pull_nats=pull(rows, steps),
         val_rise_nats=rows["run"].map(_rises(steps)),
         **{
             name: rows["run"].map(_numbers(early, name).groupby(early["run"]).mean())

@@ -80,7 +80,9 @@ def test_sharpening_and_updates_are_those_of_the_first_ten_steps_and_the_rise_th
     steps["sharpening_nats"] = np.where(steps["step"] < 10, steps["step"], 99.0)
     steps["relative_update_norm"] = np.where(steps["step"] < 10, 2.0 * steps["step"], 99.0)
     steps["val_nll_nats"] = np.where(steps["step"] % 20 == 0, 3 + steps["step"] / 20, np.nan)
+    steps["entropy_nats"], steps["train_nll_nats"] = 5.0, np.where(steps["step"] < 10, 7.0, 99.0)
     (_, row), *_ = cast(Any, arms(runs)).iterrows()
+    assert row["pull_nats"] == 5.0 - 7.0 + 4.5, "H(p) - H(q), where H(q) is the loss less KL"
     assert (row["sharpening_nats"], row["relative_update_norm"], row["val_rise_nats"]) == (4.5, 9.0, 2.0)
 
 
