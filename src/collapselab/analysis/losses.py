@@ -141,7 +141,9 @@ def _rises(own: Frame, steps: Frame, texts: list[str]) -> Frame:
 
 
 def _collapsed(material: Material) -> Frame:
+    """Finished own-text runs that collapsed totally, judged by their own samples: probes call it a window later."""
     own = own_text(material.runs)
+    own = own[own["collapse.source"] == "stream"]
     names = ["total_collapse_step", "last_step", "train_nll_first", "train_nll_last"]
     own = own.assign(**{name: own.reindex(columns=[name])[name].astype("Float64") for name in names})
     return own[own[names].notna().all(axis=1) & (divergence(own) == np.inf)]
