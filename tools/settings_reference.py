@@ -12,9 +12,10 @@ from typing import Any, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
+from collapselab.config.base import Settings
 from collapselab.config.identity import NOT_IDENTITY
 from collapselab.config.overrides import settings
-from collapselab.config.schema import RunConfig, Settings
+from collapselab.config.schema import RunConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}

@@ -14,6 +14,7 @@ from collapselab.config.schema import Stop
 from collapselab.records import Record, Sample, Value
 from collapselab.safeguards import Safeguard, objective_of
 from collapselab.step.batches import Batch, StepStats
+from collapselab.step.instruments import Instruments
 from collapselab.step.measure import Metric, Stopwatch, loss_values, sample_values, update_values
 from collapselab.step.parts import Parts
 from collapselab.step.sources import probe, start, training_batch, training_text
@@ -45,13 +46,14 @@ def online_loop(
     path_length = (history[-1].number("path_length") or 0.0) if history else 0.0
     if history and history[-1].values["ended_by"] is not None:
         return
+    instruments = Instruments(parts, history)
     learner.weights_changed()  # perhaps, since the engines were built
     for step in itertools.count(len(history)):
         clock = Stopwatch()
         values: dict[str, Value] = {"step": step}
 
         if step % config.eval.every == 0:
-            values |= loss_values("val", parts.losses(step))
+            values |= instruments.losses(step)
         clock.lap("evaluate")
 
         text = training_text(parts, step)
@@ -76,11 +78,12 @@ def online_loop(
         former, state = state, advance(state, seen, config.collapse)
         ended_by = stop_reason(state, config.stop)
         values |= verdict_values(seen.verdict) | {"degenerate_share": state.degenerate_share, "ended_by": ended_by}
+        values |= instruments.measure(step, values, batch, samples)
         clock.lap("measure")
 
         onset_is_news = state.onset_step is not None and former.onset_step is None
         if ended_by is not None and step % config.eval.every:
-            values |= loss_values("val", parts.losses(step))
+            values |= instruments.losses(step)
         if parts.full_plans and (step % config.eval.full_every == 0 or onset_is_news or ended_by is not None):
             values |= loss_values("full", parts.full_losses())
         clock.lap("evaluate")

@@ -34,6 +34,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "models": inspect.models,
     "data": inspect.data,
     "presets": inspect.presets,
+    "metrics": inspect.metrics,
 }
 EXAMPLES = {
     "run": ("collapselab run demo", "collapselab run paper --model gpt2 --data wikitext-2,ptb --optim.lr 2e-5"),

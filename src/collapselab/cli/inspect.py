@@ -1,4 +1,4 @@
-"""The commands that look at things: eval, diagnose, models, data, presets."""
+"""The commands that look at things: eval, diagnose, models, data, presets, metrics."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def evaluate(
         data_dir: where texts are or are downloaded to (also COLLAPSELAB_DATA)
         json: print JSON
     """
+    from collapselab.config.base import split_at_commas
     from collapselab.config.protocols import parse_protocol
-    from collapselab.config.schema import split_at_commas
 
     parse_protocol(protocol.replace("[context]", "[1024]"))  # a wrong name is reported before a model is read
     from collapselab.inputs.texts import load_text
@@ -185,6 +185,21 @@ def presets() -> None:
             cleandoc(preset.__doc__ or ""),
             "",
         )
+
+
+def metrics() -> None:
+    """Lists every metric: its unit, its meaning, what it needs, and what that costs."""
+    from collapselab.metrics import NEEDS, ON_DEMAND, that_need
+
+    for needs, group in NEEDS.items():
+        shown = table("metric", "unit", "meaning")
+        for name, metric in that_need(needs).items():
+            shown.add_row(name, metric.number.unit, metric.number.meaning)
+        _print(Text.assemble((needs, "bold"), f": {group.text}"), f"{group.when}; cost: {group.cost}", shown, "")
+    shown = table("metric", "least samples", "why", "needs")
+    for name, kind in ON_DEMAND.items():
+        shown.add_row(name, f"{kind.min_samples:,}", kind.why, kind.needs)
+    _print(Text.assemble(("on demand", "bold"), ": collapselab.metrics.distributions, on embeddings"), shown)
 
 
 def _number(value: float | None, digits: int) -> str:

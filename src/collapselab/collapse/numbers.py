@@ -1,6 +1,6 @@
 """The table of recorded numbers: each name in steps.jsonl and summary.json with unit, meaning and where it is shown.
 
-Docs, page, captions, live view and curves read it; the metrics of a sample come from `metrics.SAMPLE_METRICS`.
+Docs, page, captions, live view and curves read it; metrics come from `metrics.METRICS`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from collapselab.collapse.words import ENDED_BY, EVENTS, FATES
-from collapselab.metrics import SAMPLE_METRICS
+from collapselab.metrics import Needs, that_need
 from collapselab.records import Number
 
 ANY_TEXT = "TEXT"  # in names and labels, where the name of a human text goes
@@ -22,6 +22,11 @@ PANELS: dict[str, tuple[str, str]] = {
     "entropy": ("entropy", NATS),
     "window": ("share of the last steps", SHARE),
 }
+
+
+def _numbers(needs: Needs) -> dict[str, Number]:
+    return {name: metric.number for name, metric in that_need(needs).items()}
+
 
 NUMBERS: dict[str, Number] = {
     "step": Number("updates", "number of updates made before it"),
@@ -41,30 +46,19 @@ NUMBERS: dict[str, Number] = {
     "full_nll_se[TEXT]": Number(NATS, "standard error of full_nll_nats[TEXT]; windows count as independent"),
     "full_nll_nats": Number(NATS, "full_nll_nats[TEXT] of the first text"),
     "full_nll_se": Number(NATS, "full_nll_se[TEXT] of the first text"),
-    "grad_norm": Number(
-        NORM, "Euclidean norm of the gradient before clipping; null at the last step, which makes no update"
-    ),
-    "update_norm": Number(NORM, "Euclidean norm of the change of all weights"),
-    "relative_update_norm": Number(NORM, "update_norm divided by the norm of the weights before the change"),
-    "path_length": Number(
-        NORM, "sum of the norms of all updates so far, this step's included, divided by the norm of the first weights"
-    ),
-    "displacement": Number(
-        NORM, "distance of the weights from the first ones after this step's update, divided by the norm of the first"
-    ),
-    "entropy_nats": Number(
-        NATS, "mean entropy of the model's next-token distributions during generation, at temperature 1, not truncated",
-        "entropy of the model's predictions", "entropy",
-    ),
-    "sharpening_nats": Number(
-        NATS, "mean of KL(q‖p) over the tokens written: q is what they were drawn from, p the model; 0 if q is p"
-    ),
-    "sampler_gap_nats": Number(NATS, "mean of log q(token) − log p(token) over the tokens written"),
+    **_numbers("evaluation"), **_numbers("contexts"), **_numbers("first model"),
+    **_numbers("weights"), **_numbers("writing"),
     "num_tokens": Number("tokens", "T, the length of the sample without its prompt"),
-    **{name: metric.number for name, metric in SAMPLE_METRICS.items()},
+    **_numbers("sample"), **_numbers("window"),
     "degenerate": Number("true, false", "the verdict on the step; null: not judged"),
     "reasons": Number("list of names", "the rules that were broken"),
     "kind": Number("name", "kind of the step's degeneration"),
+    "entropy_drop_nats": Number(
+        NATS, "entropy of the tokens of the start's samples, pooled, − that of as many latest ones, cut to one length"
+    ),
+    "distinct_4_share": Number(
+        "ratio", "distinct 4-grams of as many latest samples, pooled, / those of the start's, cut to one length"
+    ),
     "degenerate_share": Number(
         SHARE, "share of degenerate steps among the last collapse.window judged steps",
         "degenerate steps in the last window",

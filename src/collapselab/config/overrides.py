@@ -11,8 +11,9 @@ from typing import cast, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from collapselab.config.base import Settings, split_at_commas
 from collapselab.config.identity import flat_settings
-from collapselab.config.schema import RunConfig, Settings, split_at_commas
+from collapselab.config.schema import RunConfig
 from collapselab.config.spelling import meant
 from collapselab.errors import InputError
 from collapselab.files import read_regular

@@ -6,28 +6,19 @@ them from text.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
 from typing import Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
+from collapselab.config.base import Settings, split_at_commas
 from collapselab.config.identity import identity
+from collapselab.config.metrics import Metrics
 from collapselab.config.protocols import parse_protocol
 from collapselab.records import flatten
 from collapselab.visible import html_table
 
 TrainingSource = Literal["own", "real", "other", "shuffled"]
 JudgedText = Literal["stream", "probe"]
-
-
-class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
-        """What differs from the defaults, so that a configuration is shown as one would write it."""
-        default = type(self)()
-        yield from ((name, value) for name, value in self if value != getattr(default, name))
 
 
 class Loop(Settings):
@@ -211,17 +202,6 @@ class Stop(Settings):
     max_seconds: float | None = Field(default=None, gt=0, description="maximum wall time; the run can be resumed")
 
 
-def split_at_commas(text: str) -> tuple[str, ...]:
-    """The parts of a text between commas, without blanks around them; `\\,` is a comma within a part."""
-    parts = (part.replace("\\,", ",").strip() for part in re.split(r"(?<!\\),", text))
-    return tuple(part for part in parts if part)
-
-
-def join_with_commas(parts: Iterable[str]) -> str:
-    """The text that `split_at_commas` takes apart again."""
-    return ",".join(part.replace(",", "\\,") for part in parts)
-
-
 class RunConfig(Settings):
     """One run of an experiment."""
 
@@ -251,6 +231,7 @@ class RunConfig(Settings):
     optim: Optimizer = Optimizer()
     eval: Evaluation = Evaluation()
     collapse: Collapse = Collapse()
+    metrics: Metrics = Metrics()
     stop: Stop = Stop()
 
     @field_validator("data", mode="before")

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from collapselab.config.schema import Sampling
 
+NUCLEUS = 0.9  # the same in sampling.c
+
 
 def distribution(logits_BV: Tensor, rule: Sampling) -> Tensor:
     """The sampling distribution q, shape (B, V): temperature, then top-k, top-p, min-p, renormalised; or greedy.
@@ -38,6 +40,21 @@ def _keep_top_p(probs_BV: Tensor, top_p: float) -> Tensor:
     before_BV = sorted_BV.cumsum(-1) - sorted_BV
     kept_BV = sorted_BV.masked_fill(before_BV >= top_p, 0.0)
     return torch.zeros_like(probs_BV).scatter(-1, order_BV, kept_BV)
+
+
+def nucleus_sizes(probs_RV: Tensor, share: float = NUCLEUS) -> Tensor:
+    """How many of the largest probabilities of each row it takes to reach 0.9 together, shape (R,), float64.
+
+    The support of top-p sampling at p = 0.9, were it used. Competing definitions: the effective vocabulary e^entropy,
+    which also counts the tail. NaN for a row that is not finite.
+
+    Reference: Holtzman 2020.
+    """
+    # Those below (1 - share) / V are less than 1 - share together: they need no sorting.
+    bound = (1 - share) / probs_RV.shape[-1]
+    rows = [row[row >= bound].double().sort(descending=True).values.cumsum(0) for row in probs_RV]
+    sizes_R = torch.tensor([min(int((row < share).sum()) + 1, len(row)) for row in rows], dtype=torch.float64)
+    return sizes_R.masked_fill(probs_RV.isnan().any(-1).cpu(), torch.nan)
 
 
 def draw(probs_BV: Tensor, noise_BV: Tensor) -> Tensor:

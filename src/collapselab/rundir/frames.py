@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import pandas as pd
 
+from collapselab.config.base import join_with_commas
 from collapselab.config.identity import flat_settings
-from collapselab.config.schema import join_with_commas
 from collapselab.errors import InputError
 from collapselab.records import flatten
 from collapselab.rundir.layout import RunDir

@@ -122,6 +122,16 @@ class Learner(Writer):
             "kernels_off": kernels().why_off if self._wants_kernels else None,
         }
 
+    @property
+    def is_rounded(self) -> bool:
+        """Whether `nll` computes in bfloat16."""
+        return self._rounded is not None
+
+    @property
+    def kernels(self) -> Any:
+        """The C kernels that update; `None`: torch does."""
+        return self._kernels
+
     def nll(self, batch: Batch) -> TokenLosses:
         """Losses and logits of a batch under the current weights, with their graph."""
         if self._rounded is None:

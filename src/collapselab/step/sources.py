@@ -11,7 +11,8 @@ from collapselab.step.batches import Batch, make_batch
 from collapselab.step.learner import Writer
 from collapselab.step.parts import Parts
 
-MEASURES = ("entropy_nats", "sharpening_nats", "sampler_gap_nats")  # of each draw, recorded as means
+# Of each draw, recorded as means.
+MEASURES = ("entropy_nats", "sharpening_nats", "sampler_gap_nats", "top_probability", "nucleus_size")
 # Noise, real prompts and shuffles of one step and stream differ in their indices.
 PROMPT_INDEX, SHUFFLE_INDEX = 1_000_000, 2_000_000
 
@@ -20,7 +21,7 @@ PROMPT_INDEX, SHUFFLE_INDEX = 1_000_000, 2_000_000
 class TrainingText:
     """The sequences of one step: prompts and samples as token ids, and the measures of how they were written.
 
-    `measures` are the means of `entropy_nats`, `sharpening_nats` and `sampler_gap_nats` over the tokens written
+    `measures` are the means over the tokens written of what is known of each draw
     (`engine.interface.Draw`); `None` for text that no model wrote.
     """
 

@@ -46,7 +46,8 @@ def test_words_that_stand_elsewhere_are_among_them() -> None:
 def test_every_name_of_a_run_is_in_the_table(tmp_path: Path, tiny_config: RunConfig, text_file: Path) -> None:
     other = tmp_path / "other [text].txt"
     other.write_bytes(text_file.read_bytes())
-    config = override(tiny_config, {"data": (str(text_file), str(other)), "stop.max_steps": 1})
+    everything = {"metrics.every": 1, "metrics.samples": 2, "metrics.contexts_every": 1, "metrics.first_model": True}
+    config = override(tiny_config, {"data": (str(text_file), str(other)), "stop.max_steps": 1, **everything})
     result = run(config, tmp_path / "run", safeguards=[Safeguard()])
     recorded = {name for record in RunDir(result.path).read_records() for name in record.values}
     assert sorted(name for name in recorded if entry(name) is None) == []
@@ -82,7 +83,7 @@ from collapselab import metrics
 from collapselab.records import Number
 
 number = Number("share", "distinct tokens / 1000", "distinct tokens", "repetition", live="new")
-metrics.SAMPLE_METRICS["new"] = metrics.Metric(lambda ids: len(set(ids)) / 1000, number)  # the one line
+metrics.METRICS["new"] = metrics.Metric(lambda ids: len(set(ids)) / 1000, number)  # the one line
 
 import pandas as pd
 from collapselab.cli.live import label, live_names

@@ -135,6 +135,7 @@ OTHER_VALUES: dict[str, object] = {
     "eval.protocol": "disjoint[64]",
     "eval.full_protocol": "disjoint[64]",
     "stop.max_seconds": 60.0,
+    "metrics.reference": "moby-dick",
 }
 CHANGE_NO_NUMBER = ("checkpoint_every_s", "keep_checkpoints", "engine", "threads", "stop.max_seconds")
 # Settings that must be there for another one to be allowed.
