@@ -71,9 +71,7 @@ def online_loop(
         clock.lap("update")
 
         by_role: dict[Role, list[list[int]]] = {"train": text.samples, "probe": probes, "start": untouched}
-        samples = [
-            Sample(tuple(ids), learner.tokenizer.decode(ids), r) for r, group in by_role.items() for ids in group
-        ]
+        samples = [Sample(tuple(ids), learner.tokenizer.decode(ids), r) for r, rows in by_role.items() for ids in rows]
         values |= sample_values(text.samples, metrics or {}) | instruments.measure(step, values, batch, samples)
         seen = observe(state, values, samples, config.collapse, learner.tokenizer, is_own_text=is_own_text)
         former, state = state, advance(state, seen, config.collapse)
