@@ -76,7 +76,7 @@ def metric_costs(workload: Workload, numerics: str, n: int) -> MetricCosts:
         "first model": float(defaults.first_model),
         "weights": 1.0,
     }
-    groups = {name: GroupCost(_timed(call, n), per_step[name]) for name, call in calls.items()}
+    groups: dict[Needs, GroupCost] = {name: GroupCost(_timed(call, n), per_step[name]) for name, call in calls.items()}
     return MetricCosts(workload.model, numerics, spread(seconds[1:]), groups)
 
 

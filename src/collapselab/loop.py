@@ -11,7 +11,7 @@ from collapselab.collapse.course import CollapseState, advance, advance_losses
 from collapselab.collapse.judging import observe, replay, verdict_values, with_losses
 from collapselab.collapse.words import EndedBy
 from collapselab.config.schema import Stop
-from collapselab.records import Record, Sample, Value
+from collapselab.records import Record, Role, Sample, Value
 from collapselab.safeguards import Safeguard, objective_of
 from collapselab.step.batches import Batch, StepStats
 from collapselab.step.instruments import Instruments
@@ -70,15 +70,13 @@ def online_loop(
             values["objective_nats"] = objective.item()
         clock.lap("update")
 
-        samples = [Sample(tuple(ids), learner.tokenizer.decode(ids)) for ids in text.samples]
-        samples += [Sample(tuple(ids), learner.tokenizer.decode(ids), "probe") for ids in probes]
-        samples += [Sample(tuple(ids), learner.tokenizer.decode(ids), "start") for ids in untouched]
-        values |= sample_values(text.samples, metrics or {})
+        by_role: dict[Role, list[list[int]]] = {"train": text.samples, "probe": probes, "start": untouched}
+        samples = [Sample(tuple(ids), learner.tokenizer.decode(ids), r) for r, rows in by_role.items() for ids in rows]
+        values |= sample_values(text.samples, metrics or {}) | instruments.measure(step, values, batch, samples)
         seen = observe(state, values, samples, config.collapse, learner.tokenizer, is_own_text=is_own_text)
         former, state = state, advance(state, seen, config.collapse)
         ended_by = stop_reason(state, config.stop)
         values |= verdict_values(seen.verdict) | {"degenerate_share": state.degenerate_share, "ended_by": ended_by}
-        values |= instruments.measure(step, values, batch, samples)
         clock.lap("measure")
 
         onset_is_news = state.onset_step is not None and former.onset_step is None

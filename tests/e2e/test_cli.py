@@ -116,11 +116,14 @@ def test_diagnose_tells_loops_from_prose(tmp_path: Path, text_file: Path, capsys
     assert (code, "2 of 3 samples degenerate" in stdout) == (0, True)
 
 
-@pytest.mark.parametrize("command", [["models"], ["data"], ["presets"], ["--help"], ["run", "--help"], ["eval", "-h"]])
+@pytest.mark.parametrize(
+    "command", [["models"], ["data"], ["presets"], ["metrics"], ["--help"], ["run", "--help"], ["eval", "-h"]]
+)
 def test_listings_and_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     code, stdout, stderr = call(capsys, *command)
     assert (code, stderr) == (0, "")
     wanted = {"models": "builtin:micro", "data": "wikitext-2", "presets": "authors-code", "run": "--optim.lr"}
+    wanted |= {"metrics": "distinct_4_pooled"}
     assert wanted.get(command[0], "usage: collapselab") in stdout
 
 
