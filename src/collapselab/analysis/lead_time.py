@@ -69,7 +69,7 @@ def series_of(material: Material, names: Sequence[str]) -> list[Series]:
     healthy = ~rows["is_event"] & ((regime == "drift") | pure)
     course = np.select([rows["is_repetition"], is_melted, healthy], ["collapsing", "melting", "healthy"], "")
     steps: Frame = material.steps.reindex(columns=["run", "step", *names])
-    by_run = {run: part for run, part in steps.groupby("run")}
+    by_run = dict(iter(steps.groupby("run")))
     found: list[Series] = []
     known = zip(rows["run"], rows["arm"], rows["seed"], course, rows["duration"], rows["is_event"], strict=True)
     for run, arm, seed, kind, duration, is_event in known:
@@ -125,9 +125,10 @@ def _statistic(deviation_N: Floats, alarm: Alarm) -> Floats:
     if alarm.statistic == "cusum":
         sums = np.cumsum(deviation_N - alarm.weight)
         return sums - np.minimum(0.0, np.minimum.accumulate(sums)) if len(sums) else sums
-    from scipy.signal import lfilter
+    from scipy import signal
 
-    return np.asarray(lfilter([alarm.weight], [1.0, alarm.weight - 1.0], deviation_N), dtype=np.float64)
+    filtered = cast(Any, signal).lfilter([alarm.weight], [1.0, alarm.weight - 1.0], deviation_N)
+    return np.asarray(filtered, dtype=np.float64)
 
 
 def on_spans(step_N: Floats, is_high_N: Bools, is_low_N: Bools, patience: int) -> Spans:
@@ -221,12 +222,16 @@ def roc_area(alarm: Alarm, runs: Sequence[Series], generator: np.random.Generato
     n = len(part_R) + len(healthy_H)
     drawn: list[float] = []
     for _ in range(NUM_RESAMPLES // 10):
-        positive = [part_R[i] for i in generator.integers(0, len(part_R), len(part_R))]
-        negative = [healthy_H[i] for i in generator.integers(0, len(healthy_H), len(healthy_H))]
+        positive = _drawn(part_R, generator)
+        negative = _drawn(healthy_H, generator)
         if sum(map(len, positive)):
             drawn.append(_area(np.concatenate(positive), np.concatenate(negative)))
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(_area(np.concatenate(part_R), np.concatenate(healthy_H)), float(low), float(high), LEVEL, n)
+
+
+def _drawn(parts: Sequence[Floats], generator: np.random.Generator) -> list[Floats]:
+    return [parts[int(i)] for i in generator.integers(0, len(parts), len(parts))]
 
 
 def _area(positive: Floats, negative: Floats) -> float:
@@ -242,10 +247,9 @@ def _median_over_arms(value_R: Floats, arms: Sequence[Any], generator: np.random
     if not n:
         return Interval(None, None, None, LEVEL, 0)
     estimate, groups = float(np.median(value_R)), np.unique(np.asarray(arms), return_inverse=True)[1]
-    parts = [value_R[groups == group] for group in range(int(groups.max()) + 1)]
+    parts: list[Floats] = [value_R[groups == group] for group in range(int(groups.max()) + 1)]
     if len(parts) < 2:
         return Interval(estimate, None, None, LEVEL, n)
-    draws = generator.integers(0, len(parts), (NUM_RESAMPLES, len(parts)))
-    medians = [float(np.median(np.concatenate([parts[i] for i in draw]))) for draw in draws]
+    medians = [float(np.median(np.concatenate(_drawn(parts, generator)))) for _ in range(NUM_RESAMPLES)]
     low, high = np.quantile(medians, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(estimate, float(low), float(high), LEVEL, n)
