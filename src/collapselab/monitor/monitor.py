@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, cast
@@ -18,6 +18,7 @@ from collapselab.config.schema import Collapse
 from collapselab.errors import InputError
 from collapselab.metrics import repetition_metrics
 from collapselab.monitor.actions import Action, act, checked
+from collapselab.monitor.completions import cached, difference, nested, spread
 from collapselab.monitor.directory import MonitorDir
 from collapselab.monitor.trainer import Probes, TrainerEvents
 from collapselab.monitor.troubles import Event, Troubles, course_events, overlap_across, overlap_within, warning_event
@@ -92,7 +93,7 @@ class CollapseMonitor(TrainerEvents):
         self._start_values: dict[str, Value] = {}
 
     def _use(self, tokenizer: Any) -> None:
-        self._tokenizer, self._decode = tokenizer, None if tokenizer is None else _cached(tokenizer.decode)
+        self._tokenizer, self._decode = tokenizer, None if tokenizer is None else cached(tokenizer.decode)
 
     @property
     def is_healthy(self) -> bool:
@@ -130,7 +131,7 @@ class CollapseMonitor(TrainerEvents):
             InputError: the step is not greater than the last, or the lists differ in length.
         """
         begun = time.perf_counter()
-        samples = [list(ids) for ids in _nested(token_ids)]
+        samples = [list(ids) for ids in nested(token_ids)]
         self._begin(step)
         if self.state.step is not None and step <= self.state.step:
             raise InputError(f"step {step} follows step {self.state.step}", "observe each step once, in order")
@@ -138,16 +139,16 @@ class CollapseMonitor(TrainerEvents):
             if given is not None and len(given) != len(samples):
                 raise InputError(f"{name} has {len(given)} items for {len(samples)} completions")
         known: dict[str, Value] = {"step": step, **dict(values or {})}
-        own, theirs = (None if given is None else _nested(given) for given in (logprobs, sampler_logprobs))
+        own, theirs = (None if given is None else nested(given) for given in (logprobs, sampler_logprobs))
         if own is not None and any(own):
             known["train_nll_nats"] = -fmean(x for row in own for x in row)
             if theirs is not None:
-                known["sampler_difference_nats"] = _difference(own, theirs)
+                known["sampler_difference_nats"] = difference(own, theirs)
         if entropy_nats is not None:
             known["entropy_nats"] = float(entropy_nats)
         if ended is not None and len(ended):
             known["unended_share"] = 1 - sum(map(bool, ended)) / len(ended)
-        chosen = _spread([i for i, ids in enumerate(samples) if len(ids) >= MIN_SIGNAL_TOKENS], self.max_samples)
+        chosen = spread([i for i, ids in enumerate(samples) if len(ids) >= MIN_SIGNAL_TOKENS], self.max_samples)
         judged = [tuple(samples[i][-self.window :]) for i in chosen]
         metrics = [repetition_metrics(ids) for ids in judged]
         if judged:
@@ -270,37 +271,3 @@ class CollapseMonitor(TrainerEvents):
             told = [f"{event.name} at step {event.step}" for event in self.events]
             self._directory.finish(self.state, ended_by, {"warned_step": min(first, default=None), "events": told})
             self._directory, self._has_begun = None, False
-
-
-def _nested(rows: Any) -> list[list[Any]]:
-    """One list per completion; tensors and arrays become lists."""
-    rows = rows.tolist() if hasattr(rows, "tolist") else list(rows)
-    rows = [row.tolist() if hasattr(row, "tolist") else row for row in rows]
-    return [list(row) for row in rows] if not rows or hasattr(rows[0], "__len__") else [rows]
-
-
-def _difference(own: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> float:
-    if [len(row) for row in own] != [len(row) for row in theirs]:
-        raise InputError("logprobs and sampler_logprobs are of different tokens", "give one number per token in both")
-    return fmean(
-        abs(x - y) for ours, others in zip(own, theirs, strict=True) for x, y in zip(ours, others, strict=True)
-    )
-
-
-def _spread(items: Sequence[int], most: int) -> list[int]:
-    """At most so many of the items, evenly spread."""
-    return [items[i * len(items) // most] for i in range(most)] if len(items) > most else list(items)
-
-
-def _cached(decode: Callable[[list[int]], str]) -> Callable[[list[int]], str]:
-    """The same, remembering single tokens: rules ask which of them are white space at every step."""
-    known: dict[int, str] = {}
-
-    def decoded(ids: list[int]) -> str:
-        if len(ids) != 1:
-            return decode(ids)
-        if ids[0] not in known:
-            known[ids[0]] = decode(ids)
-        return known[ids[0]]
-
-    return decoded

@@ -13,7 +13,6 @@ from statistics import fmean
 from typing import Any, cast
 
 from collapselab.errors import InputError
-from collapselab.rundir.parquet import check_pyarrow
 
 # Where the step is in a path: TRL's completions/completions_00010.parquet (`log_completions`), verl's 10.jsonl
 # (`trainer.rollout_data_dir`), prime-rl's step_10/train_rollouts.jsonl.
@@ -127,6 +126,8 @@ def _json_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _parquet_rows(path: Path) -> list[dict[str, Any]]:
+    from collapselab.rundir.parquet import check_pyarrow
+
     check_pyarrow()
     import pyarrow.parquet
 
