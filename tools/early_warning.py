@@ -102,12 +102,23 @@ def split(groups: dict[str, list[Series]]) -> tuple[list[list[Series]], dict[str
     choosing: list[list[Series]] = []
     held_out: dict[str, list[Series]] = {}
     for name, runs in groups.items():
-        if name in ("builtin/own-text", "sampler/sampler-map", "pure-sampling"):
+        if name in ("builtin/own-text", "sampler/sampler-map"):
             choosing.append([series for series in runs if series.seed in CHOOSING_SEEDS])
+        if name == "pure-sampling":  # made to be healthy for long
+            choosing.append([series for series in runs if series.course == "healthy"])
         if not name.startswith("smollm2") and "second-seeds" not in name:
             runs = [series for series in runs if series.seed not in CHOOSING_SEEDS]
         held_out[name] = runs
-    return choosing, held_out
+    # Two sweeps may hold one run to different steps: the longer one counts.
+    longest: dict[tuple[str, int], Series] = {}
+    for runs in held_out.values():
+        for series in runs:
+            former = longest.get((series.arm, series.seed))
+            if former is None or len(series.step_T) > len(former.step_T):
+                longest[series.arm, series.seed] = series
+    kept = {id(series) for series in longest.values()}
+    distinct = {name: [series for series in runs if id(series) in kept] for name, runs in held_out.items()}
+    return choosing, {name: runs for name, runs in distinct.items() if runs}
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from collapselab.collapse.course import CollapseState, Observation, advance
 from collapselab.collapse.judging import are_finite, verdict_values
-from collapselab.collapse.rules import SampleVerdict, judge_sample, judge_step, unspaced
+from collapselab.collapse.rules import SAMPLE_KINDS, SampleVerdict, judge_sample, judge_step, unspaced
 from collapselab.collapse.start import Start
 from collapselab.collapse.warning import ALARMS, Alarm, Warnings
 from collapselab.collapse.words import EndedBy
@@ -225,7 +225,9 @@ class CollapseMonitor(TrainerEvents):
             seen = Observation(step, verdict, tuple(judged), is_finite=is_finite, start=start)
         self.state = advance(self.state, seen, self.thresholds)
         self.warnings = self.warnings.see(step, values)
-        self.troubles = self.troubles.see(step, values)
+        # Loops resemble each other: samples that are degenerate by themselves say nothing of templates.
+        is_loop = seen.verdict is not None and seen.verdict.kind in SAMPLE_KINDS
+        self.troubles = self.troubles.see(step, {**values, "overlap_across": None} if is_loop else values)
         return seen
 
     def _judge(self, ids: Ids, metrics: Mapping[str, Value], rules: Collapse) -> SampleVerdict:

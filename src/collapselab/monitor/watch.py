@@ -103,6 +103,8 @@ def follow(
             is_settled = once or i + 1 < len(files) or time.time() - path.stat().st_mtime >= _SETTLED_S
             try:
                 rollouts = read_rollouts(step, path) if is_settled else None
+            except InputError:
+                raise
             except (ValueError, OSError):
                 rollouts = None
                 if i + 1 < len(files):
