@@ -40,10 +40,11 @@ def model(tokenizer: PreTrainedTokenizerFast) -> Any:
 
 
 def arguments(kind: Any, out: Path, **changes: Any) -> Any:
-    settings: dict[str, Any] = dict(  # noqa: C408: as one writes it in a call
-        output_dir=str(out), max_steps=4, per_device_train_batch_size=4, learning_rate=1e-3, logging_steps=1,
-        report_to="none", use_cpu=True, bf16=False, save_strategy="no", disable_tqdm=True, seed=3,
-    )  # fmt: skip
+    settings: dict[str, Any] = {
+        "output_dir": str(out), "max_steps": 4, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "seed": 3,
+        "logging_steps": 1, "report_to": "none", "use_cpu": True, "bf16": False, "save_strategy": "no",
+        "disable_tqdm": True,
+    }  # fmt: skip
     return kind(**settings | changes)
 
 
