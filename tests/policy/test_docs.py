@@ -158,6 +158,7 @@ BEGINNINGS = (
     ("report", "runs"),
     ("eval", "--model", "gpt2", "--data", "ptb"),
     ("diagnose", "FILE"),
+    ("watch", "FOLDER"),
 )
 
 

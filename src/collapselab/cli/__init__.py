@@ -14,7 +14,7 @@ from typing import Any
 import tyro
 from rich.text import Text
 
-from collapselab.cli import inspect, reporting, reproducing, running, sweeping
+from collapselab.cli import inspect, reporting, reproducing, running, sweeping, watching
 from collapselab.cli.arguments import read
 from collapselab.cli.faults import explained, show_traceback
 from collapselab.cli.settings import with_settings
@@ -29,6 +29,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "sweep": with_settings(sweeping.Options, sweeping.sweep_command),
     "eval": inspect.evaluate,
     "diagnose": inspect.diagnose,
+    "watch": watching.watch,
     "report": reporting.report,
     "reproduce": reproducing.reproduce,
     "models": inspect.models,
@@ -41,6 +42,7 @@ EXAMPLES = {
     "sweep": ("collapselab sweep learning-rates --model gpt2 --dry-run", "collapselab sweep mine.toml --workers 4"),
     "eval": ("collapselab eval --model builtin:nano --data austen", "collapselab eval --model gpt2 --data ptb --json"),
     "diagnose": ("collapselab diagnose samples.jsonl", "collapselab diagnose book.txt --window 100 --json"),
+    "watch": ("collapselab watch outputs/completions", "collapselab watch rollouts --tokenizer smollm2-135m --once"),
     "report": ("collapselab report runs", "collapselab report runs/a runs/b -o page.html --figures figures"),
     "reproduce": ("collapselab reproduce --quick", "collapselab reproduce --tier smollm2 --dry-run"),
 }

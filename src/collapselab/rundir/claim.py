@@ -32,10 +32,15 @@ def check_claim(rundir: RunDir, config: RunConfig, *, resume: bool, fresh: bool)
                 "`resume=True` continues it (or shows a finished one); `fresh=True` removes it and starts over",
             )
         return
-    _check_foreign(rundir)
+    check_foreign(rundir)
 
 
-def _check_foreign(rundir: RunDir) -> None:
+def check_foreign(rundir: RunDir) -> None:
+    """Refuses a directory without a run that has something in it.
+
+    Raises:
+        InputError: files of the user, or records whose configuration is missing.
+    """
     try:
         names = {path.name for path in rundir.path.iterdir()} if rundir.path.exists() else set[str]()
     except OSError as error:
