@@ -10,7 +10,7 @@ from collapselab.analysis.comparisons import JUDGING, condition
 from collapselab.analysis.evidence import Finding, Material, divergence, missing, own_text, with_ends
 from collapselab.analysis.intervals import Bools, Estimate, Floats, Interval, arm_mean, over_seeds
 from collapselab.analysis.survival import Frame, Labels
-from collapselab.config.schema import split_at_commas
+from collapselab.config.base import split_at_commas
 
 EARLY_STEPS, MIN_RISE_NATS = 10, 0.01
 ALMOST_ZERO_SHARE = 0.10

@@ -34,6 +34,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "models": inspect.models,
     "data": inspect.data,
     "presets": inspect.presets,
+    "safeguards": inspect.safeguards,
 }
 EXAMPLES = {
     "run": ("collapselab run demo", "collapselab run paper --model gpt2 --data wikitext-2,ptb --optim.lr 2e-5"),
@@ -41,6 +42,7 @@ EXAMPLES = {
     "eval": ("collapselab eval --model builtin:nano --data austen", "collapselab eval --model gpt2 --data ptb --json"),
     "diagnose": ("collapselab diagnose samples.jsonl", "collapselab diagnose book.txt --window 100 --json"),
     "report": ("collapselab report runs", "collapselab report runs/a runs/b -o page.html --figures figures"),
+    "safeguards": ("collapselab safeguards", "collapselab run demo --safeguards 'kl-anchor(beta=0.5), entropy-bonus'"),
     "reproduce": ("collapselab reproduce --quick", "collapselab reproduce --tier smollm2 --dry-run"),
 }
 DESCRIPTION = "What happens to a language model that is trained on its own output."

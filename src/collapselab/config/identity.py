@@ -14,7 +14,12 @@ from collapselab.records import flatten
 NOT_IDENTITY = ("checkpoint_every_s", "keep_checkpoints", "engine", "threads", "stop.max_seconds")
 
 # Settings added later, with what was done before they existed: at that value a run keeps the id it had then.
-LATER: Mapping[str, object] = {"generate.begin_token": None, "loop.kind": "online", "stop.after_collapse": 0}
+LATER: Mapping[str, object] = {
+    "generate.begin_token": None,
+    "loop.kind": "online",
+    "stop.after_collapse": 0,
+    "safeguards": [],
+}
 
 
 def identity(settings: Mapping[str, Any]) -> str:

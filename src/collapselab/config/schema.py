@@ -6,28 +6,19 @@ them from text.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
 from typing import Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
+from collapselab.config.base import Settings, split_at_commas
 from collapselab.config.identity import identity
 from collapselab.config.protocols import parse_protocol
+from collapselab.config.safeguards import AnySafeguard, checked
 from collapselab.records import flatten
 from collapselab.visible import html_table
 
 TrainingSource = Literal["own", "real", "other", "shuffled"]
 JudgedText = Literal["stream", "probe"]
-
-
-class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
-        """What differs from the defaults, so that a configuration is shown as one would write it."""
-        default = type(self)()
-        yield from ((name, value) for name, value in self if value != getattr(default, name))
 
 
 class Loop(Settings):
@@ -211,17 +202,6 @@ class Stop(Settings):
     max_seconds: float | None = Field(default=None, gt=0, description="maximum wall time; the run can be resumed")
 
 
-def split_at_commas(text: str) -> tuple[str, ...]:
-    """The parts of a text between commas, without blanks around them; `\\,` is a comma within a part."""
-    parts = (part.replace("\\,", ",").strip() for part in re.split(r"(?<!\\),", text))
-    return tuple(part for part in parts if part)
-
-
-def join_with_commas(parts: Iterable[str]) -> str:
-    """The text that `split_at_commas` takes apart again."""
-    return ",".join(part.replace(",", "\\,") for part in parts)
-
-
 class RunConfig(Settings):
     """One run of an experiment."""
 
@@ -252,6 +232,14 @@ class RunConfig(Settings):
     eval: Evaluation = Evaluation()
     collapse: Collapse = Collapse()
     stop: Stop = Stop()
+    safeguards: tuple[AnySafeguard, ...] = Field(
+        default=(), description="what acts against collapse, in this order: `kl-anchor(beta=0.5), real-mix`"
+    )
+
+    @field_validator("safeguards", mode="before")
+    @classmethod
+    def _safeguards_are_known(cls, values: object) -> object:
+        return checked(values)
 
     @field_validator("data", mode="before")
     @classmethod
@@ -285,6 +273,13 @@ class RunConfig(Settings):
             raise ValueError("generate.prompt_tokens needs train.real_text (for example moby-dick or wikitext-2:train)")
         if self.generate.prompt_tokens and self.generate.prompt:
             raise ValueError("generate.prompt and generate.prompt_tokens exclude each other")
+        return self
+
+    @model_validator(mode="after")
+    def _safeguards_have_a_text(self) -> Self:
+        reader = next((s.id for s in self.safeguards if s.needs_real_text and not s.is_off), None)
+        if reader is not None and self.train.real_text is None:
+            raise ValueError(f"safeguard {reader} needs train.real_text (for example moby-dick or wikitext-2:train)")
         return self
 
     def _repr_html_(self) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -33,6 +34,7 @@ class TokenLosses:
 
     logits_BTV: Tensor
     targets_BT: Tensor
+    inputs_BT: Tensor
 
     @cached_property
     def mean(self) -> Tensor:
@@ -48,15 +50,35 @@ class TokenLosses:
         return flat.view_as(self.targets_BT)
 
     @property
+    def logits_NV(self) -> Tensor:
+        """Logits of the N targets alone."""
+        return self.logits_BTV[self.is_target_BT]
+
+    @property
+    def nll_N(self) -> Tensor:
+        """Negative log-likelihood of the N targets alone, in nats."""
+        return cross_entropy(self.logits_NV, self.targets_BT[self.is_target_BT], reduction="none")
+
+    @property
     def is_target_BT(self) -> Tensor:
         return self.targets_BT != IGNORED
 
 
-class Writer:
-    """A model that writes and is scored."""
+@dataclass
+class Work:
+    """What was asked of a model and its copies so far: sequences and tokens written, sequences passed through them."""
 
-    def __init__(self, loaded: LoadedModel, config: RunConfig) -> None:
+    samples: int = 0
+    tokens: int = 0
+    forwards: int = 0
+
+
+class Writer:
+    """A model that writes and is scored; `rule` is how it draws, `work` what it did so far."""
+
+    def __init__(self, loaded: LoadedModel, config: RunConfig, work: Work | None = None) -> None:
         self.config, self.loaded, self.name, self.tokenizer = config, loaded, loaded.name, loaded.tokenizer
+        self.rule, self.work = config.sampling, work or Work()
         self.vocab_size, self.context_length = loaded.vocab_size, loaded.context_length
         self._engine, self._scorer = make_engines(
             loaded.model,
@@ -80,7 +102,7 @@ class Writer:
         stop_token: int | None = None,
     ) -> Generated:
         """One sequence of `num_tokens` tokens after each prompt (`engine.decoding.generate`)."""
-        return generate(
+        written = generate(
             self._engine,
             prompts,
             rule,
@@ -90,10 +112,45 @@ class Writer:
             context=context,
             stop_token=stop_token,
         )
+        self.work.samples += len(prompts)
+        self.work.tokens += sum(map(len, written.token_ids))
+        return written
 
     def score(self, tokens_BT: Tensor, num_context: int) -> Tensor:
         """-log p in nats (B, T - num_context), float32, of the tokens after the first `num_context`, on the CPU."""
+        self.work.forwards += len(tokens_BT)
         return self._scorer.score(tokens_BT, num_context)
+
+    @torch.no_grad()
+    def logits(self, tokens_BT: Tensor) -> Tensor:
+        """Float32 logits (B, T, V) after each token, without a graph."""
+        self.work.forwards += len(tokens_BT)
+        model: Any = self.loaded.model
+        return model(input_ids=tokens_BT, use_cache=False).logits.float()
+
+    @torch.no_grad()
+    def follow(self, weights: Mapping[str, Tensor], rate: float) -> None:
+        """Moves these weights by a share `rate` of the way to others."""
+        for name, p in self.loaded.model.named_parameters():
+            p.lerp_(weights[name], rate)
+        self.weights_changed()
+
+    def weights_changed(self) -> None:
+        """Notifies the engines, which cannot detect it; call this after changing the weights in any other way."""
+        self._engine.weights_changed()
+        self._scorer.weights_changed()
+
+    def weights(self) -> dict[str, Tensor]:
+        """The parameters by name, as they are in memory: an update changes them.
+
+        A forward pass in bfloat16 temporarily replaces them by copies: do not call this during one.
+        """
+        # named_parameters names a tied tensor once; safetensors refuses shared memory.
+        return {name: p.detach().contiguous() for name, p in self.loaded.model.named_parameters()}
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """A copy of the parameters by name."""
+        return {name: p.clone() for name, p in self.weights().items()}
 
 
 class Learner(Writer):
@@ -108,6 +165,8 @@ class Learner(Writer):
         self._rounded = RoundedModel(loaded.model, self._kernels) if is_rounded else None
         self._optimizer = make_optimizer(loaded.model, config.optim)
         self._clip = config.optim.clip
+        self._lr_factor = 1.0
+        self.num_changes = 0  # of the weights, other than by updates
         self.start = Start(loaded.model.parameters())
         self._weights_in_use = threading.Lock()
 
@@ -124,12 +183,21 @@ class Learner(Writer):
 
     def nll(self, batch: Batch) -> TokenLosses:
         """Losses and logits of a batch under the current weights, with their graph."""
+        self.work.forwards += len(batch.inputs_BT)
         if self._rounded is None:
             model: Any = self.loaded.model
             logits_BTV = model(input_ids=batch.inputs_BT, use_cache=False).logits
         else:
             logits_BTV = self._rounded.logits(batch.inputs_BT).float()
-        return TokenLosses(logits_BTV, batch.targets_BT)
+        return TokenLosses(logits_BTV, batch.targets_BT, batch.inputs_BT)
+
+    def nll_again(self, batch: Batch) -> TokenLosses:
+        """The same of a further batch, in float32: its gradient is added to that of `nll`."""
+        self.work.forwards += len(batch.inputs_BT)
+        model: Any = self.loaded.model
+        return TokenLosses(
+            model(input_ids=batch.inputs_BT, use_cache=False).logits.float(), batch.targets_BT, batch.inputs_BT
+        )
 
     def update(self, objective: Tensor) -> StepStats:
         """Takes one step down the gradient of `objective`, clipped; waits for whoever reads the weights (`reading`)."""
@@ -138,29 +206,41 @@ class Learner(Writer):
             self.weights_changed()
         return stats
 
-    def weights_changed(self) -> None:
-        """Notifies the engines, which cannot detect it; call this after changing the weights in any other way."""
-        self._engine.weights_changed()
-        self._scorer.weights_changed()
-
     def forget(self) -> None:
         """Forgets the optimiser's state."""
         with self._weights_in_use:
             self._optimizer.state.clear()
+
+    @property
+    def lr_factor(self) -> float:
+        """What the learning rate is multiplied by."""
+        return self._lr_factor
+
+    @lr_factor.setter
+    def lr_factor(self, factor: float) -> None:
+        self._lr_factor = factor
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.config.optim.lr * factor
+
+    @torch.no_grad()
+    def assign(self, weights: Mapping[str, Tensor]) -> None:
+        """Puts the weights to these values, in place; the optimiser's state stays."""
+        with self._weights_in_use:
+            for name, p in self.loaded.model.named_parameters():
+                p.copy_(weights[name])
+        self.num_changes += 1
+        self.weights_changed()
+
+    def copy(self) -> Writer:
+        """A model with the weights as they are now, which counts its work as this one's."""
+        model = deepcopy(self.loaded.model).requires_grad_(False)
+        return Writer(replace(self.loaded, model=model), self.config, self.work)
 
     @contextmanager
     def reading(self) -> Generator[None]:
         """While this lasts, no update changes the weights."""
         with self._weights_in_use:
             yield
-
-    def weights(self) -> dict[str, Tensor]:
-        """The parameters by name, as they are in memory: an update changes them.
-
-        A forward pass in bfloat16 temporarily replaces them by copies: do not call this during one.
-        """
-        # named_parameters names a tied tensor once; safetensors refuses shared memory.
-        return {name: p.detach().contiguous() for name, p in self.loaded.model.named_parameters()}
 
     def moments(self) -> dict[str, Tensor]:
         """The optimiser's state by `parameter|field`, as it is in memory."""

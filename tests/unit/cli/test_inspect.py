@@ -9,8 +9,9 @@ import pytest
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from collapselab.cli import main
+from collapselab.config.base import join_with_commas, split_at_commas
 from collapselab.config.overrides import override
-from collapselab.config.schema import RunConfig, join_with_commas, split_at_commas
+from collapselab.config.schema import RunConfig
 from collapselab.testing import BYTE_VOCAB, byte_tokenizer
 
 PROSE = "It is a truth universally acknowledged, that a single man must be in want of a wife. " * 6

@@ -129,6 +129,7 @@ OTHER_VALUES: dict[str, object] = {
     "generate.begin_token": "<s>",
     "generate.context": 64,
     "train.real_text": "moby-dick",
+    "safeguards": "truncated-ce",
     "train.other_model": "builtin:nano",
     "train.window": 50,
     "optim.betas": (0.8, 0.9),

@@ -11,7 +11,7 @@ import pandas as pd
 
 from collapselab.analysis.survival import Frame
 from collapselab.collapse.words import TRAINING_SOURCES
-from collapselab.config.schema import split_at_commas
+from collapselab.config.base import split_at_commas
 from collapselab.report.captions import runs_in_words
 from collapselab.report.entries import Figure
 from collapselab.report.groups import run_table

@@ -11,7 +11,7 @@ import pandas as pd
 
 from collapselab.analysis.survival import Frame
 from collapselab.collapse.words import ENDED_BY
-from collapselab.config.schema import split_at_commas
+from collapselab.config.base import split_at_commas
 from collapselab.report.captions import runs_in_words, span
 from collapselab.report.curves import CURVE_COLUMNS, Series, columns, mean_curve, run_series, tails
 from collapselab.report.entries import Figure
