@@ -11,7 +11,7 @@ from collapselab.collapse.course import CollapseState, advance, advance_losses
 from collapselab.collapse.judging import observe, replay, verdict_values, with_losses
 from collapselab.collapse.words import EndedBy
 from collapselab.config.schema import Stop
-from collapselab.records import Record, Sample, Value
+from collapselab.records import Record, Role, Sample, Value
 from collapselab.safeguards import Safeguard, made
 from collapselab.safeguards.acting import Guarded
 from collapselab.step.batches import Batch, StepStats
@@ -68,7 +68,12 @@ def online_loop(
         clock.lap("update")
 
         used = [] if text.samples == written.samples else text.samples
-        by_role = {"train": written.samples, "used": used, "probe": probes, "start": untouched}
+        by_role: dict[Role, list[list[int]]] = {
+            "train": written.samples,
+            "used": used,
+            "probe": probes,
+            "start": untouched,
+        }
         samples = [
             Sample(tuple(ids), learner.tokenizer.decode(ids), r) for r, group in by_role.items() for ids in group
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -40,10 +40,11 @@ class Dropout(Safeguard):
         generator = torch.Generator().manual_seed(seed)
 
         def drop(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-            kept = output[0] if isinstance(output, tuple) else output
-            is_kept = (torch.rand(kept.shape, generator=generator) >= self._rate).to(kept.device)
-            dropped = kept * is_kept / (1 - self._rate)
-            return (dropped, *output[1:]) if isinstance(output, tuple) else dropped
+            if isinstance(output, tuple):  # of attention, with its weights
+                first, *others = cast(tuple[Any, ...], output)
+                return (drop(_module, _inputs, first), *others)
+            is_kept = (torch.rand(output.shape, generator=generator) >= self._rate).to(output.device)
+            return output * is_kept / (1 - self._rate)
 
         hooks = [block.register_forward_hook(drop) for block in self._blocks]
         try:

@@ -26,7 +26,8 @@ class EntropyBonus(Safeguard):
     """
 
     def __init__(self, settings: Settings, shared: Shared) -> None:
-        self._settings, self._eta = settings, settings.eta
+        self._settings = settings
+        self._eta: float = settings.eta
         self._entropy_at_0: float | None = None
         self._entropy: float | None = None
 
@@ -51,4 +52,4 @@ class EntropyBonus(Safeguard):
         return {"state": torch.tensor([self._eta, self._entropy_at_0 or 0.0], dtype=torch.float64)}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        self._eta, self._entropy_at_0 = tensors["state"].tolist()
+        self._eta, self._entropy_at_0 = (float(value) for value in tensors["state"])

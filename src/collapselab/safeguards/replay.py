@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -67,5 +68,6 @@ class Replay(Safeguard):
         return {"own": own, "num_seen": torch.tensor(self._num_seen)}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        self._own = [[token for token in row if token != _PADDING] for row in tensors["own"].tolist()]
+        rows = cast(list[list[int]], tensors["own"].tolist())
+        self._own = [[token for token in row if token != _PADDING] for row in rows]
         self._num_seen = int(tensors["num_seen"])

@@ -55,7 +55,7 @@ class Regulate(_ByEntropy):
         return {"state": torch.tensor(state, dtype=torch.float64)}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        self._learner.lr_factor, *entropy_at_0 = tensors["state"].tolist()
+        self._learner.lr_factor, *entropy_at_0 = map(float, tensors["state"])
         self._entropy_at_0 = entropy_at_0[0] if entropy_at_0 else None
 
 
@@ -92,6 +92,6 @@ class Thermostat(_ByEntropy):
         return {"state": torch.tensor(state, dtype=torch.float64)}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        temperature, *entropy_at_0 = tensors["state"].tolist()
+        temperature, *entropy_at_0 = map(float, tensors["state"])
         self._put(temperature)
         self._entropy_at_0 = entropy_at_0[0] if entropy_at_0 else None

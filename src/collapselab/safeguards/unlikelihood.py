@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ def is_repeated(ids: Sequence[int], n: int = N) -> list[bool]:
 
 def sequence_loss(losses: TokenLosses) -> Tensor:
     """The sum of −log(1 − p) over the targets in repeated 4-grams, by the number of all targets; a scalar."""
-    rows = torch.cat([losses.inputs_BT, losses.targets_BT[:, -1:]], 1).tolist()
+    rows = cast(list[list[int]], torch.cat([losses.inputs_BT, losses.targets_BT[:, -1:]], 1).tolist())
     is_repeated_BT = torch.tensor([is_repeated(row)[1:] for row in rows], device=losses.targets_BT.device)
     chosen_BT = is_repeated_BT & losses.is_target_BT
     p_BT = (-losses.nll_BT).exp()

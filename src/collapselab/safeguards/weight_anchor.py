@@ -20,10 +20,9 @@ def gradient_rms(learner: Learner, shared: Shared) -> dict[str, Tensor]:
     squares = {name: torch.zeros_like(p) for name, p in parameters.items()}
     for i in range(NUM_BATCHES):
         loss = learner.nll_again(shared.real_batch(i, 1)).mean
-        gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
         for square, gradient in zip(squares.values(), gradients, strict=True):
-            if gradient is not None:
-                square += gradient**2 / NUM_BATCHES
+            square += gradient**2 / NUM_BATCHES
     return {name: square.sqrt() for name, square in squares.items()}
 
 

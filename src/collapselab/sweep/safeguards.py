@@ -31,11 +31,13 @@ def safeguards() -> Sweep:
     """
     arms: list[Arm] = [{"safeguards": "none"}]
     for kind in by_id().values():
-        arms += [{"safeguards": str(kind.model_validate(values))} for values in ({}, *kind.grid)]
+        defaults: Arm = {}
+        arms += [_arm(str(kind.model_validate(values))) for values in (defaults, *kind.grid)]
     for name, other in BY_OTHER_SETTINGS.items():
         if name not in ("lr-control", *TOO_SLOW):
-            arms += [{**other.changes, **values} for values in ({}, *other.grid)]
-    arms += [{"optim.lr": RATE * share, "stop.max_steps": round(HORIZON / share)} for share in LR_SHARES]
+            arms += [dict(other.changes), *({**other.changes, **values} for values in other.grid)]
+    lower: list[Arm] = [{"optim.lr": RATE * share, "stop.max_steps": round(HORIZON / share)} for share in LR_SHARES]
+    arms += lower
     return _paired(_base({"stop.after_collapse": 10}), arms)
 
 
@@ -50,7 +52,7 @@ def safeguards_recovery() -> Sweep:
         for past in (0, 10, 30, 60)
     ]
     base = _base({"stop.on_collapse": False, "stop.max_steps": 180})
-    return _paired(base, [{"safeguards": remedy} for remedy in ("none", *remedies)])
+    return _paired(base, [_arm(remedy) for remedy in ("none", *remedies)])
 
 
 def safeguards_silent() -> Sweep:
@@ -88,7 +90,7 @@ def safeguards_dose() -> Sweep:
     """
     temperatures = (0.6, 0.8, 0.9, 1.0, 1.1, 1.2)
     arms: list[Arm] = [{"sampling.temperature": t, "optim.lr": lr} for lr in (4e-5, 1.6e-4) for t in temperatures]
-    arms += [{"sampling.temperature": t, "optim.lr": 4e-5, "safeguards": "neon"} for t in (0.8, 1.0, 1.2)]
+    arms += [{**_arm("neon"), "sampling.temperature": t, "optim.lr": 4e-5} for t in (0.8, 1.0, 1.2)]
     return _paired(_base({"eval.every": 5, "stop.on_collapse": False, "stop.max_steps": 60}), arms)
 
 
@@ -97,6 +99,10 @@ def _base(changes: Arm) -> RunConfig:
     usual: Arm = {"model": "builtin:pico", "data": "austen,moby-dick", "optim.lr": RATE, "train.real_text": REAL_TEXT}
     usual |= {"eval.every": 20, "eval.full_every": 0, "keep_checkpoints": False, "stop.max_steps": HORIZON}
     return override(presets.paper(), usual | changes)
+
+
+def _arm(safeguards: str) -> Arm:
+    return {"safeguards": safeguards}
 
 
 def _paired(base: RunConfig, arms: Sequence[Arm]) -> Sweep:
