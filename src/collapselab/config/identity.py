@@ -19,6 +19,9 @@ LATER: Mapping[str, object] = {
     "loop.kind": "online",
     "stop.after_collapse": 0,
     "safeguards": [],
+    "sampling.top_n_sigma": None,
+    "sampling.repetition_penalty": 1.0,
+    "sampling.no_repeat_ngram": None,
 }
 
 

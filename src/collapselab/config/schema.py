@@ -14,6 +14,7 @@ from collapselab.config.base import Settings, split_at_commas
 from collapselab.config.identity import identity
 from collapselab.config.protocols import parse_protocol
 from collapselab.config.safeguards import AnySafeguard, checked
+from collapselab.config.sampling import Sampling
 from collapselab.records import flatten
 from collapselab.visible import html_table
 
@@ -25,16 +26,6 @@ class Loop(Settings):
     """Which experiment a run is."""
 
     kind: Literal["online"] = Field(default="online", description="online: an update on each text the model writes")
-
-
-class Sampling(Settings):
-    """From logits to the distribution the next token is drawn from, in this order."""
-
-    temperature: float = Field(default=0.8, gt=0, description="divides the logits")
-    top_k: int | None = Field(default=500, ge=1, description="keep the k likeliest tokens")
-    top_p: float | None = Field(default=None, gt=0, le=1, description="keep the smallest set of this probability")
-    min_p: float | None = Field(default=None, ge=0, le=1, description="drop tokens below this share of the best")
-    greedy: bool = Field(default=False, description="always take the likeliest token")
 
 
 class Generation(Settings):

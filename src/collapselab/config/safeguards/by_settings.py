@@ -25,6 +25,11 @@ BY_OTHER_SETTINGS: dict[str, ByOtherSettings] = {
     ),
     "decoding": ByOtherSettings(
         {"sampling.temperature": 1.5, "sampling.min_p": 0.2}, "flatter, cut at a share of the best", "Nguyen 2024",
+        (
+            {"sampling.temperature": 1.0, "sampling.min_p": None, "sampling.top_n_sigma": 1.0},
+            {"sampling.temperature": 0.8, "sampling.min_p": None, "sampling.repetition_penalty": 1.2},
+            {"sampling.temperature": 0.8, "sampling.min_p": None, "sampling.no_repeat_ngram": 4},
+        ),
     ),
     "real-prompt": ByOtherSettings(
         {"generate.prompt_tokens": 64}, "continue real text (`train.real_text`), train on the continuation",
