@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-Stream = Literal["sample", "window", "probe", "data", "evaluation", "start", "safeguard"]
+Stream = Literal["sample", "window", "probe", "data", "evaluation", "start", "safeguard", "adapters"]
 # Part of every draw: a number is never given away again (4 was of a stream that nothing drew from).
 STREAMS: dict[Stream, int] = {
     "sample": 0,
@@ -16,6 +16,7 @@ STREAMS: dict[Stream, int] = {
     "evaluation": 5,
     "start": 6,
     "safeguard": 7,
+    "adapters": 8,
 }
 
 

@@ -19,6 +19,7 @@ LATER: Mapping[str, object] = {
     "loop.kind": "online",
     "stop.after_collapse": 0,
     "safeguards": [],
+    "optim.lora_rank": None,
     "sampling.top_n_sigma": None,
     "sampling.repetition_penalty": 1.0,
     "sampling.no_repeat_ngram": None,

@@ -85,6 +85,9 @@ class Optimizer(Settings):
     weight_decay: float = Field(default=0.1, ge=0, description="of tensors with two or more dimensions")
     momentum: float = Field(default=0.0, ge=0, lt=1, description="SGD's momentum")
     clip: float | None = Field(default=1.0, gt=0, description="largest gradient norm; none: no clipping")
+    lora_rank: int | None = Field(
+        default=None, ge=1, description="learn adapters of this rank alone (LoRA); none: all weights"
+    )
     reset_each_step: bool = Field(default=False, description="forget the optimiser's state at every step")
 
     @field_validator("betas")

@@ -25,6 +25,7 @@ from collapselab.engine.library import kernels
 from collapselab.engine.rounded import RoundedModel
 from collapselab.inputs.models import LoadedModel
 from collapselab.step.batches import IGNORED, Batch, StepStats, make_optimizer, update
+from collapselab.step.lora import Adapters
 from collapselab.step.start import Start
 
 
@@ -163,7 +164,9 @@ class Learner(Writer):
         self._kernels = kernels().library if self._wants_kernels else None
         is_rounded = config.numerics.update == "bfloat16"
         self._rounded = RoundedModel(loaded.model, self._kernels) if is_rounded else None
-        self._optimizer = make_optimizer(loaded.model, config.optim)
+        rank = config.optim.lora_rank
+        self._adapters = None if rank is None else Adapters(loaded.model, rank, config.seed)
+        self._optimizer = make_optimizer(loaded.model, config.optim, self._adapters)
         self._clip = config.optim.clip
         self._lr_factor = 1.0
         self.num_changes = 0  # of the weights, other than by updates
@@ -202,7 +205,7 @@ class Learner(Writer):
     def update(self, objective: Tensor) -> StepStats:
         """Takes one step down the gradient of `objective`, clipped; waits for whoever reads the weights (`reading`)."""
         with self._weights_in_use:
-            stats = update(self._optimizer, objective, self._clip, self._rounded, self._kernels)
+            stats = update(self._optimizer, objective, self._clip, self._rounded, self._kernels, self._adapters)
             self.weights_changed()
         return stats
 
@@ -242,10 +245,15 @@ class Learner(Writer):
         with self._weights_in_use:
             yield
 
+    def _learned(self) -> dict[str, Tensor]:
+        """What the optimiser updates, by name: the parameters, or the adapters."""
+        return dict(self.loaded.model.named_parameters()) if self._adapters is None else self._adapters.parameters
+
     def moments(self) -> dict[str, Tensor]:
-        """The optimiser's state by `parameter|field`, as it is in memory."""
-        names: dict[Tensor, str] = {p: name for name, p in self.loaded.model.named_parameters()}
-        return {
+        """The optimiser's state by `parameter|field`, as it is in memory, and the adapters if there are some."""
+        names: dict[Tensor, str] = {p: name for name, p in self._learned().items()}
+        adapters = {} if self._adapters is None else {f"{name}|value": p for name, p in self._learned().items()}
+        return adapters | {
             f"{names[p]}|{field}": value.contiguous()
             for p, state in self._optimizer.state.items()
             for field, value in state.items()
@@ -260,8 +268,12 @@ class Learner(Writer):
             parameters[name].copy_(value)
         self.weights_changed()
         self._optimizer.state.clear()
+        learned = self._learned()
         for key, value in moments.items():
             name, _, field = key.rpartition("|")
-            state: dict[str, Any] = self._optimizer.state[parameters[name]]
+            if field == "value":
+                learned[name].copy_(value)
+                continue
+            state: dict[str, Any] = self._optimizer.state[learned[name]]
             # AdamW keeps its step counter on the CPU unless it is fused on a GPU, where load moves it.
-            state[field] = value.to(parameters[name].device)
+            state[field] = value.to(learned[name].device)

@@ -135,6 +135,7 @@ OTHER_VALUES: dict[str, object] = {
     "train.other_model": "builtin:nano",
     "train.window": 50,
     "optim.betas": (0.8, 0.9),
+    "optim.lora_rank": 2,
     "eval.protocol": "disjoint[64]",
     "eval.full_protocol": "disjoint[64]",
     "stop.max_seconds": 60.0,

@@ -39,6 +39,10 @@ BY_OTHER_SETTINGS: dict[str, ByOtherSettings] = {
         {"generate.batch_size": 16}, "B sequences per update", "theory: samples must grow faster than t",
         ({"generate.batch_size": 4},),
     ),
+    "lora": ByOtherSettings(
+        {"optim.lora_rank": 16}, "learn adapters alone: compare at equal path length", "Hu 2021 (LoRA)",
+        ({"optim.lora_rank": 4}, {"optim.lora_rank": 64}),
+    ),
     "sgd": ByOtherSettings({"optim.name": "sgd", "optim.lr": 0.03}, "plain gradient descent", "a control"),
     "reset": ByOtherSettings({"optim.reset_each_step": True}, "forget AdamW's moments at each step", "a control"),
 }  # fmt: skip
