@@ -74,6 +74,8 @@ def _type(annotation: Any) -> str:
         )
     if get_origin(annotation) is tuple:
         parts = get_args(annotation)
+        if parts[0] not in (str, float):
+            return "safeguards, separated by commas"
         return "texts, separated by commas" if parts[-1] is Ellipsis else f"{len(parts)} numbers, separated by a comma"
     return {int: "whole number", float: "number", bool: "true, false", str: "text", type(None): "none"}[annotation]
 
@@ -83,7 +85,7 @@ def _shown(value: object) -> str:
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, tuple):
-        return ",".join(_shown(part) for part in value)
+        return ",".join(_shown(part) for part in value) or "none"
     if isinstance(value, str):
         return value or '""'
     return f"{value:g}"

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 SCHEMA_VERSION = 2
 
-Role = Literal["train", "probe", "start"]
+Role = Literal["train", "used", "probe", "start"]
 Value = float | int | bool | str | list[str] | None
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -33,7 +33,8 @@ class Number:
 class Sample:
     """One generated sequence: its ids (without the prompt), their text, and what it was for.
 
-    `role` is "train" for a sequence the loop trains on, "probe" for one that only judges the model, "start" for one of
+    `role` is "train" for a sequence the loop trains on, unless a safeguard changed it: then it is what the model wrote,
+    and what the loop trains on is "used"; "probe" for one that only judges the model, "start" for one of
     the untouched model, to compare with.
     """
 

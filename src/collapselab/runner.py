@@ -27,7 +27,7 @@ from collapselab.rundir.environment import keep_engine, record_environment
 from collapselab.rundir.judged_again import up_to_date
 from collapselab.rundir.layout import RunDir, UnknownSchema, Vanished, disk_errors, read_json, write_json
 from collapselab.rundir.record_writer import RecordWriter, check_extents
-from collapselab.safeguards import Safeguard
+from collapselab.safeguards import Safeguard, made
 from collapselab.step.measure import Metric
 from collapselab.step.parts import Parts, build, take
 from collapselab.visible import html_table
@@ -87,7 +87,8 @@ def run(
             weights, so a run is resumed only with the object it began with.
         tokenizer: of that object.
         metrics: further metrics on the ids of each sample, by name; they appear in steps.jsonl.
-        safeguards: what acts on text, objective and weights (`safeguards.Safeguard`), in this order.
+        safeguards: what acts on text, objective and weights (`safeguards.Safeguard`), in this order, after those of the
+            configuration.
         asked_for: what the user asked for, kept as user.json.
         on_start: called once with the parts of the run and the records so far, before the first step.
         on_record: called with each record after it was written.
@@ -118,7 +119,7 @@ def run(
         is_named = config.engine != "auto"
         record_environment(rundir.env, parts.learner.engine_names, torch.get_num_threads(), is_named=is_named)
         try:
-            return _carry_out(rundir, parts, damage, metrics or {}, safeguards, on_start, on_record)
+            return _carry_out(rundir, parts, damage, metrics or {}, [*made(parts), *safeguards], on_start, on_record)
         except (Interrupted, Vanished):
             raise
         except KeyboardInterrupt:

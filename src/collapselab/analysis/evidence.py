@@ -92,8 +92,9 @@ def equivalence(estimate: Estimate, low: float, high: float) -> tuple[float | No
 
 
 def own_text(frame: Frame) -> Frame:
-    """The runs on their own text."""
-    return frame[frame["train.source"] == "own"]
+    """The runs on their own text, without safeguards."""
+    is_own = frame["train.source"] == "own"
+    return frame[is_own & (frame["safeguards"] == "none")] if "safeguards" in frame else frame[is_own]
 
 
 def divergence(frame: Frame) -> Frame:

@@ -36,6 +36,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "data": inspect.data,
     "presets": inspect.presets,
     "metrics": inspect.metrics,
+    "safeguards": inspect.safeguards,
 }
 EXAMPLES = {
     "run": ("collapselab run demo", "collapselab run paper --model gpt2 --data wikitext-2,ptb --optim.lr 2e-5"),
@@ -44,6 +45,7 @@ EXAMPLES = {
     "diagnose": ("collapselab diagnose samples.jsonl", "collapselab diagnose book.txt --window 100 --json"),
     "watch": ("collapselab watch outputs/completions", "collapselab watch rollouts --tokenizer smollm2-135m --once"),
     "report": ("collapselab report runs", "collapselab report runs/a runs/b -o page.html --figures figures"),
+    "safeguards": ("collapselab safeguards", "collapselab run demo --safeguards 'kl-anchor(beta=0.5), entropy-bonus'"),
     "reproduce": ("collapselab reproduce --quick", "collapselab reproduce --tier smollm2 --dry-run"),
 }
 DESCRIPTION = "What happens to a language model that is trained on its own output."

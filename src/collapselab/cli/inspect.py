@@ -1,10 +1,10 @@
-"""The commands that look at things: eval, diagnose, models, data, presets, metrics."""
+"""The commands that look at things: eval, diagnose, models, data, presets, metrics, safeguards."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from rich.text import Text
 from tyro.conf import Positional
@@ -200,6 +200,44 @@ def metrics() -> None:
     for name, kind in ON_DEMAND.items():
         shown.add_row(name, f"{kind.min_samples:,}", kind.why, kind.needs)
     _print(Text.assemble(("on demand", "bold"), ": collapselab.metrics.distributions, on embeddings"), shown)
+
+
+def safeguards(json: bool = False) -> None:
+    """Lists what may keep a model from collapsing: formula, defaults, source.
+
+    Args:
+        json: print JSON
+    """
+    from inspect import cleandoc
+
+    from collapselab.config.safeguards import by_id
+    from collapselab.config.safeguards.by_settings import BY_OTHER_SETTINGS
+
+    rows = [
+        _Safeguard(name, kind.point, cleandoc(kind.__doc__ or "").partition("\n")[0], kind().values, kind.source)
+        for name, kind in by_id().items()
+    ]
+    rows += [_Safeguard(n, "setting", o.meaning, dict(o.changes), o.source) for n, o in BY_OTHER_SETTINGS.items()]
+    if json:
+        print_json({"safeguards": [row._asdict() for row in rows]})
+        return
+    for row in rows:
+        values = ", ".join(f"{name}={_default(value)}" for name, value in row.settings.items())
+        _print(Text.assemble((row.id, "bold"), plain(f"  ({row.point}; {row.source})")))
+        _print(plain(f"  {row.formula}"), plain(f"  {values}"), "")
+    _print(plain("Use them with --safeguards 'kl-anchor(beta=0.5), real-mix', or [[safeguards]] in a TOML file."))
+
+
+class _Safeguard(NamedTuple):
+    id: str
+    point: str
+    formula: str
+    settings: dict[str, object]
+    source: str
+
+
+def _default(value: object) -> str:
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -54,9 +54,11 @@ def observe(
             )
             for ids in seen.samples
         ]  # fmt: skip
+        # Where a safeguard changed the training text, the loss on what the model wrote is recorded beside its loss.
         own = {name: record.number(name) if is_stream and is_own_text else None for name in _OWN_LOSSES}
+        own_nll = record.number("own_nll_nats") if "own_nll_nats" in values else own["train_nll_nats"]
         verdict = judge_step(
-            seen.samples, verdicts, state.earlier_samples(thresholds), own["train_nll_nats"], start.thresholds,
+            seen.samples, verdicts, state.earlier_samples(thresholds), own_nll, start.thresholds,
             entropy_nats=own["entropy_nats"], start=start, vocab_size=state.vocab_size,
         )  # fmt: skip
         seen = replace(seen, verdict=verdict)

@@ -23,6 +23,30 @@ PANELS: dict[str, tuple[str, str]] = {
     "window": ("share of the last steps", SHARE),
 }
 
+# What safeguards cost at a step, and what they say of themselves.
+SAFEGUARDS: dict[str, tuple[str, str]] = {
+    "extra_samples": ("sequences", "sequences written for safeguards"),
+    "extra_tokens": ("tokens", "tokens of these"),
+    "extra_forwards": ("sequences", "sequences passed through a model for safeguards, written ones not counted"),
+    "seconds_safeguards": (
+        "s",
+        "wall time in safeguards, contained in the others; their share of the backward pass is not",
+    ),
+    "temperature": ("–", "temperature of the thermostat at this step"),
+    "lr_factor": ("–", "what regulate multiplies the learning rate by, after this step"),
+    "kl_start_nats": (
+        NATS,
+        "KL divergence between the model and the untouched one, as kl-anchor or trust-stop measures it",
+    ),
+    "kl_teacher_nats": (NATS, "KL divergence between the mean model and the model, by ema-teacher"),
+    "real_nll_nats": (NATS, "loss on the real text of real-mix"),
+    "model_entropy_nats": (NATS, "mean entropy of the predictions on the training text, by entropy-bonus"),
+    "entropy_weight": ("–", "η of entropy-bonus"),
+    "kept_share": (SHARE, "tokens that truncated-ce keeps, or that token-edit leaves alone"),
+    "step_share": (SHARE, "what trust-stop leaves of this update"),
+    "rolled_back": ("true, false", "whether rollback acts at this step"),
+}
+
 
 def _numbers(needs: Needs) -> dict[str, Number]:
     return {name: metric.number for name, metric in that_need(needs).items()}
@@ -35,6 +59,7 @@ NUMBERS: dict[str, Number] = {
         live="own text",
     ),
     "objective_nats": Number(NATS, "objective that the update minimises instead; recorded only with safeguards"),
+    "own_nll_nats": Number(NATS, "loss on what the model wrote, if a safeguard chose another training text"),
     "val_nll_nats[TEXT]": Number(
         NATS, "loss on a human text by eval.protocol; only at evaluated steps", "validation loss, TEXT", "loss",
         live="TEXT",
@@ -69,6 +94,7 @@ NUMBERS: dict[str, Number] = {
         "null: none of these",
     ),
     "ended_by": Number("name", f"why the run ends here: {', '.join(ENDED_BY)}; null: the run continues"),
+    **{name: Number(unit, f"{meaning}; recorded only with safeguards") for name, (unit, meaning) in SAFEGUARDS.items()},
     **{
         f"seconds_{phase}": Number("s", f"wall time of this step {doing}")
         for phase, doing in (

@@ -23,6 +23,11 @@ LATER: Mapping[str, object] = {
     "metrics.reference": None,
     "metrics.contexts_every": 0,
     "metrics.first_model": False,
+    "safeguards": [],
+    "optim.lora_rank": None,
+    "sampling.top_n_sigma": None,
+    "sampling.repetition_penalty": 1.0,
+    "sampling.no_repeat_ngram": None,
 }
 
 

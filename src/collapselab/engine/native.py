@@ -79,7 +79,7 @@ class NativeEngine:
         return self.read(tokens, [0] * len(tokens), last_only=True)
 
     def draw(self, logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> list[Draw]:
-        if rule.top_p is not None:  # needs the order of the words
+        if rule.top_p is not None or rule.top_n_sigma is not None:  # need more than one pass over the words
             return draw_plainly(logits_RV, noise_RV, rule)
         rows, vocab = logits_RV.shape
         assert noise_RV.shape == logits_RV.shape, (noise_RV.shape, logits_RV.shape)

@@ -14,7 +14,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from collapselab.config.schema import Sampling
 from collapselab.engine.interface import Draw
-from collapselab.engine.sampling import distribution, draw, nucleus_sizes
+from collapselab.engine.sampling import distribution, draw, nucleus_sizes, penalised
 
 ROWS_PER_CHUNK = 128  # rows of logits turned into losses at a time: 26 MB at 50,000 words
 
@@ -78,9 +78,12 @@ class PlainEngine:
         )
 
 
-def draw_plainly(logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> list[Draw]:
-    """The definition of a draw and its measures, in torch."""
-    logp_RV, q_RV = logits_RV.log_softmax(-1), distribution(logits_RV, rule)
+def draw_plainly(
+    logits_RV: Tensor, noise_RV: Tensor, rule: Sampling, histories: Sequence[Sequence[int]] | None = None
+) -> list[Draw]:
+    """The definition of a draw and its measures, in torch; `histories`: the tokens before, if the rule looks back."""
+    ruled_RV = logits_RV if histories is None else penalised(logits_RV, histories, rule)
+    logp_RV, q_RV = logits_RV.log_softmax(-1), distribution(ruled_RV, rule)
     tokens_R = draw(q_RV, noise_RV.to(logits_RV.device))
     gap_RV = q_RV.log() - logp_RV  # -infinity for tokens that q excludes, which count as 0 in the mean
     of_token = partial(torch.gather, dim=-1, index=tokens_R[:, None])

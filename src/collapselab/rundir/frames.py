@@ -12,6 +12,7 @@ import pandas as pd
 
 from collapselab.config.base import join_with_commas
 from collapselab.config.identity import flat_settings
+from collapselab.config.safeguards import shown
 from collapselab.errors import InputError
 from collapselab.records import flatten
 from collapselab.rundir.layout import RunDir
@@ -165,6 +166,7 @@ def _named(lines: Iterable[tuple[str, list[dict[str, Any]]]]) -> list[dict[str, 
 def _run_row(name: str, files: RunFiles) -> dict[str, object]:
     config = flat_settings(files.identity["config"])
     row = {"run": name, "run_id": files.identity["run_id"], **config, "status": files.status}
+    row["safeguards"] = shown(config["safeguards"])
     row["data"], row["lr"] = join_with_commas(config["data"]), row.pop("optim.lr")
     row |= {ENVIRONMENT + key: value for key, value in flatten(files.environment) if key != "schema"}
     return row | {k: v for k, v in flatten(files.summary) if k not in row and not k.startswith(_ABOUT_FILES)}

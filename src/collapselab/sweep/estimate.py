@@ -32,7 +32,11 @@ COLLAPSE_AT = {
 def expected_collapse_step(config: RunConfig) -> int | None:
     """The step at which a run is expected to collapse totally; None if its model was not measured with its settings."""
     usual = (Sampling(), Generation(), Training(), Optimizer(lr=config.optim.lr))
-    if config.model not in COLLAPSE_AT or (config.sampling, config.generate, config.train, config.optim) != usual:
+    if (
+        config.safeguards
+        or config.model not in COLLAPSE_AT
+        or (config.sampling, config.generate, config.train, config.optim) != usual
+    ):
         return None
     steps, power = COLLAPSE_AT[config.model]
     return round(steps * (1e-4 / config.optim.lr) ** power)
@@ -99,7 +103,7 @@ def _work(config: RunConfig) -> tuple[object, ...]:
     texts = (len(config.data), evaluation.protocol, evaluation.every, evaluation.full_every)
     precision = (config.engine, *config.numerics.model_dump().values())
     size = (generate.max_new_tokens, generate.batch_size, generate.context_mode)
-    return (config.model, *size, *writer, *texts, *precision)
+    return (config.model, *size, *writer, *texts, *precision, config.safeguards)
 
 
 def _timings(runs: Iterable[tuple[RunConfig, Glance]]) -> Mapping[tuple[object, ...], list[float]]:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from collapselab.config import presets
 from collapselab.config.overrides import override, settings
+from collapselab.config.safeguards import shown
 from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError, nearest
 from collapselab.records import flatten
@@ -77,7 +78,7 @@ def expand(sweep: Sweep) -> tuple[PlannedRun, ...]:
     runs: list[tuple[RunConfig, dict[str, object]]] = []
     for changes in _combinations(sweep):
         config = override(sweep.base, changes)
-        values = dict(flatten(config.model_dump()))
+        values = dict(flatten(config.model_dump())) | {"safeguards": shown(config.safeguards)}
         runs.append((config, {name: values.get(name, given) for name, given in changes.items()}))
     short = _short_names(sweep.varying)
     names = [_join(f"{short[key]}-{_slug(value)}" for key, value in changes.items()) for _, changes in runs]
