@@ -1,4 +1,4 @@
-"""For tests in a browser: Debian's Chromium, and a page in it."""
+"""For tests in a browser: Debian's Chromium, and a page in it; for tests of executors: a sweep on this machine."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from browsing import opened
 from collapselab.report.page import write_page
 from collapselab.rundir.frames import load_runs
 from report_runs import readable_run
+from sweep_runs import TWELVE, call_main, sweep_file
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +45,12 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page(browser: Any, report: Path) -> Generator[Any]:
     yield from opened(browser, report)
+
+
+@pytest.fixture(scope="session")
+def twelve_locally(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Path:
+    """The folder of a sweep of 12 runs on this machine, which nothing disturbs."""
+    folder = tmp_path_factory.mktemp("twelve")
+    file = sweep_file(folder / "sweep.toml", text_file, TWELVE)
+    assert call_main("sweep", str(file), "--out", str(folder / "out"), "--workers", "2") == 0
+    return folder / "out"

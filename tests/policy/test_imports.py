@@ -31,7 +31,8 @@ LAYERS = [line.split() for line in _LAYERS.strip().splitlines()]
 LAZY_UPWARD: set[tuple[str, str]] = set()
 
 _TORCH_FREE = """
-errors visible files records randomness interruptions config inputs metrics collapse rundir.layout rundir.claim
+errors visible files records randomness interruptions config inputs metrics collapse
+rundir.layout rundir.claim rundir.lease
 rundir.line_files rundir.record_writer rundir.run_files rundir.judged_again
 rundir.environment rundir.machine rundir.progress rundir.frames rundir.migration rundir.parquet step.measure
 monitor analysis report

@@ -23,6 +23,7 @@ from collapselab.sweep.resources import Share
 from collapselab.sweep.schedule import State, Task
 
 LOOK_EVERY_S = 1.0
+LOOK_SHARE = 0.05  # of the time, at most: a thousand runs on a shared file system take long to look at
 LINES_EVERY_S = 30.0  # without a terminal: how far the runs are, besides a line for each begin and end
 LINES_AROUND = 4  # of the terminal, besides the rows
 SHOWN_FIRST: tuple[State, ...] = ("running", "elsewhere", "failed", "damaged", "interrupted", "done", "waiting")
@@ -36,7 +37,7 @@ class Overview:
         self._live = Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
         self._seen = [glance(task.path) for task in tasks]
         self._states = [(task.state, task.num_attempts) for task in tasks]
-        self._last_look = 0.0
+        self._last_look, self._pause_s = 0.0, LOOK_EVERY_S
         self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -51,15 +52,16 @@ class Overview:
             self._live.stop()
 
     def tick(self) -> None:
-        """Looks again, where something changed or a second has passed."""
+        """Looks again, where something changed or a second has passed (longer, if looking takes long)."""
         states = [(task.state, task.num_attempts) for task in self._tasks]
         changed = [i for i, (now, before) in enumerate(zip(states, self._states, strict=True)) if now != before]
-        if not changed and time.monotonic() - self._last_look < LOOK_EVERY_S:
+        if not changed and time.monotonic() - self._last_look < self._pause_s:
             return
         self._states, self._last_look = states, time.monotonic()
         for i, task in enumerate(self._tasks):
             if i in changed or task.state in ("running", "elsewhere"):
                 self._seen[i] = glance(task.path)
+        self._pause_s = max(LOOK_EVERY_S, (time.monotonic() - self._last_look) / LOOK_SHARE)
         if self._live:
             self._live.update(self._table(), refresh=True)
             return
