@@ -14,7 +14,7 @@ from typing import Any
 import tyro
 from rich.text import Text
 
-from collapselab.cli import inspect, reporting, reproducing, running, sweeping, watching
+from collapselab.cli import auditing, inspect, reporting, reproducing, running, sweeping, watching
 from collapselab.cli.arguments import read
 from collapselab.cli.faults import explained, show_traceback
 from collapselab.cli.settings import with_settings
@@ -28,7 +28,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": with_settings(running.Options, running.run_command),
     "sweep": with_settings(sweeping.Options, sweeping.sweep_command),
     "eval": inspect.evaluate,
-    "diagnose": inspect.diagnose,
+    "audit": auditing.audit,
+    "diagnose": auditing.audit,
     "watch": watching.watch,
     "report": reporting.report,
     "reproduce": reproducing.reproduce,
@@ -42,6 +43,7 @@ EXAMPLES = {
     "run": ("collapselab run demo", "collapselab run paper --model gpt2 --data wikitext-2,ptb --optim.lr 2e-5"),
     "sweep": ("collapselab sweep learning-rates --model gpt2 --dry-run", "collapselab sweep mine.toml --workers 4"),
     "eval": ("collapselab eval --model builtin:nano --data austen", "collapselab eval --model gpt2 --data ptb --json"),
+    "audit": ("collapselab audit samples.jsonl", "collapselab audit completions/ --by step --max-share 0.05"),
     "diagnose": ("collapselab diagnose samples.jsonl", "collapselab diagnose book.txt --window 100 --json"),
     "watch": ("collapselab watch outputs/completions", "collapselab watch rollouts --tokenizer smollm2-135m --once"),
     "report": ("collapselab report runs", "collapselab report runs/a runs/b -o page.html --figures figures"),
@@ -147,7 +149,7 @@ def parse(arguments: Sequence[str]) -> Callable[[], None]:
 
 
 def _meant_command(name: str) -> str:
-    known = {"train": "run", "start": "run", "plot": "report", "evaluate": "eval", "audit": "diagnose"}
+    known = {"train": "run", "start": "run", "plot": "report", "evaluate": "eval"}
     return f"did you mean {known[name]!r}?" if name in known else nearest(name, COMMANDS)
 
 

@@ -1,4 +1,4 @@
-"""The commands that look at things: eval, diagnose, models, data, presets, metrics, safeguards."""
+"""The commands that look at things: eval, models, data, presets, metrics, safeguards."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from rich.text import Text
-from tyro.conf import Positional
 
-from collapselab.cli.audit import TOTALS, print_audit
 from collapselab.cli.text import plain, print_json, stdout_console, table
 from collapselab.errors import InputError, doing
 
@@ -92,62 +90,6 @@ def evaluate(
             f"{row['num_tokens']:,}",
         )
     stdout_console().print(plain(f"{model}, {resolved.name}, {used}"), shown, sep="\n")
-
-
-def diagnose(
-    file: Positional[str],
-    tokenizer: str | None = None,
-    window: int = 200,
-    field: str | None = None,
-    stream: bool = False,
-    json: bool = False,
-) -> None:
-    """Audits a text for degeneration: which samples, by which rules, of which kind.
-
-    Args:
-        file: plain text (cut into windows), or JSON (.jsonl, .ndjson, .json; one sample per record), also in
-            gzip; - reads either from standard input
-        tokenizer: the model whose tokenizer reads the text (a name as in `collapselab models`); default: builtin
-        window: tokens a window of plain text
-        field: of a JSON record, the one with the text, for example choices.0.message.content (also FILE:FIELD);
-            default: token_ids, text, completion, response, output, generated_text, answer, or messages' last answer
-        stream: JSON records are the steps of one run, in order: copies of earlier samples and frozen ones are found too
-        json: print JSON
-    """
-    from collapselab.collapse.audit import diagnose as audit_file
-    from collapselab.config.schema import Collapse
-    from collapselab.inputs.text_files import split_field
-    from collapselab.inputs.tokenizers import builtin_tokenizer
-
-    if tokenizer is None:
-        chosen = builtin_tokenizer()
-    else:
-        from collapselab.inputs.models import load_tokenizer
-
-        with doing(f"reading the tokenizer of {tokenizer}"):
-            chosen = load_tokenizer(tokenizer)
-    # Ids in the file are those of a tokenizer we know only if it was named; else the white-space rule is skipped.
-    path, field_in_name = split_field(file)
-    with doing(f"reading {file}"):
-        audit = audit_file(
-            path,
-            chosen.encode,
-            chosen.decode,
-            Collapse(),
-            window,
-            field=field or field_in_name,
-            ids_are_known=tokenizer is not None,
-            stream=stream,
-        )
-    if json:
-        samples = [
-            {"place": s.place, **asdict(s.verdict), "num_tokens": len(s.token_ids), "metrics": dict(s.metrics)}
-            for s in audit.samples
-        ]
-        total = {name: getattr(audit, name) for name in TOTALS}
-        print_json({"file": file, "tokenizer": tokenizer or "builtin", **total, "samples": samples})
-        return
-    print_audit(file, audit)
 
 
 def models() -> None:

@@ -158,9 +158,13 @@ def judge_sample(
     if unspaced is not None and len(unspaced) < len(ids):
         ids, metrics = unspaced, None
     values = repetition_metrics(ids) if metrics is None else metrics
-    seen = Seen(len(ids), values, visible_tokens, text)
+    return judge_seen(Seen(len(ids), values, visible_tokens, text), thresholds)
+
+
+def judge_seen(seen: Seen, thresholds: Collapse) -> SampleVerdict:
+    """The verdict by `SAMPLE_RULES` on what is known of a sample long enough to be judged."""
     reasons = tuple(name for name, is_broken in SAMPLE_RULES.items() if is_broken(seen, thresholds))
-    return SampleVerdict(bool(reasons), reasons, _sample_kind(reasons, values.get("loop_period") == 1))
+    return SampleVerdict(bool(reasons), reasons, sample_kind(reasons, seen.values.get("loop_period") == 1))
 
 
 def _number(values: Mapping[str, Value], name: str) -> float:
@@ -168,7 +172,8 @@ def _number(values: Mapping[str, Value], name: str) -> float:
     return float(value) if isinstance(value, (int, float)) else math.nan  # of a few tokens: no rule holds
 
 
-def _sample_kind(reasons: Sequence[str], is_period_1: bool) -> str | None:
+def sample_kind(reasons: Sequence[str], is_period_1: bool) -> str | None:
+    """The kind of a sample from the rules that it breaks and from whether its longest loop has period 1."""
     if not reasons:
         return None
     if "whitespace" in reasons:

@@ -49,6 +49,15 @@ class Tokenizer:
         """
         return self.encoding(text).ids
 
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of many texts, on all cores; for texts of no model, so that no id is refused.
+
+        Raises:
+            InputError: the tokenizer cannot read one of them.
+        """
+        found = _guarded(lambda: self.backend.encode_batch_fast(list(texts), add_special_tokens=False), "encode texts")
+        return [encoding.ids for encoding in found]
+
     def encoding(self, text: str) -> tokenizers.Encoding:
         """The ids of `encode` with their positions in the text. Raises the same errors."""
         found = _guarded(lambda: self.backend.encode(text, add_special_tokens=False), "encode this text")
