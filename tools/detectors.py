@@ -64,7 +64,7 @@ def longest_run(ids: Ids, period: int) -> int:
 def vllm(text: str, ids: Ids) -> bool:
     """vLLM's repetition detection: a pattern of up to 20 tokens, four times in a row, at any time while writing.
 
-    Its settings have no default; these are those of its examples.
+    Its settings have no default.
     """
     return any(longest_run(ids, p) >= 4 * p for p in range(1, 21))
 
