@@ -13,17 +13,23 @@ from collapselab.collapse.surface import stutter_share
 from collapselab.records import Value
 
 MIN_SHORT_TOKENS = 20
-_LOOP_COPIES, _LOOP_SHARE, _LOOP_TOKENS = 3.0, 0.6, 16
-_SEQ_REP_2 = 0.7
+_LOOP_COPIES, _LOOP_SHARE, _LOOP_TOKENS = 3.0, 0.5, 16
+_SEQ_REP_2, _SEQ_REP_2_PER_DOUBLING = 0.6, 0.1
 _TOP_TOKEN_SHARE = 0.6
 _VISIBLE_SHARE = 0.2
 _STUTTER_SHARE = 0.4
 
 
 def _loops(seen: Seen) -> bool:
-    """The longest loop has three copies, and spans most of the sample and 16 tokens."""
+    """The longest loop has three copies, and spans half of the sample and 16 tokens."""
     period, span = _number(seen.values["loop_period"]), _number(seen.values["loop_span"])
     return span >= max(_LOOP_COPIES * period, _LOOP_SHARE * seen.num_tokens, _LOOP_TOKENS)
+
+
+def _repeats(seen: Seen) -> bool:
+    """`seq_rep_2` ≥ 0.60 at 20 tokens and 0.10 more per doubling: repeats add up with the length."""
+    bound = _SEQ_REP_2 + _SEQ_REP_2_PER_DOUBLING * math.log2(max(1.0, seen.num_tokens / MIN_SHORT_TOKENS))
+    return _number(seen.values["seq_rep_2"]) >= bound
 
 
 def _is_white(seen: Seen) -> bool:
@@ -31,7 +37,7 @@ def _is_white(seen: Seen) -> bool:
 
 
 SHORT_RULES: dict[str, Callable[[Seen], bool]] = {
-    "seq_rep_2": lambda seen: _number(seen.values["seq_rep_2"]) >= _SEQ_REP_2,
+    "seq_rep_2": _repeats,
     "loop": _loops,
     "top_token_share": lambda seen: _number(seen.values["top_token_share"]) >= _TOP_TOKEN_SHARE,
     "whitespace": _is_white,
