@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from collapselab.analysis.evidence import gather
+from collapselab.analysis.intervals import Floats
 from collapselab.analysis.lead_time import (
     Course,
     Rule,
@@ -82,8 +83,9 @@ def choose(signal: str, direction: int, sets: Sequence[list[Series]], course: Co
     ended = [[series for series in part if series.course == course] for part in sets]
     best: tuple[float, Alarm] | None = None
     for base in grid(signal, direction):
+        known: dict[int, tuple[Floats, Floats]] = {}
         for threshold in THRESHOLDS[base.statistic, base.unit]:
-            rule = alarm_rule("", alarm := replace(base, threshold=threshold))
+            rule = alarm_rule("", alarm := replace(base, threshold=threshold), known)
             alarms, steps = false_alarms(rule, healthy)
             if alarms.sum() > MAX_FALSE_PER_1000 * steps.sum() / 1000:
                 continue

@@ -83,11 +83,14 @@ def series_of(material: Material, names: Sequence[str]) -> list[Series]:
     return found
 
 
-def alarm_rule(name: str, alarm: Alarm) -> Rule:
-    """The rule of one alarm."""
+def alarm_rule(name: str, alarm: Alarm, known: dict[int, tuple[Floats, Floats]] | None = None) -> Rule:
+    """The rule of one alarm. `known`: its `scores` by the id of the run, kept for alarms of other thresholds."""
 
     def spans(series: Series) -> Spans:
-        step_T, score_T = scores(series, alarm)
+        found = None if known is None else known.get(id(series))
+        step_T, score_T = found = found or scores(series, alarm)
+        if known is not None:
+            known[id(series)] = found
         return on_spans(step_T, score_T >= alarm.threshold, score_T < alarm.threshold / 2, alarm.patience)
 
     return Rule(name, spans, alarm.baseline)

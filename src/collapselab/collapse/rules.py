@@ -280,9 +280,9 @@ def _is_template(samples: Sequence[Ids], earlier_samples: Sequence[Ids], share: 
     for ids in samples:
         if len(ids) < MIN_TOKENS:
             continue
-        grams = list(ngrams(ids, 4))
+        own, counts, num_grams = four_grams(tuple(ids)), Counter(ngrams(ids, 4)), len(ids) - 3
         # A quotient: 0.55 * 100 is a little more than 55.
-        num_copied += any(sum(gram in known for gram in grams) / len(grams) >= share for known in earlier)
+        num_copied += any(sum(counts[gram] for gram in own & known) / num_grams >= share for known in earlier)
     return num_copied > 0 and 2 * num_copied >= len(samples)
 
 

@@ -67,8 +67,8 @@ class Alarm:
 
 
 # Chosen on some seeds of the stored runs, judged on others (results/early-warning).
-TEXT_ALARM = Alarm("seq_rep_4", 1, "cusum", "level", 0.05, 0.75, 5)
-MODEL_ALARM = Alarm("train_nll_nats", -1, "cusum", "spread", 0.5, 7, 5)
+TEXT_ALARM = Alarm("rep_r", 1, "cusum", "spread", 0.5, 14.0, 8)
+MODEL_ALARM = Alarm("train_nll_nats", -1, "cusum", "spread", 0.5, 14.0, 5)
 ALARMS = (MODEL_ALARM, TEXT_ALARM)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -20,6 +22,9 @@ from collapselab.rundir.environment import environment
 from collapselab.rundir.layout import RunDir, read_json, read_lines, write_json
 from collapselab.rundir.record_writer import RecordWriter
 
+_LOSS = ("first", "first_se", "last", "last_se", "last_step", "best", "best_step")
+_HEARTBEAT_S = 1.0  # status.json is replaced no more often: that takes a millisecond
+NO_TEXT = "none"  # of `data`: nothing is known of human text, and readers expect a name
 KIND = "monitor"  # of `loop.kind`, in place of an experiment's
 
 
@@ -35,6 +40,7 @@ class MonitorDir:
         self._rundir, self._writer = RunDir(path), None
         self._records: list[Record] = []
         self._stack = ExitStack()
+        self._told = -math.inf
         if self._rundir.holds_a_run():
             settings = cast(dict[str, Any], read_json(self._rundir.config)["config"])
             if settings.get("loop", {}).get("kind") != KIND:
@@ -43,7 +49,7 @@ class MonitorDir:
             check_foreign(self._rundir)
         self._stack.enter_context(self._rundir.lock())
         settings = RunConfig(model=model, collapse=thresholds).model_dump(mode="json")
-        settings |= {"data": [], "loop": {"kind": KIND}}
+        settings |= {"data": [NO_TEXT], "loop": {"kind": KIND}}
         settings["optim"]["lr"] = lr
         content = {"schema": SCHEMA_VERSION, "run_id": identity(settings), "config": settings, "text_sha256": {}}
         write_json(self._rundir.config, content)
@@ -70,7 +76,9 @@ class MonitorDir:
         assert self._writer is not None
         self._writer.append(record)
         self._records.append(record)
-        self._rundir.write_status("running", record.step)
+        if time.monotonic() - self._told >= _HEARTBEAT_S:
+            self._rundir.write_status("running", record.step)
+            self._told = time.monotonic()
 
     def finish(self, state: CollapseState, ended_by: EndedBy, more: Mapping[str, object]) -> None:
         """Writes summary.json and lets the directory go."""
@@ -101,7 +109,7 @@ class MonitorDir:
             "train_nll_first": records[0].number("train_nll_nats"),
             "train_nll_last": records[-1].number("train_nll_nats"),
             "samples_begin": samples_begin(records) if any(record.samples for record in records) else {},
-            "losses": [],
+            "losses": [{"text": NO_TEXT, "protocol": NO_TEXT} | dict.fromkeys(_LOSS)],
             "seconds": {"measure": sum(record.number("seconds_measure") or 0.0 for record in records)},
             "num_steps": len(records),
             "records": dict(extents),

@@ -64,7 +64,7 @@ class CollapseMonitor(TrainerEvents):
         on_verdict: Action | Sequence[Action] = "log",
         thresholds: Collapse | None = None,
         alarms: Sequence[Alarm] = ALARMS,
-        max_samples: int = 8,
+        max_samples: int = 4,
         window: int = 200,
         probes: Probes | None = _PROBES,
     ) -> None:

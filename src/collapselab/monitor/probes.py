@@ -23,8 +23,8 @@ class Probes:
         seed: of the probes' own generator.
     """
 
-    every: int = 50
-    samples: int = 8
+    every: int = 100
+    samples: int = 4
     tokens: int = 200
     prompts: tuple[str, ...] = ()
     seed: int = 0
