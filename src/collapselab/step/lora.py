@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +27,12 @@ class Adapters:
 
     def __init__(self, model: PreTrainedModel, rank: int, seed: int) -> None:
         self._model = model
-        heads = {
-            id(p) for module in (model.get_output_embeddings(),) if module is not None for p in module.parameters()
-        }
+        head = cast("nn.Module | None", model.get_output_embeddings())
+        heads = set[int]() if head is None else {id(p) for p in head.parameters()}
+        modules = cast("dict[str, nn.Module]", dict(model.named_modules()))
         self._matrices: dict[str, tuple[Tensor, bool]] = {
             f"{name}.weight": (module.weight, isinstance(module, Conv1D))
-            for name, module in model.named_modules()
+            for name, module in modules.items()
             if isinstance(module, (nn.Linear, Conv1D)) and id(module.weight) not in heads
         }
         assert self._matrices, f"{type(model).__name__} has no matrix to adapt"
@@ -70,7 +71,8 @@ class Adapters:
             product = b @ a
             w.copy_(self._first[name] + (product.T if is_in_out else product))
             changes.append(w.detach() - old)
-        return tuple(float(torch.nn.utils.get_total_norm(tensors)) for tensors in (changes, before))
+        norm = torch.nn.utils.get_total_norm
+        return float(norm(changes)), float(norm(before))
 
     def _pair(self, name: str) -> tuple[Tensor, Tensor]:
         return self.parameters[f"{name}|lora_a"], self.parameters[f"{name}|lora_b"]
