@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench lint site clean
 
 demo: $(READY)
 	$(BIN)/collapselab reproduce --quick
@@ -20,8 +20,12 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# The documentation, a folder of HTML: open site/index.html, or serve the folder.
+site: $(READY)
+	$(BIN)/python tools/site.py
+
 clean:
-	rm -rf .venv runs/reproduce-builtin-quick .coverage .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf .venv site runs/reproduce-builtin-quick .coverage .pytest_cache .ruff_cache .hypothesis dist
 
 # Made anew when a dependency changes; torch first, so that its one pinned build is chosen and nothing replaces it.
 $(READY): pyproject.toml constraints.txt

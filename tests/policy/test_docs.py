@@ -125,7 +125,7 @@ def commands(text: str) -> list[list[str]]:
     Those of `collapselab …` without its name, those of `python -m benchmarks …` with "benchmarks" before them.
     """
     text = text.replace("\\\n", " ")
-    blocks = re.findall(r"```[a-z]*\n(.*?)```", text, re.DOTALL)
+    blocks = re.findall(r"```[^\n]*\n(.*?)```", text, re.DOTALL)
     lines = "\n".join(blocks).splitlines() + re.findall(r"^ {4}(.*)$", text, re.MULTILINE)
     shown = [line.strip().removeprefix("$ ") for line in lines] + inline_code(text)
     shown = [re.sub(r"^python -m benchmarks(?= |$)", "collapselab benchmarks", line) for line in shown]
@@ -210,6 +210,7 @@ def test_documented_options_exist(option: str) -> None:
 
 def test_commands_and_options_are_collected_and_checked(capsys: pytest.CaptureFixture[str]) -> None:
     page = (
+        '```toml title="a.toml"\nseed = 1\n```\n'
         "```sh\n$ collapselab run demo \\\n  --optim.lr 1e-4  # faster\npip install x\n```\n"
         "    collapselab report runs\n\nSay `python -m benchmarks decode|update [--json]`, collapselab run\n"
     )
