@@ -113,4 +113,4 @@ class FirstModel:
             logits_BTV = self._model(input_ids=batch.inputs_BT, use_cache=False).logits
         else:
             logits_BTV = self._rounded.logits(batch.inputs_BT).float()
-        return TokenLosses(logits_BTV, batch.targets_BT).mean.item()
+        return TokenLosses(logits_BTV, batch.targets_BT, batch.inputs_BT).mean.item()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import torch
@@ -29,7 +29,7 @@ class Adapters:
         self._model = model
         head = cast("nn.Module | None", model.get_output_embeddings())
         heads = set[int]() if head is None else {id(p) for p in head.parameters()}
-        modules = cast("dict[str, nn.Module]", dict(model.named_modules()))
+        modules = dict(cast("Iterable[tuple[str, nn.Module]]", model.named_modules()))
         self._matrices: dict[str, tuple[Tensor, bool]] = {
             f"{name}.weight": (module.weight, isinstance(module, Conv1D))
             for name, module in modules.items()
