@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parents[2] / "results"
 ARCHIVES = {
     "builtin": ("records",),
     "sampler": ("records", "records-line"),
-    "smollm2": ("records",),
+    "smollm2": ("records", "records-prompts"),
 }
 
 
