@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from collapselab.records import Record, Role, Sample, Value
 from collapselab.safeguards import Safeguard, made
 from collapselab.safeguards.acting import Guarded
 from collapselab.step.batches import Batch, StepStats
+from collapselab.step.learner import Learner
 from collapselab.step.measure import Metric, Stopwatch, loss_values, sample_values, update_values
 from collapselab.step.parts import Parts
 from collapselab.step.sources import probe, start, training_batch, training_text
@@ -68,15 +70,7 @@ def online_loop(
         clock.lap("update")
 
         used = [] if text.samples == written.samples else text.samples
-        by_role: dict[Role, list[list[int]]] = {
-            "train": written.samples,
-            "used": used,
-            "probe": probes,
-            "start": untouched,
-        }
-        samples = [
-            Sample(tuple(ids), learner.tokenizer.decode(ids), r) for r, group in by_role.items() for ids in group
-        ]
+        samples = _samples(learner, train=written.samples, used=used, probe=probes, start=untouched)
         values |= sample_values(written.samples, metrics or {}) | guarded.own_loss(written, text)
         seen = observe(state, values, samples, config.collapse, learner.tokenizer, is_own_text=is_own_text)
         former, state = state, advance(state, seen, config.collapse)
@@ -114,6 +108,12 @@ def stop_reason(state: CollapseState, rules: Stop) -> EndedBy | None:
     if rules.on_collapse and state.steps_past_collapse >= rules.after_collapse:
         return "collapse"
     return "budget" if state.step == rules.max_steps else None
+
+
+def _samples(learner: Learner, **by_role: list[list[int]]) -> list[Sample]:
+    """The sequences of a step with their text and role."""
+    pairs = [(ids, cast(Role, role)) for role, sequences in by_role.items() for ids in sequences]
+    return [Sample(tuple(ids), learner.tokenizer.decode(ids), role) for ids, role in pairs]
 
 
 def _update(parts: Parts, batch: Batch, objective: Tensor, step: int, guarded: Guarded) -> list[StepStats]:

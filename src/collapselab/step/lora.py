@@ -29,10 +29,10 @@ class Adapters:
         self._model = model
         head = cast("nn.Module | None", model.get_output_embeddings())
         heads = set[int]() if head is None else {id(p) for p in head.parameters()}
-        modules = cast("dict[str, nn.Module]", dict(model.named_modules()))
+        body: nn.Module = model
         self._matrices: dict[str, tuple[Tensor, bool]] = {
             f"{name}.weight": (module.weight, isinstance(module, Conv1D))
-            for name, module in modules.items()
+            for name, module in body.named_modules()
             if isinstance(module, (nn.Linear, Conv1D)) and id(module.weight) not in heads
         }
         assert self._matrices, f"{type(model).__name__} has no matrix to adapt"
