@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -29,10 +29,10 @@ class Adapters:
         self._model = model
         head = cast("nn.Module | None", model.get_output_embeddings())
         heads = set[int]() if head is None else {id(p) for p in head.parameters()}
-        modules = dict(cast("Iterable[tuple[str, nn.Module]]", model.named_modules()))
+        body: nn.Module = model
         self._matrices: dict[str, tuple[Tensor, bool]] = {
             f"{name}.weight": (module.weight, isinstance(module, Conv1D))
-            for name, module in modules.items()
+            for name, module in body.named_modules()
             if isinstance(module, (nn.Linear, Conv1D)) and id(module.weight) not in heads
         }
         assert self._matrices, f"{type(model).__name__} has no matrix to adapt"
