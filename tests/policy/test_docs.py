@@ -180,8 +180,8 @@ def check(command: Sequence[str]) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_documented_commands_are_understood(command: tuple[str, ...]) -> None:
-    """Every option of every command is parsed; commands that only show something are executed, if without Slurm."""
-    if command[0] in ("models", "data", "presets") or (set(QUICK) & set(command) and "slurm" not in command):
+    """Every option of every command is parsed; commands that only show something are executed."""
+    if command[0] in ("models", "data", "presets") or set(QUICK) & set(command):
         with pytest.raises(SystemExit) as ended:
             cli.main(command)
         assert ended.value.code == 0
