@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from collapselab.cli import main
 from collapselab.rundir.layout import read_json, read_lines
 
+ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 120.0
 NUM_STEPS = 12
 SETTINGS = """
@@ -25,9 +27,9 @@ eval.protocol = "windows[20,2]"
 eval.full_every = 0
 stop.on_divergence = false
 """
-TWELVE = "[sweep.grid]\noptim.lr = [1e-4, 2e-4, 3e-4, 4e-4]\nseed = [0, 1, 2]\n"
 # Read by every process of a sweep as it starts: a step takes 50 ms at least, so that a signal comes in its middle on a
-# quick machine too, and is counted, by a line in a file, before its record is written.
+# quick machine too, and is counted, by a line in a file, before its record is written. A run waits before the record of
+# step 5 while there is a file hold-<run> beside that file.
 HOOK = """
 import os, time
 from collapselab.rundir.record_writer import RecordWriter
@@ -37,6 +39,9 @@ append = RecordWriter.append
 def counted(self, record):
     with open(os.environ["COUNTED_STEPS"], "a") as file:
         file.write(f"{self._rundir.path.name} {record.step}\\n")
+    hold = os.path.join(os.path.dirname(os.environ["COUNTED_STEPS"]), f"hold-{self._rundir.path.name}")
+    while record.step == 5 and os.path.exists(hold):
+        time.sleep(0.01)
     append(self, record)
     time.sleep(0.05)
 
@@ -66,18 +71,32 @@ def sweep_file(path: Path, text_file: Path, axes: str, num_steps: int = NUM_STEP
     return path
 
 
-def started(file: Path, out: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """A sweep with the hook, as the leader of a process group of its own."""
-    everywhere = {**hooked(out.parent), **environment}
-    command = [sys.executable, "-m", "collapselab", "sweep", str(file), "--out", str(out), "--json"]
+def started(command: Sequence[str], folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """A command of collapselab with the hook, in that folder, as the leader of a process group of its own."""
+    if not (folder / "examples").exists():
+        (folder / "examples").symlink_to(ROOT / "examples")
     return subprocess.Popen(
-        [*command, *(arguments or ("--workers", "2"))],
+        [sys.executable, "-m", "collapselab", *command],
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=everywhere,
+        env={**hooked(folder), **environment},
         start_new_session=True,
     )
+
+
+def documented(words: str) -> list[list[str]]:
+    """The commands of docs/cluster.md that contain these words, without the name `collapselab`."""
+    lines = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8").splitlines()
+    return [
+        shlex.split(line, comments=True)[1:] for line in lines if line.startswith("collapselab sweep") and words in line
+    ]
+
+
+def held(path: Path) -> bool:
+    """Whether a run waits, since its folder's `hold-<run>` says so."""
+    return status(path) == "running" and count(path) == 5
 
 
 def wait_for(

@@ -14,7 +14,7 @@ from browsing import opened
 from collapselab.report.page import write_page
 from collapselab.rundir.frames import load_runs
 from report_runs import readable_run
-from sweep_runs import TWELVE, call_main, sweep_file
+from sweep_runs import ROOT, call_main
 
 
 @pytest.fixture(scope="session")
@@ -48,9 +48,8 @@ def page(browser: Any, report: Path) -> Generator[Any]:
 
 
 @pytest.fixture(scope="session")
-def twelve_locally(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Path:
-    """The folder of a sweep of 12 runs on this machine, which nothing disturbs."""
-    folder = tmp_path_factory.mktemp("twelve")
-    file = sweep_file(folder / "sweep.toml", text_file, TWELVE)
-    assert call_main("sweep", str(file), "--out", str(folder / "out"), "--workers", "2") == 0
-    return folder / "out"
+def twelve_locally(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the sweep of docs/cluster.md on this machine, which nothing disturbs."""
+    out = tmp_path_factory.mktemp("twelve") / "out"
+    assert call_main("sweep", str(ROOT / "examples" / "twelve.toml"), "--out", str(out), "--workers", "2") == 0
+    return out

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -15,21 +15,21 @@ import pytest
 
 from collapselab.rundir.layout import read_json
 from sweep_runs import (
-    TWELVE,
+    ROOT,
     assert_equal_records,
     begins,
     call,
-    count,
+    documented,
+    held,
     runs_in,
     started,
     status,
-    sweep_file,
     wait_for,
 )
 
 TIMEOUT_S = 400.0  # each job imports torch anew
-SCRIPT = Path(__file__).parents[1] / "slurm" / "cluster.sh"
-ON_SLURM = ("--executor", "slurm", "--minutes", "5", "--memory-gib", "1")
+SCRIPT = ROOT / "tests" / "slurm" / "cluster.sh"
+DRY, SWEEP, *_ = documented("--executor slurm")
 
 
 @pytest.fixture(scope="module")
@@ -47,68 +47,82 @@ def slurm() -> Generator[str]:
     shutil.rmtree(folder)
 
 
-def scancel(configuration: str, *arguments: str) -> None:
+def slurms(configuration: str, *command: str) -> str:
+    """What one of Slurm's commands prints."""
     environment = {**os.environ, "SLURM_CONF": configuration}
-    subprocess.run(["scancel", f"--user={os.getuid()}", *arguments], check=True, env=environment)
-
-
-def is_going(path: Path) -> bool:
-    return status(path) == "running" and 2 < count(path) < 9
+    return subprocess.run(command, check=True, env=environment, capture_output=True, text=True).stdout
 
 
 def test_twelve_runs_requeued_and_killed_have_the_records_of_local_ones(
-    slurm: str, twelve_locally: Path, tmp_path: Path, text_file: Path
+    slurm: str, twelve_locally: Path, tmp_path: Path
 ) -> None:
-    file, out = sweep_file(tmp_path / "sweep.toml", text_file, TWELVE), tmp_path / "out"
-    process = started(file, out, *ON_SLURM, SLURM_CONF=slurm)
-    wait_for(lambda: any(map(is_going, runs_in(out))), process, TIMEOUT_S)
-    scancel(slurm, "--state=RUNNING", "--signal=USR1")  # as Slurm does before the wall time
-    wait_for(lambda: any(status(path) == "interrupted" for path in runs_in(out)), process, TIMEOUT_S)
-    requeued = [path for path in runs_in(out) if status(path) == "interrupted"]
-    wait_for(lambda: any(is_going(path) for path in runs_in(out) if path not in requeued), process, TIMEOUT_S)
-    killed = next(path for path in runs_in(out) if is_going(path) and path not in requeued)
+    out = tmp_path / "runs" / "twelve"
+    requeued, killed = out / "lr-0.0001-seed-1", out / "lr-0.0003-seed-0"
+    holds = [tmp_path / f"hold-{path.name}" for path in (requeued, killed)]
+    for hold in holds:
+        hold.touch()
+    process = started(SWEEP, tmp_path, SLURM_CONF=slurm)
+    wait_for(lambda: held(requeued), process, TIMEOUT_S)
+    # As Slurm does before the wall time; scancel itself repeats its request, since the job goes back to the queue.
+    job = slurms(slurm, "squeue", "--noheader", "--array", "--states=RUNNING", "--format=%i").split()
+    command = ("scancel", "--signal=USR1", *(name for name in job if name.endswith("_1")))
+    with subprocess.Popen(command, env={**os.environ, "SLURM_CONF": slurm}, stderr=subprocess.DEVNULL) as signalled:
+        time.sleep(3)
+        holds[0].unlink()
+        wait_for(lambda: status(requeued) in ("interrupted", "finished"), process, TIMEOUT_S)
+        signalled.kill()
+    wait_for(lambda: held(killed), process, TIMEOUT_S)
     os.kill(read_json(killed / "status.json")["pid"], signal.SIGKILL)
-    stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+    holds[1].unlink()
+    _, stderr = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, stderr
-    runs = {run["name"]: run for run in json.loads(stdout)["runs"]}
-    assert len(runs) == 12 and {run["status"] for run in runs.values()} == {"done"}
-    for path in twelve_locally.glob("lr-*"):
+    assert [path.name for path in runs_in(out)] == [path.name for path in runs_in(twelve_locally)]
+    for path in runs_in(twelve_locally):
         assert_equal_records(out / path.name, path)
-    assert all(len(begins(path)) == 2 and runs[path.name]["attempts"] == 1 for path in requeued), "queued by their jobs"
-    assert runs[killed.name]["attempts"] == 2 and len(begins(killed)) == 2
-    scripts = sorted((out / "logs" / "slurm").glob("*_submission.sh"))
-    assert len(scripts) == 2 and "--array=0-11%12" in scripts[0].read_text() + scripts[1].read_text()
+    assert {path.name: begins(path) for path in (requeued, killed)} == {requeued.name: [0, 6], killed.name: [0, 5]}
+    failed = [line.partition(":")[0] for line in stderr.splitlines() if ": failed at step" in line]
+    assert failed == [killed.name], "what its own job queues again is no failure"
+    scripts = sorted((out / "logs" / "slurm").glob("*_submission.sh"), key=lambda path: path.stat().st_mtime)
+    assert ["--array=0-11%12" in script.read_text() for script in scripts] == [True, False], "one array, one retry"
+    assert (out / "logs" / f"{killed.name}.txt").exists()
 
 
-def test_an_interrupted_sweep_cancels_what_waits_and_checkpoints_what_runs(
-    slurm: str, tmp_path: Path, text_file: Path
-) -> None:
-    file, out = sweep_file(tmp_path / "sweep.toml", text_file, TWELVE), tmp_path / "out"
-    process = started(file, out, *ON_SLURM, SLURM_CONF=slurm)
-    wait_for(lambda: any(map(is_going, runs_in(out))), process, TIMEOUT_S)
+def test_an_interrupted_sweep_cancels_what_waits_and_checkpoints_what_runs(slurm: str, tmp_path: Path) -> None:
+    out, hold = tmp_path / "runs" / "twelve", tmp_path / "hold-lr-0.0001-seed-0"
+    hold.touch()
+    process = started(SWEEP, tmp_path, SLURM_CONF=slurm)
+    wait_for(lambda: held(out / "lr-0.0001-seed-0"), process, TIMEOUT_S)
     process.send_signal(signal.SIGTERM)
-    stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+    wait_for(lambda: "PENDING" not in slurms(slurm, "squeue", "--noheader", "--format=%T"), process, TIMEOUT_S)
+    hold.unlink()
+    _, stderr = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 75, stderr
-    assert "Traceback" not in stderr
-    states = [run["status"] for run in json.loads(stdout)["runs"]]
-    assert set(states) <= {"interrupted", "done"} and "interrupted" in states
-    assert all(status(path) in ("interrupted", "finished") for path in runs_in(out))
-    queue = subprocess.run(
-        ["squeue", "--noheader"], capture_output=True, text=True, check=True, env={**os.environ, "SLURM_CONF": slurm}
-    )
-    assert [line for line in queue.stdout.splitlines() if " PD " in line] == [], "nothing waits any more"
+    assert "Traceback" not in stderr and ": failed" not in stderr
+    states = [status(path) for path in runs_in(out)]
+    assert states[0] == "interrupted" and set(states) <= {"interrupted", "finished"}
+    assert slurms(slurm, "squeue", "--noheader", "--states=PENDING,RUNNING") == ""
 
 
 def test_a_refused_job_is_told_in_slurms_words(
-    slurm: str, tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    slurm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_CONF", slurm)
-    file = sweep_file(tmp_path / "sweep.toml", text_file, TWELVE)
-    command = ("sweep", str(file), "--out", str(tmp_path / "out"), *ON_SLURM, "--slurm", "partition=absent")
-    code, _, stderr = call(capsys, *command)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    code, _, stderr = call(capsys, *SWEEP, "--slurm", "partition=absent")
     assert code == 1
     assert "invalid partition specified: absent" in stderr and "Traceback" not in stderr
-    code, stdout, _ = call(capsys, *command, "--dry-run")
+
+
+def test_a_dry_run_shows_the_job_script(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no Slurm, too."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    code, stdout, _ = call(capsys, *DRY, "--slurm", "partition=gpu exclusive", "--gpus-per-run", "1")
     assert code == 0
-    for line in ("--partition=absent", "--signal=USR1@120", "--requeue", "--mem=1024M", "--array=0-11%12", "--time=5"):
-        assert f"#SBATCH {line}\n" in stdout, stdout
+    lines = ("partition=gpu", "exclusive", "signal=USR1@120", "requeue", "mem=3072M", "array=0-11%12", "time=5")
+    for line in (*lines, "cpus-per-task=1", "gpus-per-node=1"):
+        assert f"#SBATCH --{line}\n" in stdout, stdout
+    assert not (tmp_path / "runs" / "twelve" / "lr-0.0001-seed-0").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -42,6 +43,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Pa
     return folder / "out"
 
 
+def swept(file: Path, out: Path) -> subprocess.Popen[str]:
+    return started(["sweep", str(file), "--out", str(out), "--workers", "2", "--json"], out.parent)
+
+
 def group_is_gone(leader: int) -> bool:
     try:
         os.killpg(leader, 0)
@@ -54,7 +59,7 @@ def test_a_sweep_of_8_runs_killed_in_the_middle_does_nothing_twice_and_loses_not
     undisturbed: Path, tmp_path: Path, text_file: Path
 ) -> None:
     file, out = sweep_file(tmp_path / "sweep.toml", text_file, EIGHT), tmp_path / "out"
-    process = started(file, out)
+    process = swept(file, out)
     wait_for(lambda: sum(status(path) == "finished" for path in runs_in(out)) >= 3, process)
     wait_for(lambda: any(status(p) == "running" and 2 < count(p) < NUM_STEPS - 3 for p in runs_in(out)), process)
     os.killpg(process.pid, signal.SIGKILL)
@@ -65,7 +70,7 @@ def test_a_sweep_of_8_runs_killed_in_the_middle_does_nothing_twice_and_loses_not
     assert 3 <= len(finished) < 8 and cut_off, "the sweep was killed in its middle"
     summaries = {path: (path / "summary.json").stat().st_mtime_ns for path in finished}
 
-    again = started(file, out)
+    again = swept(file, out)
     stdout, stderr = again.communicate(timeout=TIMEOUT_S)
     assert again.returncode == 0, stderr
     assert f"8 runs, {len(finished)} finished before" in stderr
@@ -94,7 +99,7 @@ def test_a_sweep_with_a_killed_worker_interrupted_and_orphaned_goes_on(
     out, undisturbed = tmp_path / "out", tmp_path / "undisturbed"
     one, two = (out / name for name in NAMES[:2])
 
-    process = started(file, out)
+    process = swept(file, out)
     wait_for(lambda: count(two) > 2, process)
     os.kill(read_json(two / "status.json")["pid"], signal.SIGKILL)
     at_kill = count(two)
@@ -110,7 +115,7 @@ def test_a_sweep_with_a_killed_worker_interrupted_and_orphaned_goes_on(
     wait_for(lambda: group_is_gone(process.pid))
 
     at_restart = count(two)
-    process = started(file, out)
+    process = swept(file, out)
     wait_for(lambda: count(two) > at_restart + 2, process)
     process.kill()  # only the sweep, which has no chance to notify its workers
     process.communicate()

@@ -7,6 +7,12 @@ action=$1 folder=$2
 export SLURM_CONF="$folder/slurm.conf"
 
 stop() {
+  # The processes of jobs are not children of the daemons, and would stay.
+  timeout 10 scancel --quiet --user=root || true
+  for _ in $(seq 150); do
+    [ -z "$(squeue --noheader 2>/dev/null)" ] && break
+    sleep 0.1
+  done
   for name in slurmd slurmctld munged; do
     [ -f "$folder/$name.pid" ] || continue
     pid=$(cat "$folder/$name.pid")
@@ -23,6 +29,7 @@ start() {
   install -d -m 755 "$folder" "$folder/state" "$folder/spool"
   (umask 077 && head -c 128 /dev/urandom > "$folder/munge.key")
   host=$(hostname -s)
+  memory_kb=$(awk "/MemTotal/ {print \$2}" /proc/meminfo)
   cat > "$SLURM_CONF" <<END
 ClusterName=collapselab
 SlurmctldHost=$host(127.0.0.1)
@@ -50,7 +57,7 @@ SlurmdLogFile=$folder/slurmd.log
 KillWait=10
 ReturnToService=2
 SchedulerParameters=sched_min_interval=500000
-NodeName=$host NodeAddr=127.0.0.1 CPUs=${SLURM_TEST_CPUS:-2} State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=2 RealMemory=$((memory_kb * 9 / 10240)) State=UNKNOWN
 PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 END
   munged --force --socket="$folder/munge.socket" --key-file="$folder/munge.key" --pid-file="$folder/munged.pid" \

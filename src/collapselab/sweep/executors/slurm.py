@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +25,8 @@ from collapselab.sweep.executors.worker import execute
 from collapselab.sweep.resources import Needs
 
 POLL_S = 3.0  # sites ask not to question the controller more often
+STOP_S = 0.2
+CALL_S = 20.0
 WARNING_S = 120  # before the wall time: for the step that is going on, and its checkpoint
 RESULT_S = 30.0  # until a shared file system shows what a node has written
 MAX_ARRAY = 1000  # Slurm's default MaxArraySize is 1001
@@ -74,8 +78,7 @@ class SlurmAttempt:
 
     def interrupt(self) -> None:
         if self.submitted is not None:
-            _call("scancel", "--state=PENDING", self.submitted.job_id)
-            _call("scancel", "--signal=TERM", self.submitted.job_id)
+            self.executor.stop(self.submitted.job_id)
 
     def kill(self) -> None:
         if self.submitted is not None:
@@ -98,6 +101,7 @@ class SlurmExecutor:
     folder: Path
     options: Mapping[str, str | bool] = field(default_factory=dict[str, str | bool])
     _waiting: list[SlurmAttempt] = field(default_factory=list[SlurmAttempt])
+    _stopping: list[str] = field(default_factory=list[str])
     _states: dict[str, str] | None = None
     _looked_at: float | None = None
 
@@ -136,15 +140,26 @@ class SlurmExecutor:
             self._states = {row[0]: row[1] for row in rows if len(row) == 2} if done.returncode == 0 else None
         return None if self._states is None else self._states.get(job_id, "GONE")
 
+    def stop(self, job_id: str) -> None:
+        """Takes a job that waits from the queue, and sends SIGTERM to one that runs; soon, with others, in one call."""
+        if not self._stopping:
+            threading.Timer(STOP_S, self._stop).start()
+        self._stopping.append(job_id)
+
+    def _stop(self) -> None:
+        jobs, self._stopping = self._stopping, []
+        _call("scancel", "--state=PENDING", *jobs)
+        _call("scancel", "--signal=TERM", *jobs)
+
     def script(self, num_runs: int) -> str:
         """The job script of an array of that many runs."""
-        executor = self._submitit()
+        executor = self._submitit(is_dry=True)
         if num_runs > 1:
             executor.parameters["map_count"] = min(num_runs, MAX_ARRAY)
         return executor._make_submission_file_text(executor._submitit_command_str, "")
 
-    def _submitit(self) -> Any:
-        """The executor of submitit.
+    def _submitit(self, *, is_dry: bool = False) -> Any:
+        """The executor of submitit; a dry one needs no Slurm.
 
         Raises:
             InputError: submitit or Slurm is missing.
@@ -153,10 +168,10 @@ class SlurmExecutor:
             from submitit import SlurmExecutor as Submitit
         except ImportError:
             raise InputError("--executor slurm needs submitit", "pip install 'collapselab[slurm]'") from None
-        try:
-            executor = cast(Any, Submitit)(self.folder)
-        except RuntimeError:
-            raise InputError("Slurm's commands (srun, sbatch) are not on this machine", "use a login node") from None
+        if not is_dry and shutil.which("sbatch") is None:
+            raise InputError("Slurm's commands (sbatch, srun) are not on this machine", "use a login node")
+        dry = type("Dry", (Submitit,), {"affinity": classmethod(lambda cls: 1)})  # it does not look for Slurm
+        executor = cast(Any, dry if is_dry else Submitit)(self.folder)
         executor.update_parameters(
             job_name="collapselab",
             time=self.needs.minutes,
@@ -189,4 +204,8 @@ def sbatch_options(words: str) -> dict[str, str | bool]:
 
 
 def _call(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    """One of Slurm's commands; `scancel` repeats its request for a minute where a job changes its state just then."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=CALL_S)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, EXIT_FAILED, "", "no answer")
