@@ -11,9 +11,10 @@ from collapselab.collapse.course import CollapseState, advance, advance_losses
 from collapselab.collapse.judging import observe, replay, verdict_values, with_losses
 from collapselab.collapse.words import EndedBy
 from collapselab.config.schema import Stop
-from collapselab.records import Record, Sample, Value
+from collapselab.records import Record, Role, Sample, Value
 from collapselab.safeguards import Safeguard, objective_of
 from collapselab.step.batches import Batch, StepStats
+from collapselab.step.learner import Learner
 from collapselab.step.measure import Metric, Stopwatch, loss_values, sample_values, update_values
 from collapselab.step.parts import Parts
 from collapselab.step.sources import probe, start, training_batch, training_text
@@ -68,9 +69,9 @@ def online_loop(
             values["objective_nats"] = objective.item()
         clock.lap("update")
 
-        samples = [Sample(tuple(ids), learner.tokenizer.decode(ids)) for ids in text.samples]
-        samples += [Sample(tuple(ids), learner.tokenizer.decode(ids), "probe") for ids in probes]
-        samples += [Sample(tuple(ids), learner.tokenizer.decode(ids), "start") for ids in untouched]
+        samples = [_sample(learner, ids, "train") for ids in text.samples]
+        samples += [_sample(learner, ids, "probe") for ids in probes]
+        samples += [_sample(learner, ids, "start") for ids in untouched]
         values |= sample_values(text.samples, metrics or {})
         seen = observe(state, values, samples, config.collapse, learner.tokenizer, is_own_text=is_own_text)
         former, state = state, advance(state, seen, config.collapse)
@@ -107,6 +108,11 @@ def stop_reason(state: CollapseState, rules: Stop) -> EndedBy | None:
     if rules.on_collapse and state.steps_past_collapse >= rules.after_collapse:
         return "collapse"
     return "budget" if state.step == rules.max_steps else None
+
+
+def _sample(learner: Learner, ids: Sequence[int], role: Role) -> Sample:
+    text, ends = learner.tokenizer.decode_with_ends(ids)
+    return Sample(tuple(ids), text, role, ends)
 
 
 def _update(

@@ -34,12 +34,14 @@ class Sample:
     """One generated sequence: its ids (without the prompt), their text, and what it was for.
 
     `role` is "train" for a sequence the loop trains on, "probe" for one that only judges the model, "start" for one of
-    the untouched model, to compare with.
+    the untouched model, to compare with. `token_ends` says where in the text each token ends, in characters; `None` in
+    older records.
     """
 
     token_ids: tuple[int, ...]
     text: str
     role: Role = "train"
+    token_ends: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

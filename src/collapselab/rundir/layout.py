@@ -7,7 +7,7 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -186,7 +186,20 @@ def _sample(line: Mapping[str, Any], index: int, path: Path, number: int) -> Sam
     is_list = isinstance(ids, list) and all(type(i) is int for i in cast(list[object], ids))
     if not is_list or not isinstance(text, str) or role not in ROLES or line.get("index") != index:
         raise damaged_line(path, number, "no sample as it was written")
-    return Sample(tuple(cast(list[int], ids)), text, role)
+    ends: Any = line.get("token_ends")
+    if not are_token_ends(ends, text, cast(list[int], ids)):
+        raise damaged_line(path, number, "the ends of its tokens are not those of its text")
+    return Sample(tuple(cast(list[int], ids)), text, role, None if ends is None else tuple(ends))
+
+
+def are_token_ends(ends: object, text: str, ids: Sequence[int]) -> bool:
+    """Whether `token_ends` of a sample says where in its text each of its tokens ends; `None` in older records."""
+    if ends is None:
+        return True
+    if not isinstance(ends, list) or not all(type(end) is int for end in cast(list[object], ends)):
+        return False
+    known = cast(list[int], ends)
+    return len(known) == len(ids) and known == sorted(known) and ([0, *known][-1], min([0, *known])) == (len(text), 0)
 
 
 def vanished(path: Path) -> Vanished:
