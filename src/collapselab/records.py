@@ -17,7 +17,7 @@ _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 @dataclass(frozen=True)
 class Number:
-    """Describes a recorded number: unit, meaning and, if it is drawn, the label and panel of its curve.
+    """Describes a recorded number: unit, meaning, the label that people see and, if it is drawn, its curve's panel.
 
     `live`: its short name in the live view; `None`: it is not shown there.
     """

@@ -29,7 +29,9 @@ NUMBERS: dict[str, Number] = {
         NATS, "loss on the training text of the step, at temperature 1, before the update", "training loss", "loss",
         live="own text",
     ),
-    "objective_nats": Number(NATS, "objective that the update minimises instead; recorded only with safeguards"),
+    "objective_nats": Number(
+        NATS, "objective that the update minimises instead; recorded only with safeguards", "objective of the update",
+    ),
     "val_nll_nats[TEXT]": Number(
         NATS, "loss on a human text by eval.protocol; only at evaluated steps", "validation loss, TEXT", "loss",
         live="TEXT",
@@ -37,34 +39,44 @@ NUMBERS: dict[str, Number] = {
     "val_nll_se[TEXT]": Number(NATS, "standard error of val_nll_nats[TEXT]; windows count as independent"),
     "val_nll_nats": Number(NATS, "val_nll_nats[TEXT] of the first text"),
     "val_nll_se": Number(NATS, "val_nll_se[TEXT] of the first text"),
-    "full_nll_nats[TEXT]": Number(NATS, "loss on the whole text by eval.full_protocol; only at full evaluations"),
+    "full_nll_nats[TEXT]": Number(
+        NATS, "loss on the whole text by eval.full_protocol; only at full evaluations", "loss on the whole text, TEXT",
+    ),
     "full_nll_se[TEXT]": Number(NATS, "standard error of full_nll_nats[TEXT]; windows count as independent"),
     "full_nll_nats": Number(NATS, "full_nll_nats[TEXT] of the first text"),
     "full_nll_se": Number(NATS, "full_nll_se[TEXT] of the first text"),
     "grad_norm": Number(
-        NORM, "Euclidean norm of the gradient before clipping; null at the last step, which makes no update"
+        NORM, "Euclidean norm of the gradient before clipping; null at the last step, which makes no update",
+        "gradient norm",
     ),
-    "update_norm": Number(NORM, "Euclidean norm of the change of all weights"),
-    "relative_update_norm": Number(NORM, "update_norm divided by the norm of the weights before the change"),
+    "update_norm": Number(NORM, "Euclidean norm of the change of all weights", "update norm"),
+    "relative_update_norm": Number(
+        NORM, "update_norm divided by the norm of the weights before the change", "update norm / norm of the weights",
+    ),
     "path_length": Number(
-        NORM, "sum of the norms of all updates so far, this step's included, divided by the norm of the first weights"
+        NORM, "sum of the norms of all updates so far, this step's included, divided by the norm of the first weights",
+        "path of the weights",
     ),
     "displacement": Number(
-        NORM, "distance of the weights from the first ones after this step's update, divided by the norm of the first"
+        NORM, "distance of the weights from the first ones after this step's update, divided by the norm of the first",
+        "distance of the weights from the first",
     ),
     "entropy_nats": Number(
         NATS, "mean entropy of the model's next-token distributions during generation, at temperature 1, not truncated",
         "entropy of the model's predictions", "entropy",
     ),
     "sharpening_nats": Number(
-        NATS, "mean of KL(q‖p) over the tokens written: q is what they were drawn from, p the model; 0 if q is p"
+        NATS, "mean of KL(q‖p) over the tokens written: q is what they were drawn from, p the model; 0 if q is p",
+        "sharpening by the sampler",
     ),
-    "sampler_gap_nats": Number(NATS, "mean of log q(token) − log p(token) over the tokens written"),
-    "num_tokens": Number("tokens", "T, the length of the sample without its prompt"),
+    "sampler_gap_nats": Number(
+        NATS, "mean of log q(token) − log p(token) over the tokens written", "gap to the sampler",
+    ),
+    "num_tokens": Number("tokens", "T, the length of the sample without its prompt", "length of the sample"),
     **{name: metric.number for name, metric in SAMPLE_METRICS.items()},
-    "degenerate": Number("true, false", "the verdict on the step; null: not judged"),
-    "reasons": Number("list of names", "the rules that were broken"),
-    "kind": Number("name", "kind of the step's degeneration"),
+    "degenerate": Number("true, false", "the verdict on the step; null: not judged", "judged degenerate"),
+    "reasons": Number("list of names", "the rules that were broken", "rules broken"),
+    "kind": Number("name", "kind of the step's degeneration", "kind of degeneration"),
     "degenerate_share": Number(
         SHARE, "share of degenerate steps among the last collapse.window judged steps",
         "degenerate steps in the last window",
@@ -72,9 +84,11 @@ NUMBERS: dict[str, Number] = {
     ),
     "loss_fate": Number(
         "name", "the worst state of losses and norms so far: degraded, severe, lost or diverged; "
-        "null: none of these",
+        "null: none of these", "worst state of losses so far",
     ),
-    "ended_by": Number("name", f"why the run ends here: {', '.join(ENDED_BY)}; null: the run continues"),
+    "ended_by": Number(
+        "name", f"why the run ends here: {', '.join(ENDED_BY)}; null: the run continues", "why the run ends here",
+    ),
     **{
         f"seconds_{phase}": Number("s", f"wall time of this step {doing}")
         for phase, doing in (

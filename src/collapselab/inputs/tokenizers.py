@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from os.path import commonprefix
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -108,7 +107,7 @@ class Tokenizer:
         if "".join(pieces) == text:
             return text, tuple(accumulate(map(len, pieces)))
         # Some tokens read differently beside others: parts of a character, or blanks at the start of a text.
-        ends = [len(commonprefix([self.decode(ids[:i]), text])) for i in range(1, len(ids))]
+        ends = [_num_equal(self.decode(ids[:i]), text) for i in range(1, len(ids))]
         return text, tuple(accumulate([*ends, len(text)][: len(ids)], max))
 
     def same_as(self, other: Tokenizer) -> bool:
@@ -126,6 +125,11 @@ class Tokenizer:
         if known is None:
             known = self._pieces[token] = self.decode([token])
         return known
+
+
+def _num_equal(one: str, other: str) -> int:
+    """How many characters two texts have in common at their beginning."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def wrap_tokenizer(
