@@ -104,6 +104,8 @@ function put(spec, pointer, value) {
 
 const inner = (spec) => ["hconcat", "vconcat", "concat", "layer"].flatMap((name) => spec[name] ?? []).concat(spec.spec ?? []);
 
+const units = (part) => [part, ...inner(part).flatMap(units)];
+
 function plotWidth(spec) {
   const own = typeof spec.width === "number" ? spec.width : 0;
   const widths = inner(spec).map(plotWidth);
@@ -120,7 +122,12 @@ function resize(spec, factor) {
 function stack(spec) {
   if (spec.hconcat) {
     const width = plotWidth(spec);
-    for (const part of spec.hconcat) resize(part, width / plotWidth(part)); // each as wide as all were
+    const axis = units(spec.hconcat[0]).map((unit) => unit.encoding?.y?.axis).find((one) => one?.title);
+    for (const part of spec.hconcat) {
+      resize(part, width / plotWidth(part)); // each as wide as all were
+      // Side by side, panels share the numbers and the title of the first; below each other, each has its own.
+      for (const unit of units(part)) if (unit.encoding?.y?.axis && !unit.encoding.y.axis.title) unit.encoding.y.axis = structuredClone(axis ?? {});
+    }
     spec.vconcat = spec.hconcat;
     spec.spacing = 40; // below each other, titles and axes need room
     delete spec.hconcat;
@@ -168,7 +175,6 @@ function switches(figure, param) {
 
 // The entries of the legend that a selection is bound to: the domain written out, or the values in the data.
 function legendValues(spec, field, name) {
-  const units = (part) => [part, ...inner(part).flatMap(units)];
   const bound = units(spec).filter((unit) => unit.encoding?.color?.field === field && JSON.stringify(unit).includes(`"${name}"`));
   const domain = bound.map((unit) => unit.encoding.color.scale?.domain).find(Array.isArray);
   const rows = Object.values(spec.datasets ?? {}).flat();
