@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from collapselab.analysis.comparisons import trajectory
+from collapselab.analysis.intervals import in_figures
 from collapselab.analysis.survival import Frame
 from collapselab.collapse.words import EVENTS, FATES
 from collapselab.report.captions import sentence
@@ -178,14 +179,14 @@ def setting_parts(runs: Runs) -> list[tuple[str, Common]]:
 
 
 def _hypothesis(one: Hypothesis) -> dict[str, str]:
-    interval = "" if one.low is None or one.high is None else f" [{_figures(one.low, 2)}, {_figures(one.high, 2)}]"
+    interval = "" if one.low is None or one.high is None else f" [{in_figures(one.low)}, {in_figures(one.high)}]"
     return {
         "key": one.key,
         "claim": one.claim,
         "verdict": sentence(one.verdict),
         "style": VERDICT_STYLES[one.verdict],
-        "effect": "" if one.effect is None else f"{sentence(one.effect_name)}: {_figures(one.effect, 2)}{interval}.",
-        "p_adjusted": _figures(one.p_adjusted, 2),
+        "effect": "" if one.effect is None else f"{sentence(one.effect_name)}: {in_figures(one.effect)}{interval}.",
+        "p_adjusted": "unknown" if one.p_adjusted is None else in_figures(float(f"{one.p_adjusted:.2g}")),
         "test": one.test,
         "counts": f"{counted(one.num_runs, 'run')}, {counted(one.num_seeds, 'seed')}",
         "note": "; ".join(filter(None, (one.note, one.footnote))),
@@ -196,7 +197,3 @@ def _fate(row: Mapping[str, Any]) -> str:
     if pd.isna(row["ended_by"]):
         return "unfinished" if pd.isna(row["status"]) else str(row["status"])
     return FATES[row["fate"]].label
-
-
-def _figures(value: float | None, digits: int) -> str:
-    return shown(None if value is None else float(f"{value:.{digits}g}"))
