@@ -174,7 +174,7 @@ def _times(needed: Estimate, some: str) -> list[str]:
         return []
     most = "time: " + ("unknown" if needed.most_s is None else f"at most {some}{duration(needed.most_s)}")
     if needed.likely_s is not None:
-        most += f", {some}{duration(needed.likely_s)} if the others end as early as the finished ones"
+        most += f", {some}{duration(needed.likely_s)} if they end when they are expected to"
     return [most, *(f"  {line}" for line in needed.basis)]
 
 

@@ -58,8 +58,12 @@ NUMBERS: dict[str, Number] = {
         NATS, "loss on the training text of the step, at temperature 1, before the update", "training loss", "loss",
         live="own text",
     ),
-    "objective_nats": Number(NATS, "objective that the update minimises instead; recorded only with safeguards"),
-    "own_nll_nats": Number(NATS, "loss on what the model wrote, if a safeguard chose another training text"),
+    "objective_nats": Number(
+        NATS, "objective that the update minimises instead; recorded only with safeguards", "objective of the update",
+    ),
+    "own_nll_nats": Number(
+        NATS, "loss on what the model wrote, if a safeguard chose another training text", "loss on what was written",
+    ),
     "val_nll_nats[TEXT]": Number(
         NATS, "loss on a human text by eval.protocol; only at evaluated steps", "validation loss, TEXT", "loss",
         live="TEXT",
@@ -67,22 +71,26 @@ NUMBERS: dict[str, Number] = {
     "val_nll_se[TEXT]": Number(NATS, "standard error of val_nll_nats[TEXT]; windows count as independent"),
     "val_nll_nats": Number(NATS, "val_nll_nats[TEXT] of the first text"),
     "val_nll_se": Number(NATS, "val_nll_se[TEXT] of the first text"),
-    "full_nll_nats[TEXT]": Number(NATS, "loss on the whole text by eval.full_protocol; only at full evaluations"),
+    "full_nll_nats[TEXT]": Number(
+        NATS, "loss on the whole text by eval.full_protocol; only at full evaluations", "loss on the whole text, TEXT",
+    ),
     "full_nll_se[TEXT]": Number(NATS, "standard error of full_nll_nats[TEXT]; windows count as independent"),
     "full_nll_nats": Number(NATS, "full_nll_nats[TEXT] of the first text"),
     "full_nll_se": Number(NATS, "full_nll_se[TEXT] of the first text"),
     **_numbers("evaluation"), **_numbers("contexts"), **_numbers("first model"),
     **_numbers("weights"), **_numbers("writing"),
-    "num_tokens": Number("tokens", "T, the length of the sample without its prompt"),
+    "num_tokens": Number("tokens", "T, the length of the sample without its prompt", "length of the sample"),
     **_numbers("sample"), **_numbers("window"),
-    "degenerate": Number("true, false", "the verdict on the step; null: not judged"),
-    "reasons": Number("list of names", "the rules that were broken"),
-    "kind": Number("name", "kind of the step's degeneration"),
+    "degenerate": Number("true, false", "the verdict on the step; null: not judged", "judged degenerate"),
+    "reasons": Number("list of names", "the rules that were broken", "rules broken"),
+    "kind": Number("name", "kind of the step's degeneration", "kind of degeneration"),
     "entropy_drop_nats": Number(
-        NATS, "entropy of the tokens of the start's samples, pooled, − that of as many latest ones, cut to one length"
+        NATS, "entropy of the tokens of the start's samples, pooled, − that of as many latest ones, cut to one length",
+        "drop of the pooled entropy since the start",
     ),
     "distinct_4_share": Number(
-        "ratio", "distinct 4-grams of as many latest samples, pooled, / those of the start's, cut to one length"
+        "ratio", "distinct 4-grams of as many latest samples, pooled, / those of the start's, cut to one length",
+        "distinct 4-grams, share of the start's",
     ),
     "degenerate_share": Number(
         SHARE, "share of degenerate steps among the last collapse.window judged steps",
@@ -91,9 +99,11 @@ NUMBERS: dict[str, Number] = {
     ),
     "loss_fate": Number(
         "name", "the worst state of losses and norms so far: degraded, severe, lost or diverged; "
-        "null: none of these",
+        "null: none of these", "worst state of losses so far",
     ),
-    "ended_by": Number("name", f"why the run ends here: {', '.join(ENDED_BY)}; null: the run continues"),
+    "ended_by": Number(
+        "name", f"why the run ends here: {', '.join(ENDED_BY)}; null: the run continues", "why the run ends here",
+    ),
     **{name: Number(unit, f"{meaning}; recorded only with safeguards") for name, (unit, meaning) in SAFEGUARDS.items()},
     **{
         f"seconds_{phase}": Number("s", f"wall time of this step {doing}")

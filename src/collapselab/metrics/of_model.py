@@ -23,11 +23,14 @@ OF_MODEL: dict[str, Metric] = {
         Number(
             "nats per token",
             "mean of KL(q‖p) over the tokens written: q is what they were drawn from, p the model; 0 if q is p",
+            "sharpening by the sampler",
         ),
         "writing",
     ),
     "sampler_gap_nats": Metric(
-        None, Number("nats per token", "mean of log q(token) − log p(token) over the tokens written"), "writing"
+        None,
+        Number("nats per token", "mean of log q(token) − log p(token) over the tokens written", "gap to the sampler"),
+        "writing",
     ),
     "top_probability": Metric(
         None, Number("probability", "mean probability of the likeliest next token during generation"), "writing"
@@ -74,18 +77,27 @@ OF_MODEL: dict[str, Metric] = {
     # --- weights
     "grad_norm": Metric(
         None,
-        Number("–", "Euclidean norm of the gradient before clipping; null at the last step, which makes no update"),
+        Number(
+            "–",
+            "Euclidean norm of the gradient before clipping; null at the last step, which makes no update",
+            "gradient norm",
+        ),
         "weights",
     ),
-    "update_norm": Metric(None, Number("–", "Euclidean norm of the change of all weights"), "weights"),
+    "update_norm": Metric(None, Number("–", "Euclidean norm of the change of all weights", "update norm"), "weights"),
     "relative_update_norm": Metric(
-        None, Number("–", "update_norm divided by the norm of the weights before the change"), "weights"
+        None,
+        Number(
+            "–", "update_norm divided by the norm of the weights before the change", "update norm / norm of the weights"
+        ),
+        "weights",
     ),
     "path_length": Metric(
         None,
         Number(
             "–",
             "sum of the norms of all updates so far, this step's included, divided by the norm of the first weights",
+            "path of the weights",
         ),
         "weights",
     ),
@@ -94,6 +106,7 @@ OF_MODEL: dict[str, Metric] = {
         Number(
             "–",
             "distance of the weights from the first ones after this step's update, divided by the norm of the first",
+            "distance of the weights from the first",
         ),
         "weights",
     ),

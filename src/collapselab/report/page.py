@@ -12,11 +12,11 @@ from typing import Any, cast
 import pandas as pd
 
 from collapselab.analysis.survival import Frame
-from collapselab.collapse.numbers import DERIVED, PANELS, drawn_in, label
+from collapselab.collapse.numbers import DERIVED, NUMBERS, PANELS, drawn_in, label
 from collapselab.collapse.words import EVENTS, MARKED_EVENTS, ROLES
 from collapselab.report import page_parts
 from collapselab.report.definitions import definitions
-from collapselab.report.describe import labels, outcome
+from collapselab.report.describe import labels, outcome, story
 from collapselab.report.drawing import DrawingError, Painter
 from collapselab.report.entries import SECTIONS
 from collapselab.report.explorer import ExplorerRun, explorer_runs
@@ -32,7 +32,10 @@ from collapselab.report.writing import write_file, writing
 from collapselab.rundir.frames import Runs
 from collapselab.visible import visible
 
-SCRIPTS = ("common.js", "tables.js", "sample.js", "chart.js", "explorer.js", "figures.js", "main.js")
+SCRIPTS = (
+    "common.js", "sharing.js", "tables.js", "sample.js", "chart.js", "barcode.js", "explorer.js", "playing.js",
+    "search.js", "figures.js", "downloads.js", "main.js",
+)  # fmt: skip
 
 
 def write_page(runs: Runs, out: Path, *, title: str = "Collapse of self-trained language models") -> Path:
@@ -60,6 +63,7 @@ def write_page(runs: Runs, out: Path, *, title: str = "Collapse of self-trained 
         policy=policy([script, library] if library else [script], css),
         title=title,
         version=version("collapselab"),
+        lead=page_parts.lead(runs),
         summary=page_parts.summary(runs),
         thinned=_thinned(explored),
         overview=page_parts.overview(runs),
@@ -104,12 +108,16 @@ def _metadata(runs: Runs, explored: Sequence[ExplorerRun]) -> dict[str, Any]:
         "events": {name: EVENTS[name].label for name in MARKED_EVENTS},
         "roles": ROLES,
         "charts": _charts(columns),
-        "defined": {name.partition("[")[0]: _definition_id(name) for name in definitions()},
+        "numbers": {
+            name: {"label": number.label or name, "unit": number.unit, "id": _definition_id(name)}
+            for name, number in (NUMBERS | DERIVED).items()
+        },
         "runs": [
             {
                 "name": visible(str(row["run"])),
                 "label": label,
                 "outcome": outcome(row),
+                "story": story(row),
                 "events": {name: int(row[name]) for name in MARKED_EVENTS if name in row and not pd.isna(row[name])},
                 "last_step": run.last_step,
                 "num_sampled_steps": run.num_sampled_steps,

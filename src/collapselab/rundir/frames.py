@@ -45,7 +45,7 @@ class Runs:
     `runs`: one row per run: identity, every setting by its dotted name (`optim.lr` as `lr`), what env.json says
     (`env.python`), status, outcome.
     `steps`: one row per step: the names of steps.jsonl (docs/run-directory.md).
-    `samples`: one row per sample: its purpose (`role`), its text, its ids.
+    `samples`: one row per sample: its purpose (`role`), its text, its ids and, if recorded, their ends in the text.
     `damages`: what was wrong with the files; damaged runs are in none of the frames.
     """
 

@@ -18,7 +18,7 @@ from typing import Any, cast
 from collapselab.collapse.words import ROLES, Status
 from collapselab.errors import InputError, RunFailed
 from collapselab.files import hold, make_folder, open_regular, read_regular, replace_file
-from collapselab.records import SCHEMA_VERSION, Record, Sample, dumps, loads
+from collapselab.records import SCHEMA_VERSION, Record, Sample, are_token_ends, dumps, loads
 from collapselab.rundir.lease import Lease, current, is_lease
 from collapselab.rundir.line_files import damaged_line, iterate_lines
 from collapselab.rundir.migration import READ_VERSIONS, migrated
@@ -213,7 +213,10 @@ def _sample(line: Mapping[str, Any], index: int, path: Path, number: int) -> Sam
     is_list = isinstance(ids, list) and all(type(i) is int for i in cast(list[object], ids))
     if not is_list or not isinstance(text, str) or role not in ROLES or line.get("index") != index:
         raise damaged_line(path, number, "no sample as it was written")
-    return Sample(tuple(cast(list[int], ids)), text, role)
+    ends: Any = line.get("token_ends")
+    if not are_token_ends(ends, text, cast(list[int], ids)):
+        raise damaged_line(path, number, "the ends of its tokens are not those of its text")
+    return Sample(tuple(cast(list[int], ids)), text, role, None if ends is None else tuple(ends))
 
 
 def vanished(path: Path) -> Vanished:

@@ -52,7 +52,8 @@ def glance(path: Path) -> Glance:
         return Glance("finished", summary["last_step"], _number(summary.get("degenerate_share")), pace, summary)
     steps = _last_steps(rundir.steps)
     last: Mapping[str, Any] = steps[-1] if steps else {}
-    pace = sum(_seconds(step) for step in steps) / len(steps) if steps else None
+    paced = steps[1:] if len(steps) > 1 and steps[0]["step"] == 0 else steps  # step 0 evaluates whole texts
+    pace = sum(_seconds(step) for step in paced) / len(paced) if paced else None
     loss: Any = last.get("loss_fate")
     is_known = isinstance(loss, str)
     return Glance(

@@ -41,15 +41,10 @@ class RecordWriter:
         self.check_place()
         with disk_errors(self._rundir.path):
             for index, sample in enumerate(record.samples):
-                self._samples.append(
-                    {
-                        "step": record.step,
-                        "index": index,
-                        "role": sample.role,
-                        "token_ids": sample.token_ids,
-                        "text": sample.text,
-                    }
-                )
+                line: dict[str, object] = {"step": record.step, "index": index, "role": sample.role}
+                line |= {"token_ids": sample.token_ids, "text": sample.text}
+                line |= {} if sample.token_ends is None else {"token_ends": sample.token_ends}
+                self._samples.append(line)
             self._steps.append(dict(record.values))
 
     def check_place(self) -> None:

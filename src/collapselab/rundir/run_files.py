@@ -210,6 +210,7 @@ def _is_sample(line: Line) -> bool:
         and isinstance(line.get("role"), str)
         and isinstance(ids, list)
         and all(isinstance(token, int) for token in cast(list[object], ids))
+        and are_token_ends(line.get("token_ends"), line["text"], cast(list[int], ids))
     )
 
 
