@@ -13,6 +13,7 @@ from collapselab.collapse.numbers import entry
 from collapselab.collapse.words import ENDED_BY, FATES
 from collapselab.config.identity import identity
 from collapselab.errors import InputError
+from collapselab.records import are_token_ends
 from collapselab.rundir.judged_again import up_to_date
 from collapselab.rundir.layout import RunDir, read_json, read_lines
 from collapselab.rundir.record_writer import check_extents
