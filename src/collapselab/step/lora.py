@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 import torch
@@ -32,7 +32,7 @@ class Adapters:
         body: nn.Module = model
         self._matrices: dict[str, tuple[Tensor, bool]] = {
             f"{name}.weight": (module.weight, isinstance(module, Conv1D))
-            for name, module in body.named_modules()
+            for name, module in cast("Iterator[tuple[str, nn.Module]]", body.named_modules())
             if isinstance(module, (nn.Linear, Conv1D)) and id(module.weight) not in heads
         }
         assert self._matrices, f"{type(model).__name__} has no matrix to adapt"
