@@ -116,9 +116,12 @@ def stop_reason(state: CollapseState, rules: Stop) -> EndedBy | None:
 
 def _samples(parts: Parts, by_role: Mapping[Role, Texts]) -> list[Sample]:
     """The sequences of a step with their text, their role, and where each token ends in the text."""
-    decode = parts.learner.tokenizer.decode_with_ends
-    decoded = [(ids, role, *decode(ids)) for role, texts in by_role.items() for ids in texts]
-    return [Sample(tuple(ids), text, role, ends) for ids, role, text, ends in decoded]
+    samples: list[Sample] = []
+    for role, texts in by_role.items():
+        for ids in texts:
+            text, ends = parts.learner.tokenizer.decode_with_ends(ids)
+            samples.append(Sample(tuple(ids), text, role, ends))
+    return samples
 
 
 def _update(parts: Parts, batch: Batch, objective: Tensor, step: int, guarded: Guarded) -> list[StepStats]:

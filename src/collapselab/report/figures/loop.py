@@ -54,8 +54,9 @@ def select(runs: Runs) -> Loop | None:
     if table.empty:
         return None
     shown = one_run(runs)
-    has_sample = shown is not None and not shown.samples.empty
-    return Loop(table, str(shown.samples["text"].iloc[0]) if has_sample else None)
+    if shown is None or shown.samples.empty:
+        return Loop(table, None)
+    return Loop(table, str(shown.samples["text"].iloc[0]))
 
 
 def draw(loop: Loop) -> alt.LayerChart:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import altair as alt
 import pandas as pd
@@ -137,7 +138,8 @@ def draw(losses: Losses, title: Callable[[Losses], str] = message) -> alt.VConca
     ]
     # One frame for all layers: Altair would copy separate frames dozens of times.
     data = _data(losses)
-    has_band = any(value is not None for row in data.get("low", []) if isinstance(row, list) for value in row)
+    lows = cast("list[list[float | None]]", data["low"].dropna().tolist()) if "low" in data else []
+    has_band = any(value is not None for low in lows for value in low)
     band = "; bands: 95 % t-intervals" if has_band else ""
     words = alt.TitleParams(title(losses), subtitle=f"thick: mean until the first run ends; thin: single runs{band}")
     stack = alt.vconcat(*(row.resolve_scale(y="shared") for row in rows), spacing=14, title=words, data=data)
@@ -237,7 +239,8 @@ def _data(losses: Losses) -> pd.DataFrame:
                 continue
             place, curve_of = f"{metric} {losses.panels.index(panel)}", {"curve": curve}
             means: Frame = mean_curve(list(known.values()), [endings[run] != UNFINISHED for run in known])
-            rows += [{"part": f"mean {place}", **curve_of, **columns(means)}] if len(means) else []
+            if len(means):
+                rows.append({"part": f"mean {place}", **curve_of, **columns(means)})
             for run, single in single_curves(known).items():
                 rows.append({"part": f"run {place}", **curve_of, "run": run, **columns(single)})
             for run, (at, y) in known.items():
