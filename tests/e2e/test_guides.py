@@ -1,7 +1,8 @@
 """The guides are followed word by word: every file is written, every command is executed, page by page.
 
 A fenced block with a title is a file. A block of `sh` is executed; if a comment in it speaks of minutes, in the slow
-suite only. It ends with 0, or with the exit code that a comment names. Commands in blocks of `text` are parsed by tests/policy/test_docs.py.
+suite only. It ends with 0, or with the exit code that a comment names. Commands in blocks of `text` are parsed by
+tests/policy/test_docs.py.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any
 import tyro
 from rich.text import Text
 
-from collapselab.cli import inspect, reporting, reproducing, running, sweeping
+from collapselab.cli import inspect, reporting, reproducing, running, serving, sweeping
 from collapselab.cli.arguments import read
 from collapselab.cli.faults import explained, show_traceback
 from collapselab.cli.settings import with_settings
@@ -30,6 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "eval": inspect.evaluate,
     "diagnose": inspect.diagnose,
     "report": reporting.report,
+    "serve": serving.serve,
     "reproduce": reproducing.reproduce,
     "models": inspect.models,
     "data": inspect.data,
@@ -41,6 +42,7 @@ EXAMPLES = {
     "eval": ("collapselab eval --model builtin:nano --data austen", "collapselab eval --model gpt2 --data ptb --json"),
     "diagnose": ("collapselab diagnose samples.jsonl", "collapselab diagnose book.txt --window 100 --json"),
     "report": ("collapselab report runs", "collapselab report runs/a runs/b -o page.html --figures figures"),
+    "serve": ("collapselab serve runs", "collapselab serve runs/sizes --port 9000"),
     "reproduce": ("collapselab reproduce --quick", "collapselab reproduce --tier smollm2 --dry-run"),
 }
 DESCRIPTION = "What happens to a language model that is trained on its own output."
