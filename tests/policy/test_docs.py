@@ -156,6 +156,7 @@ BEGINNINGS = (
     ("reproduce",),
     ("benchmarks",),
     ("report", "runs"),
+    ("serve", "runs"),
     ("eval", "--model", "gpt2", "--data", "ptb"),
     ("diagnose", "FILE"),
     ("watch", "FOLDER"),

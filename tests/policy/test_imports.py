@@ -22,6 +22,7 @@ step analysis
 safeguards monitor
 loop
 runner report
+serve
 sweep
 cli
 api __main__
@@ -36,7 +37,7 @@ rundir.layout rundir.claim rundir.lease
 rundir.line_files rundir.record_writer rundir.run_files rundir.judged_again
 rundir.environment rundir.machine rundir.progress rundir.frames rundir.migration rundir.parquet step.measure
 monitor analysis report
-sweep.grid sweep.presets sweep.tiers sweep.estimate
+serve sweep.grid sweep.presets sweep.tiers sweep.estimate
 sweep.resources sweep.schedule cli
 """
 

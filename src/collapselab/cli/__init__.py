@@ -14,7 +14,7 @@ from typing import Any
 import tyro
 from rich.text import Text
 
-from collapselab.cli import auditing, inspect, reporting, reproducing, running, sweeping, watching
+from collapselab.cli import auditing, inspect, reporting, reproducing, running, serving, sweeping, watching
 from collapselab.cli.arguments import read
 from collapselab.cli.faults import explained, show_traceback
 from collapselab.cli.settings import with_settings
@@ -32,6 +32,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "diagnose": auditing.audit,
     "watch": watching.watch,
     "report": reporting.report,
+    "serve": serving.serve,
     "reproduce": reproducing.reproduce,
     "models": inspect.models,
     "data": inspect.data,
@@ -48,6 +49,7 @@ EXAMPLES = {
     "watch": ("collapselab watch outputs/completions", "collapselab watch rollouts --tokenizer smollm2-135m --once"),
     "report": ("collapselab report runs", "collapselab report runs/a runs/b -o page.html --figures figures"),
     "safeguards": ("collapselab safeguards", "collapselab run demo --safeguards 'kl-anchor(beta=0.5), entropy-bonus'"),
+    "serve": ("collapselab serve runs", "collapselab serve runs/sizes --port 9000"),
     "reproduce": ("collapselab reproduce --quick", "collapselab reproduce --tier smollm2 --dry-run"),
 }
 DESCRIPTION = "What happens to a language model that is trained on its own output."

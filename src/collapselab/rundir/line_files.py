@@ -6,12 +6,14 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from collapselab.errors import InputError
 from collapselab.files import hold, open_regular, read_regular, replace_file, write_all
 from collapselab.records import dumps, loads
 from collapselab.rundir.migration import migrated
+
+_BLOCK = 65_536
 
 
 class LineFile:
@@ -98,6 +100,47 @@ def iterate_lines(path: Path) -> Iterator[dict[str, Any]]:
         if not isinstance(value, dict):
             raise damaged_line(path, number, "not JSON" if value is None else "no JSON object")
         yield migrated(cast(dict[str, Any], value))
+
+
+def some_lines(path: Path, at_most: int) -> list[dict[str, Any]]:
+    """Objects of a JSON lines file that may be long and still grow: at most so many, evenly spread, and the last one.
+
+    Reads only those lines. Lines that are no JSON objects are left out, and so is an unterminated last line.
+
+    Raises:
+        OSError: there is no such file, or it is not regular.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    with open(open_regular(path, os.O_RDONLY), "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        end = file.seek(_start_of_last_line(file, size))
+        for place in [*(end * i // max(1, at_most - 1) for i in range(at_most - 1)), end]:
+            file.seek(max(0, place - 1))
+            if place:
+                file.readline()  # the rest of the line before
+            start, line = file.tell(), file.readline()
+            if start not in found and line.endswith(b"\n") and (value := _object(line)) is not None:
+                found[start] = value
+    return [found[start] for start in sorted(found)]
+
+
+def _start_of_last_line(file: BinaryIO, size: int) -> int:
+    """Where the last line begins that has its newline."""
+    block, end = b"", size
+    while end > 0 and block.count(b"\n") < 2:
+        start = max(0, end - _BLOCK)
+        file.seek(start)
+        block, end = file.read(end - start) + block, start
+    whole = block[: block.rfind(b"\n")] if b"\n" in block else b""
+    return end + whole.rfind(b"\n") + 1
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+    return migrated(cast(dict[str, Any], value)) if isinstance(value, dict) else None
 
 
 def damaged_line(path: Path, number: int, reason: str) -> InputError:
