@@ -54,8 +54,8 @@ def select(runs: Runs) -> Loop | None:
     if table.empty:
         return None
     shown = one_run(runs)
-    has_sample = shown is not None and not shown.samples.empty
-    return Loop(table, str(shown.samples["text"].iloc[0]) if has_sample else None)
+    sample = None if shown is None or shown.samples.empty else str(shown.samples["text"].iloc[0])
+    return Loop(table, sample)
 
 
 def draw(loop: Loop) -> alt.LayerChart:

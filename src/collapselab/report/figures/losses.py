@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, cast
 
 import altair as alt
 import pandas as pd
@@ -137,11 +138,17 @@ def draw(losses: Losses, title: Callable[[Losses], str] = message) -> alt.VConca
     ]
     # One frame for all layers: Altair would copy separate frames dozens of times.
     data = _data(losses)
-    has_band = any(value is not None for row in data.get("low", []) if isinstance(row, list) for value in row)
+    lows: list[Any] = data["low"].tolist() if "low" in data else []
+    has_band = any(value is not None for low in lists_in(lows) for value in low)
     band = "; bands: 95 % t-intervals" if has_band else ""
     words = alt.TitleParams(title(losses), subtitle=f"thick: mean until the first run ends; thin: single runs{band}")
     stack = alt.vconcat(*(row.resolve_scale(y="shared") for row in rows), spacing=14, title=words, data=data)
     return themed(stack)
+
+
+def lists_in(column: Sequence[object]) -> list[list[Any]]:
+    """The lists in a column of a frame; rows without one have NaN."""
+    return [cast(list[Any], value) for value in column if isinstance(value, list)]
 
 
 def caption(losses: Losses) -> str:
@@ -237,7 +244,8 @@ def _data(losses: Losses) -> pd.DataFrame:
                 continue
             place, curve_of = f"{metric} {losses.panels.index(panel)}", {"curve": curve}
             means: Frame = mean_curve(list(known.values()), [endings[run] != UNFINISHED for run in known])
-            rows += [{"part": f"mean {place}", **curve_of, **columns(means)}] if len(means) else []
+            if len(means):
+                rows.append({"part": f"mean {place}", **curve_of, **columns(means)})
             for run, single in single_curves(known).items():
                 rows.append({"part": f"run {place}", **curve_of, "run": run, **columns(single)})
             for run, (at, y) in known.items():
