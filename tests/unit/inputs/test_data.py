@@ -138,7 +138,7 @@ def test_records_without_a_text_are_refused(tmp_path: Path) -> None:
     path.write_text('{"token_ids": [1, 2]}\n')
     with pytest.raises(InputError, match="no generated text in a known field"):
         load_text(str(path))
-    with pytest.raises(InputError, match="holds token ids"):
+    with pytest.raises(InputError, match="no text or token ids at"):
         load_text(f"{path}:token_ids")
 
 
