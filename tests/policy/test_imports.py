@@ -21,7 +21,7 @@ collapse engine rundir
 step analysis
 safeguards
 loop
-runner report
+runner report tracking
 serve
 sweep
 cli
@@ -35,7 +35,7 @@ _TORCH_FREE = """
 errors visible files records randomness interruptions config inputs metrics collapse rundir.layout rundir.claim
 rundir.line_files rundir.record_writer rundir.run_files rundir.judged_again
 rundir.environment rundir.machine rundir.progress rundir.frames rundir.migration rundir.parquet analysis report
-serve sweep.grid sweep.presets sweep.tiers sweep.estimate
+serve tracking sweep.grid sweep.presets sweep.tiers sweep.estimate
 sweep.resources sweep.schedule cli
 """
 
