@@ -23,6 +23,7 @@ from collapselab.runner import RunResult
 from collapselab.runner import run as run_configuration
 from collapselab.safeguards import Safeguard
 from collapselab.step.measure import Metric
+from collapselab.tracking import tracked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -41,6 +42,7 @@ def run(
     metrics: Mapping[str, Metric] | None = None,
     safeguards: Sequence[Safeguard] = (),
     on_record: Callable[[Record], None] | None = None,
+    track: Sequence[str] = (),
     **changes: object,
 ) -> RunResult:
     """A finished run, and its directory: `run("demo", lr=1e-4)`.
@@ -59,6 +61,7 @@ def run(
         metrics: further metrics on the ids of each sample, by name; they appear in steps.jsonl.
         safeguards: what acts on text, objective and weights (`safeguards.Safeguard`), in this order.
         on_record: called with each record after it was written.
+        track: trackers that get records and samples too: trackio, wandb, tensorboard.
         changes: settings by name (`lr=1e-4`); by full name if several sections have it (`**{"train.window": 64}`).
 
     Raises:
@@ -73,13 +76,16 @@ def run(
     preset = None if isinstance(what, RunConfig) else str(what)
     shown = Progress(config, stderr_console()) if progress and _is_watched() else None
 
+    place = Path(out) if out is not None else Path("runs") / config.run_id
+
     def listener(record: Record) -> None:
+        send(record)
         if shown is not None:
             shown.show(record)
         if on_record is not None:
             on_record(record)
 
-    with shown or nullcontext():
+    with tracked(track, config, place) as send, shown or nullcontext():
         return run_configuration(
             config,
             out,

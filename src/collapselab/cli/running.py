@@ -15,6 +15,8 @@ from collapselab.cli.verdict import print_samples, print_verdict
 from collapselab.config import presets
 from collapselab.config.overrides import as_toml, override
 from collapselab.config.schema import RunConfig
+from collapselab.records import Record
+from collapselab.tracking import check_trackers, tracked
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Options:
     """print all settings as a TOML file, and stop"""
     data_dir: Path | None = None
     """where texts are or are downloaded to (also COLLAPSELAB_DATA)"""
+    track: str | None = None
+    """trackers that get records and samples too, with commas: trackio, wandb, tensorboard"""
     json: bool = False
     """print summary.json instead of the verdict; of a dry run, the settings as JSON"""
 
@@ -40,6 +44,7 @@ class Options:
 def run_command(options: Options, changes: dict[str, str]) -> None:
     """Runs one experiment; `collapselab run demo` shows a collapse within minutes."""
     config = override(presets.load(options.preset), changes)
+    check_trackers(_names(options.track))
     if options.dry_run:
         if options.json:
             print_json({"run_id": config.run_id, "config": config.model_dump(mode="json")})
@@ -62,6 +67,10 @@ def run_command(options: Options, changes: dict[str, str]) -> None:
             print_verdict(path, summary, stdout_console())
 
 
+def _names(trackers: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (trackers or "").split(",") if name.strip())
+
+
 def _run(config: RunConfig, options: Options, changes: dict[str, str]) -> tuple[Path, dict[str, object]]:
     console = stderr_console()
     console.print(plain(f"collapselab: {config.model}, learning rate {config.optim.lr:g}, loading …"), soft_wrap=True)
@@ -69,7 +78,13 @@ def _run(config: RunConfig, options: Options, changes: dict[str, str]) -> tuple[
     from collapselab.cli.live import Progress
     from collapselab.runner import run
 
-    with Progress(config, console) as progress:
+    place = options.out or Path("runs") / config.run_id
+    with tracked(_names(options.track), config, place) as send, Progress(config, console) as progress:
+
+        def listener(record: Record) -> None:
+            send(record)
+            progress.show(record)
+
         result = run(
             config,
             options.out,
@@ -78,7 +93,7 @@ def _run(config: RunConfig, options: Options, changes: dict[str, str]) -> tuple[
             data_dir=options.data_dir,
             asked_for={"preset": options.preset, "settings": changes, "command": sys.argv[1:]},
             on_start=progress.start,
-            on_record=progress.show,
+            on_record=listener,
         )
     return result.path, dict(result.summary)
 
