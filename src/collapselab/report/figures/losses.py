@@ -138,7 +138,7 @@ def draw(losses: Losses, title: Callable[[Losses], str] = message) -> alt.VConca
     ]
     # One frame for all layers: Altair would copy separate frames dozens of times.
     data = _data(losses)
-    lows: list[Any] = data["low"].tolist() if "low" in data else []
+    lows = cast(list[Any], data["low"].tolist()) if "low" in data else list[Any]()
     has_band = any(value is not None for low in lists_in(lows) for value in low)
     band = "; bands: 95 % t-intervals" if has_band else ""
     words = alt.TitleParams(title(losses), subtitle=f"thick: mean until the first run ends; thin: single runs{band}")

@@ -7,6 +7,7 @@ directory and sends it back at the end. A task whose process or node dies is tri
 from __future__ import annotations
 
 import io
+import logging
 import os
 import secrets
 import shutil
@@ -209,13 +210,13 @@ class RayExecutor:
                     address or "local",
                     include_dashboard=False if address is None else None,
                     log_to_driver=False,
-                    logging_level="warning",
+                    logging_level=logging.WARNING,
                 )
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise InputError(
                     f"no Ray cluster at {address!r}: {error}", "start one with: ray start --head"
                 ) from None
-        memory = {} if needs.memory_gib is None else {"memory": int(needs.memory_gib * 2**30)}
+        memory: dict[str, Any] = {} if needs.memory_gib is None else {"memory": int(needs.memory_gib * 2**30)}
         # A process for each run, which numbers and threads of the one before cannot reach.
         once: dict[str, Any] = {"max_calls": 1, "max_retries": 0}
         self._task: Any = ray.remote(num_cpus=needs.num_cpus, num_gpus=needs.num_gpus, **once, **memory)(carry_out_task)
