@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -15,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from collapselab.cli.overview import duration
-from collapselab.cli.text import one_line, plain
+from collapselab.cli.text import one_line, plain, sparkline
 from collapselab.collapse.numbers import label, live_names
 from collapselab.collapse.words import FATES, Fate
 from collapselab.config.schema import RunConfig
@@ -23,7 +22,6 @@ from collapselab.records import Record
 from collapselab.step.parts import Parts
 from collapselab.sweep.estimate import time_left
 
-BARS = "▁▂▃▄▅▆▇█"
 SPARK_STEPS = 40
 LINES_EVERY_S = 2.0  # without a terminal: at most one line in this time
 
@@ -106,16 +104,6 @@ class Progress:
         expected_s, most_s = time_left(self._config, record.step, pace_s)
         expected = "" if expected_s is None else f"about {duration(expected_s)} to the expected collapse, "
         return f"{times}; {expected}at most {duration(most_s)}"
-
-
-def sparkline(values: Sequence[float | None]) -> str:
-    """The values as a row of bars between their least and their greatest; unknown or non-finite ones are blank."""
-    known = [v for v in values if v is not None and math.isfinite(v)]
-    if not known:
-        return ""
-    low, high = min(known), max(known)
-    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(BARS[round((v - low) * scale)] if v is not None and math.isfinite(v) else " " for v in values)
 
 
 def verdict_so_far(record: Record) -> str:
