@@ -31,6 +31,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Any]:
     utils = pytest.importorskip("ray.cluster_utils", reason="Ray is missing (collapselab[ray])")
     for name, value in hooked(tmp_path).items():  # what the nodes' processes get
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # Ray's 15 starves them on a busy machine
     first = {"num_cpus": 1, "include_dashboard": False, **free_ports()}
     cluster = utils.Cluster(initialize_head=True, head_node_args=first)
     try:
