@@ -107,7 +107,8 @@ def test_everything_can_be_reached_by_keyboard_and_has_a_name(page: Any) -> None
     unnamed = page.evaluate("""() =>
       [...document.querySelectorAll('a, button, input, select, [tabindex="0"], .small-chart')]
       .filter((one) => one.checkVisibility())
-      .filter((one) => !(one.textContent.trim() || one.ariaLabel || one.labels?.[0]?.textContent.trim()))
+      .filter((one) => !(one.textContent.trim() || one.ariaLabel || one.labels?.[0]?.textContent.trim()
+        || document.getElementById(one.getAttribute('aria-labelledby'))?.textContent.trim()))
       .map((one) => one.outerHTML.slice(0, 80))""")
     assert unnamed == []
     headings = page.locator("h1, h2, h3").evaluate_all("all => all.map(one => Number(one.tagName[1]))")

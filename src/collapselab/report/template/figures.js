@@ -71,6 +71,7 @@ async function drawFigure(figure) {
     figure.view = view;
     figure.xScale = vgSpec.scales?.find(({ name }) => /(^|_)x$/.test(name))?.name;
     const svg = figure.box.querySelector("svg");
+    figure.box.setAttribute("role", "img"); // Vega made it a document of graphics
     svg.setAttribute("aria-hidden", "true"); // title and caption are what a screen reader says, not every mark
     const { width } = svg.getBoundingClientRect();
     if (width <= figure.width || factor <= MIN_FACTOR) break; // the figure fits, or scrolls
