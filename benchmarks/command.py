@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -46,7 +47,7 @@ def parse(arguments: Sequence[str]) -> Callable[[], None]:
 
 
 def bench(
-    task: Positional[Literal["iteration", "decode", "evaluate", "update", "growth"]] = "iteration",
+    task: Positional[Literal["iteration", "decode", "evaluate", "update", "metrics", "growth"]] = "iteration",
     model: str = "gpt2-shape",
     n: int = 5,
     threads: int | None = None,
@@ -59,11 +60,11 @@ def bench(
     """Measures speed against the authors' method, plain transformers and the machine's limits.
 
     Args:
-        task: a whole step (iteration), one phase of it, or how a step's cost grows (growth)
+        task: a whole step (iteration), one phase of it, its metrics, or how a step's cost grows (growth)
         model: a shape with random weights (gpt2-shape, smollm2-shape, …), or a name as in `collapselab models`
         n: runs of each variant, alternating, after one warm-up; for growth, runs per point
         threads: CPU threads; by default each variant's own choice
-        variants: variants to compare, separated by commas; growth takes exact and fast
+        variants: variants to compare, separated by commas; growth and metrics take exact and fast
         skip_memory: do not measure peak memory (which needs a separate process per variant)
         sizes: growth: the models of its first panel, separated by commas; by default GPT-2 shapes from 0.5 M to 1.5 B
         out: growth: the folder for growth.csv, .json, .svg and .png
@@ -79,6 +80,9 @@ def bench(
     names = _split(variants)
     if task == "growth":
         _grow(model, [v for v in names if v in ("exact", "fast")], _split(sizes or ""), n, threads, out, json)
+        return
+    if task == "metrics":
+        _metrics(model, [v for v in names if v in ("exact", "fast")], n, threads, json)
         return
     from benchmarks.results import to_json
     from benchmarks.suite import bench as measure
@@ -199,6 +203,27 @@ def _grow(
         print(tree.read_text(encoding="utf-8"))  # noqa: T201
     else:
         stdout_console().print(*(plain(str(path)) for path in (table, tree, *pictures)), sep="\n", soft_wrap=True)
+
+
+def _metrics(model: str, numerics: Sequence[str], n: int, threads: int | None, json: bool) -> None:
+    from benchmarks.metrics import metric_costs
+    from benchmarks.workload import Workload
+
+    if not numerics:
+        raise InputError("the task metrics needs exact or fast among --variants", "for example --variants exact")
+    found = [metric_costs(Workload(model, threads), name, n) for name in numerics]
+    if json:
+        print_json([{**asdict(costs), "default_share": costs.default_share} for costs in found])
+        return
+    for costs in found:
+        table = Table(box=None, pad_edge=False)
+        for column in ("metrics of", "once, ms", "times per step", "share of a step"):
+            table.add_column(column, justify="left" if column == "metrics of" else "right")
+        for name, group in costs.groups.items():
+            share = 100 * group.seconds.median * group.per_step / costs.step_s.median
+            table.add_row(name, _cell(group.seconds, 1000), _number(group.per_step), f"{share:.2f} %")
+        total = f"all default metrics: {100 * costs.default_share:.2f} % of a step of {_number(costs.step_s.median)} s"
+        stdout_console().print(plain(f"{costs.model}, {costs.numerics}"), table, plain(total), sep="\n")
 
 
 def _split(names: str) -> list[str]:

@@ -69,4 +69,4 @@ def batch_nll(model: PreTrainedModel | RoundedModel, batch: Batch) -> torch.Tens
     """The plain loss of a batch, with its graph."""
     is_rounded = isinstance(model, RoundedModel)
     logits_BTV = model.logits(batch.inputs_BT).float() if is_rounded else model(input_ids=batch.inputs_BT).logits
-    return TokenLosses(logits_BTV, batch.targets_BT).mean
+    return TokenLosses(logits_BTV, batch.targets_BT, batch.inputs_BT).mean

@@ -8,6 +8,8 @@ from typing import Any
 
 from collapselab.config.overrides import override
 from collapselab.config.presets import demo
+from collapselab.inputs.tokenizers import builtin_tokenizer
+from collapselab.metrics import repetition_metrics
 from collapselab.records import Record, Sample
 from fake_runs import write_run
 
@@ -47,6 +49,18 @@ def readable_run(
     summary = make_summary(onset, num_steps, config.data) if is_finished else None
     environment = environment or {"python": "3.11.7", "packages": {"torch": "2.13.0"}, "cpu": "a processor"}
     return write_run(path, config, records, summary=summary, environment=environment)
+
+
+def token_run(path: Path, texts: Sequence[str]) -> Path:
+    """A finished run whose samples are tokens of the shipped models, with their ends and their true metrics."""
+    tokenizer, config = builtin_tokenizer(), demo()
+    records: list[Record] = []
+    for step, text in enumerate(texts):
+        ids = tokenizer.encode(text)
+        written, ends = tokenizer.decode_with_ends(ids)
+        values = make_step(step, None, config.data) | repetition_metrics(ids)
+        records.append(Record(step, values, (Sample(tuple(ids), written, "train", ends),)))
+    return write_run(path, config, records, summary=make_summary(None, len(texts), config.data))
 
 
 def make_summary(onset: int | None, num_steps: int, texts: Sequence[str]) -> dict[str, Any]:

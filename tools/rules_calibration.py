@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from rules_cases import KINDS, LOSSES, OF_TOKENS, Pool
 from tokenizers import Tokenizer
 
-from collapselab.collapse.audit import clopper_pearson
 from collapselab.collapse.course import ONSET_SHARE, CollapseState, Observation, advance
 from collapselab.collapse.rules import SAMPLE_RULES, count_visible, judge_sample, judge_step, unspaced
 from collapselab.collapse.start import Start, diversity_of
 from collapselab.config.schema import Collapse
 from collapselab.metrics.repetition import ngrams
+from collapselab.metrics.shares import clopper_pearson
 
 ROOT = Path(__file__).parents[1]
 BUILTIN = ROOT / "src" / "collapselab" / "builtin"

@@ -12,9 +12,10 @@ from typing import Any, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
+from collapselab.config.base import Settings
 from collapselab.config.identity import NOT_IDENTITY
 from collapselab.config.overrides import settings
-from collapselab.config.schema import RunConfig, Settings
+from collapselab.config.schema import RunConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
@@ -73,6 +74,8 @@ def _type(annotation: Any) -> str:
         )
     if get_origin(annotation) is tuple:
         parts = get_args(annotation)
+        if parts[0] not in (str, float):
+            return "safeguards, separated by commas"
         return "texts, separated by commas" if parts[-1] is Ellipsis else f"{len(parts)} numbers, separated by a comma"
     return {int: "whole number", float: "number", bool: "true, false", str: "text", type(None): "none"}[annotation]
 
@@ -82,7 +85,7 @@ def _shown(value: object) -> str:
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, tuple):
-        return ",".join(_shown(part) for part in value)
+        return ",".join(_shown(part) for part in value) or "none"
     if isinstance(value, str):
         return value or '""'
     return f"{value:g}"

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from collapselab.inputs.models import load_model
     from collapselab.inputs.texts import load_text
     from collapselab.loop import online_loop
+    from collapselab.monitor.monitor import CollapseMonitor
     from collapselab.rundir.frames import Runs, load_runs
     from collapselab.step.parts import build
 
 __version__ = version("collapselab")
 __all__ = [
+    "CollapseMonitor",
     "InputError",
     "RunConfig",
     "Runs",
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "CollapseMonitor": "monitor.monitor",
     "InputError": "errors",
     "RunConfig": "config.schema",
     "Runs": "rundir.frames",

@@ -30,9 +30,13 @@ class RunFailed(CollapselabError):
 
 
 class Interrupted(CollapselabError):
-    """The run was asked to stop, and can be resumed."""
+    """The run was asked to stop, by a signal or its wall time, and can be resumed."""
 
     exit_code = EXIT_INTERRUPTED
+
+    def __init__(self, message: str, hint: str | None = None, signal: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.signal = signal
 
 
 @contextmanager

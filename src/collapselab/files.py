@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import lock_descriptor
@@ -55,11 +56,13 @@ def write_all(handle: int, data: bytes) -> None:
         data = data[os.write(handle, data) :]
 
 
-def replace_file(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+def replace_file(
+    path: Path, content: str | bytes, *, durable: bool = True, check: Callable[[], None] = lambda: None
+) -> None:
     """Replaces a file in one step: readers see the old one or the new one, also after a crash.
 
     `durable` waits until content and name are on the disk, which takes milliseconds. Text is written as UTF-8;
-    parts of file names that are not UTF-8 become escapes that JSON reads back.
+    parts of file names that are not UTF-8 become escapes that JSON reads back. `check` is called last, and may refuse.
 
     Raises:
         OSError: for example, the disk is full; the old file stays.
@@ -74,6 +77,7 @@ def replace_file(path: Path, content: str | bytes, *, durable: bool = True) -> N
                 os.fsync(handle)
         finally:
             os.close(handle)
+        check()
         temporary.replace(path)
     except OSError:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: a run or a sweep ends where it can be resumed."""
+"""Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 (a batch system's): a run or a sweep ends where it can be resumed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from types import FrameType
 def _ending_signals() -> list[signal.Signals]:
     """What asks a process to end; not SIGHUP (the terminal was closed) where it is ignored, as under nohup."""
     hangup = getattr(signal, "SIGHUP", None)  # Windows has none
-    is_ignored = hangup is None or signal.getsignal(hangup) is signal.SIG_IGN
-    return [signal.SIGTERM] if is_ignored else [signal.SIGTERM, signal.SIGHUP]
+    asked = [] if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN else [hangup]
+    asked += [signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []
+    return [signal.SIGTERM, *asked]
+
+
+class Stop(threading.Event):
+    """Set by the first signal, which is `signal`."""
+
+    signal: int | None = None
 
 
 @contextmanager
 def sigterm_as_ctrl_c() -> Generator[None]:
-    """While nothing of a run has begun, SIGTERM and SIGHUP stop it as Ctrl-C does."""
+    """While nothing of a run has begun, the signals above stop it as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -35,9 +42,9 @@ def sigterm_as_ctrl_c() -> Generator[None]:
 
 
 @contextmanager
-def interruptions() -> Generator[threading.Event]:
-    """An event that Ctrl-C, SIGTERM and SIGHUP set; a second Ctrl-C raises `KeyboardInterrupt` at once."""
-    event = threading.Event()
+def interruptions() -> Generator[Stop]:
+    """An event that the signals above set; a second Ctrl-C raises `KeyboardInterrupt` at once."""
+    event = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield event  # signals reach the main thread only
         return
@@ -45,6 +52,8 @@ def interruptions() -> Generator[threading.Event]:
     def note(number: int, frame: FrameType | None) -> None:
         if event.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not event.is_set():
+            event.signal = number
         event.set()
 
     former = {number: signal.signal(number, note) for number in (signal.SIGINT, *_ending_signals())}

@@ -6,9 +6,18 @@ from typing import Literal
 
 import numpy as np
 
-Stream = Literal["sample", "window", "probe", "data", "evaluation", "start"]
+Stream = Literal["sample", "window", "probe", "data", "evaluation", "start", "safeguard", "adapters"]
 # Part of every draw: a number is never given away again (4 was of a stream that nothing drew from).
-STREAMS: dict[Stream, int] = {"sample": 0, "window": 1, "probe": 2, "data": 3, "evaluation": 5, "start": 6}
+STREAMS: dict[Stream, int] = {
+    "sample": 0,
+    "window": 1,
+    "probe": 2,
+    "data": 3,
+    "evaluation": 5,
+    "start": 6,
+    "safeguard": 7,
+    "adapters": 8,
+}
 
 
 def rng(seed: int, stream: Stream, step: int, index: int = 0) -> np.random.Generator:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 SCHEMA_VERSION = 2
 
-Role = Literal["train", "probe", "start"]
+Role = Literal["train", "used", "probe", "start"]
 Value = float | int | bool | str | list[str] | None
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 @dataclass(frozen=True)
 class Number:
-    """Describes a recorded number: unit, meaning and, if it is drawn, the label and panel of its curve.
+    """Describes a recorded number: unit, meaning, the label that people see and, if it is drawn, its curve's panel.
 
     `live`: its short name in the live view; `None`: it is not shown there.
     """
@@ -33,13 +33,16 @@ class Number:
 class Sample:
     """One generated sequence: its ids (without the prompt), their text, and what it was for.
 
-    `role` is "train" for a sequence the loop trains on, "probe" for one that only judges the model, "start" for one of
-    the untouched model, to compare with.
+    `role` is "train" for a sequence the loop trains on, unless a safeguard changed it: then it is what the model wrote,
+    and what the loop trains on is "used"; "probe" for one that only judges the model, "start" for one of
+    the untouched model, to compare with. `token_ends` says where in the text each token ends, in characters; `None` in
+    older records.
     """
 
     token_ids: tuple[int, ...]
     text: str
     role: Role = "train"
+    token_ends: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,3 +109,13 @@ def _decode(value: Any) -> Any:
     if isinstance(value, list):
         return [_decode(item) for item in cast(list[Any], value)]
     return value
+
+
+def are_token_ends(ends: object, text: str, ids: Sequence[int]) -> bool:
+    """Whether `token_ends` of a sample says where in its text each of its tokens ends; `None` in older records."""
+    if ends is None:
+        return True
+    if not isinstance(ends, list) or not all(type(end) is int for end in cast(list[object], ends)):
+        return False
+    known = cast(list[int], ends)
+    return len(known) == len(ids) and known == sorted(known) and ([0, *known][-1], min([0, *known])) == (len(text), 0)

@@ -26,8 +26,9 @@ from collapselab.rundir.claim import check_claim, claim, damaged_copy, remove_ch
 from collapselab.rundir.environment import keep_engine, record_environment
 from collapselab.rundir.judged_again import up_to_date
 from collapselab.rundir.layout import RunDir, UnknownSchema, Vanished, disk_errors, read_json, write_json
+from collapselab.rundir.lease import Lease, Superseded
 from collapselab.rundir.record_writer import RecordWriter, check_extents
-from collapselab.safeguards import Safeguard
+from collapselab.safeguards import Safeguard, made
 from collapselab.step.measure import Metric
 from collapselab.step.parts import Parts, build, take
 from collapselab.visible import html_table
@@ -87,14 +88,15 @@ def run(
             weights, so a run is resumed only with the object it began with.
         tokenizer: of that object.
         metrics: further metrics on the ids of each sample, by name; they appear in steps.jsonl.
-        safeguards: what acts on text, objective and weights (`safeguards.Safeguard`), in this order.
+        safeguards: what acts on text, objective and weights (`safeguards.Safeguard`), in this order, after those of the
+            configuration.
         asked_for: what the user asked for, kept as user.json.
         on_start: called once with the parts of the run and the records so far, before the first step.
         on_record: called with each record after it was written.
 
     Raises:
         InputError: the configuration cannot work, or the directory holds another run or is in use.
-        Interrupted: Ctrl-C, SIGTERM, SIGHUP or the wall time; a checkpoint was written.
+        Interrupted: Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 or the wall time; a checkpoint was written.
         RunFailed: for example, the disk is full or the directory was removed.
     """
     loaded = None if model is None else take(model, tokenizer, config)
@@ -104,7 +106,7 @@ def run(
     check_claim(
         rundir, config, resume=resume, fresh=fresh
     )  # before anything is written to a directory that may be refused
-    with rundir.lock():
+    with rundir.lock() as lease:
         check_claim(rundir, config, resume=resume, fresh=fresh)
         finished, damage = (None, None) if fresh else _finished(rundir, config)
         if finished is not None:
@@ -116,15 +118,18 @@ def run(
             parts = build(keep_engine(rundir.env, config) if resume else config, data_dir, model=loaded)
         claim(rundir, config, parts.text_sha256, asked_for or {}, fresh=fresh)
         is_named = config.engine != "auto"
-        record_environment(rundir.env, parts.learner.engine_names, torch.get_num_threads(), is_named=is_named)
+        engines, threads = parts.learner.engine_names, torch.get_num_threads()
+        record_environment(rundir.env, engines, threads, is_named=is_named, check=lease.check)
         try:
-            return _carry_out(rundir, parts, damage, metrics or {}, safeguards, on_start, on_record)
-        except (Interrupted, Vanished):
+            guards = [*made(parts), *safeguards]
+            return _carry_out(rundir, lease, parts, damage, metrics or {}, guards, on_start, on_record)
+        except (Interrupted, Vanished, Superseded):
             raise
         except KeyboardInterrupt:
             rundir.write_status("interrupted", None)
             raise
         except BaseException as error:
+            lease.check()  # a former owner fails because its successor has renamed its files
             _note_failure(rundir, error)
             raise
 
@@ -183,6 +188,7 @@ def _keep_damaged(rundir: RunDir, damage: Sequence[str], step: int) -> None:
 
 def _carry_out(
     rundir: RunDir,
+    lease: Lease,
     parts: Parts,
     damage: str | None,
     metrics: Mapping[str, Metric],
@@ -194,10 +200,10 @@ def _carry_out(
     restored = load_checkpoint(rundir, parts.learner, config.run_id, safeguards)
     history, step = restored.records, len(restored.records)
     _keep_damaged(rundir, [*filter(None, [damage]), *restored.damage], step)
-    writer = RecordWriter(rundir, keep=history)
+    writer = RecordWriter(rundir, history, lease)
     rundir.write_status("running", step)
     _log(rundir, f"begin at step {step}")
-    checkpoints = BackgroundWriter(rundir.checkpoints, parts.learner, config.run_id, safeguards)
+    checkpoints = BackgroundWriter(rundir.checkpoints, parts.learner, config.run_id, safeguards, lease.check)
     saved = time.monotonic()
     try:
         if on_start is not None:
@@ -220,21 +226,22 @@ def _carry_out(
                     saved = time.monotonic()
                 if stopping:
                     checkpoints.wait()
-                    raise _interruption(rundir, record.step, timed_out)
+                    raise _interruption(rundir, record.step, None if timed_out else interrupted.signal)
         writer.check_place()
         writer.sync()
-        return _finish(rundir, parts, writer.extents())
+        return _finish(rundir, lease, parts, writer.extents())
     finally:
         writer.close()
 
 
-def _finish(rundir: RunDir, parts: Parts, extents: Mapping[str, object]) -> RunResult:
+def _finish(rundir: RunDir, lease: Lease, parts: Parts, extents: Mapping[str, object]) -> RunResult:
     """Writes summary.json, which marks the run as finished."""
     records = rundir.read_records()
     model = parts.learner.loaded
     summary = summarise(records, parts.config, model.vocab_size, model.num_parameters, parts.protocols)
     summary["records"] = dict(extents)
-    write_json(rundir.summary, summary)
+    write_json(rundir.summary, summary, lease.check)
+    lease.check()
     _settle(rundir, parts.config, summary)
     return RunResult(rundir.path, summary)
 
@@ -252,12 +259,15 @@ def _settle(rundir: RunDir, config: RunConfig, summary: Mapping[str, Any]) -> No
         _notices.warning("the run is complete, but: %s", error)
 
 
-def _interruption(rundir: RunDir, step: int, timed_out: bool) -> Interrupted:
+def _interruption(rundir: RunDir, step: int, signal: int | None) -> Interrupted:
+    """The end of a run by a signal, or without one by its wall time."""
     rundir.write_status("interrupted", step)
-    reason = "wall time reached" if timed_out else "interrupted"
+    reason = "wall time reached" if signal is None else "interrupted"
     _log(rundir, f"{reason} after step {step}")
     return Interrupted(
-        f"{reason} after step {step}; everything is kept in {rundir.path}", "`resume=True` continues from here"
+        f"{reason} after step {step}; everything is kept in {rundir.path}",
+        "`resume=True` continues from here",
+        signal,
     )
 
 

@@ -1,4 +1,4 @@
-"""For tests in a browser: Debian's Chromium, and a page in it."""
+"""For tests in a browser: Debian's Chromium, and a page in it; for tests of executors: a sweep on this machine."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from browsing import opened
 from collapselab.report.page import write_page
 from collapselab.rundir.frames import load_runs
 from report_runs import readable_run
+from sweep_runs import ROOT, call_main
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +45,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page(browser: Any, report: Path) -> Generator[Any]:
     yield from opened(browser, report)
+
+
+@pytest.fixture(scope="session")
+def twelve_locally(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the sweep of docs/cluster.md on this machine, which nothing disturbs."""
+    out = tmp_path_factory.mktemp("twelve") / "out"
+    assert call_main("sweep", str(ROOT / "examples" / "twelve.toml"), "--out", str(out), "--workers", "2") == 0
+    return out

@@ -109,18 +109,21 @@ def test_diagnose_tells_loops_from_prose(tmp_path: Path, text_file: Path, capsys
     file = tmp_path / "samples.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     code, stdout, _ = call(capsys, "diagnose", str(file), "--json")
-    audit = json.loads(stdout)
+    *samples, audit = map(json.loads, stdout.splitlines())
     assert (code, audit["num_judged"], audit["num_degenerate"]) == (0, 3, 2)
-    assert [s["kind"] for s in audit["samples"]] == ["loop", "single-token", None]
-    code, stdout, _ = call(capsys, "diagnose", str(file))
-    assert (code, "2 of 3 samples degenerate" in stdout) == (0, True)
+    assert [s["kind"] for s in samples] == ["loop", "single-token", None]
+    code, stdout, _ = call(capsys, "audit", str(file))
+    assert (code, "2 of 3 texts, 67 % [9, 99] degenerate: 1 loops, 1 repeats one token" in stdout) == (0, True)
 
 
-@pytest.mark.parametrize("command", [["models"], ["data"], ["presets"], ["--help"], ["run", "--help"], ["eval", "-h"]])
+@pytest.mark.parametrize(
+    "command", [["models"], ["data"], ["presets"], ["metrics"], ["--help"], ["run", "--help"], ["eval", "-h"]]
+)
 def test_listings_and_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     code, stdout, stderr = call(capsys, *command)
     assert (code, stderr) == (0, "")
     wanted = {"models": "builtin:micro", "data": "wikitext-2", "presets": "authors-code", "run": "--optim.lr"}
+    wanted |= {"metrics": "distinct_4_pooled"}
     assert wanted.get(command[0], "usage: collapselab") in stdout
 
 
@@ -149,7 +152,7 @@ BAD = {
         "at most 255 new tokens",
     ),
     "no cuda": (["run", "demo", "--model", "builtin:nano", "--device", "cuda"], "cuda", "--device cpu"),
-    "no file to diagnose": (["diagnose", "missing.txt"], "there is no file missing.txt", "a text is"),
+    "no file to diagnose": (["diagnose", "missing.txt"], "there is no file missing.txt", "a corpus is"),
 }
 
 

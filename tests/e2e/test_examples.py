@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from collapselab import build, online_loop, override, presets
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -28,6 +32,16 @@ def test_custom_metric() -> None:
     rows = [line.split() for line in output_of("custom_metric.py").splitlines()]
     assert [row[0] for row in rows] == ["0", "1", "2", "3", "4", "5"]
     assert all(0 < float(row[2]) < 1 for row in rows)
+
+
+def test_own_safeguard() -> None:
+    """Its path is half as long as that of a run without it, at the first step at least."""
+    rows = [line.split() for line in output_of("own_safeguard.py").splitlines()]
+    assert [row[0] for row in rows] == ["0", "1", "2", "3", "4", "5"]
+    config = override(presets.demo(), {"model": "builtin:pico", "stop.max_steps": 1, "eval.full_every": 0})
+    first = next(online_loop(build(config)))
+    assert float(rows[0][1]) == pytest.approx(float(str(first.values["path_length"])) / 2, abs=1e-5)
+    assert len((EXAMPLES / "own_safeguard.py").read_text(encoding="utf-8").splitlines()) <= 30
 
 
 SHOWING = """
@@ -63,4 +77,4 @@ def test_the_notebook(tmp_path: Path) -> None:
 
 def test_every_example_is_run_here() -> None:
     names = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
-    assert names == {"quick_start.py", "custom_metric.py", "first_run.ipynb"}
+    assert names == {"quick_start.py", "custom_metric.py", "own_safeguard.py", "first_run.ipynb"}

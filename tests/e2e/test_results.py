@@ -15,10 +15,18 @@ from collapselab.report.tables import TABLES
 RESULTS = Path(__file__).parents[2] / "results"
 
 
-@pytest.mark.parametrize("name", ["builtin", "sampler", "smollm2"])
+ARCHIVES = {
+    "builtin": ("records",),
+    "sampler": ("records", "records-line"),
+    "smollm2": ("records", "records-prompts"),
+}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
 def test_each_table_follows_from_the_records(name: str, tmp_path: Path) -> None:
-    with tarfile.open(RESULTS / name / "records.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
+    for stem in ARCHIVES[name]:
+        with tarfile.open(RESULTS / name / f"{stem}.tar.xz") as archive:
+            archive.extractall(tmp_path, filter="data")
     runs = load_runs(tmp_path)
     kept = [path for path in sorted((RESULTS / name / "figures").glob("*.csv")) if path.stem in TABLES]
     assert kept, "no table is kept beside the records"

@@ -6,62 +6,30 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from collapselab.cli import main
-from collapselab.rundir.layout import read_json, read_lines
+from collapselab.rundir.layout import read_json
+from sweep_runs import (
+    NUM_STEPS,
+    TIMEOUT_S,
+    assert_equal_records,
+    begins,
+    call,
+    count,
+    runs_in,
+    started,
+    status,
+    sweep_file,
+    wait_for,
+)
 
-TIMEOUT_S = 120.0
-NUM_STEPS = 12
-SETTINGS = """
-preset = "demo"
-model = "builtin:nano"
-checkpoint_every_s = 0.0
-generate.max_new_tokens = 16
-eval.protocol = "windows[20,2]"
-eval.full_every = 0
-stop.on_divergence = false
-"""
 EIGHT = "[sweep.grid]\noptim.lr = [1e-4, 2e-4, 3e-4, 4e-4]\nseed = [0, 1]\n"
 TWO = "[sweep.zip]\noptim.lr = [1e-4, 1e-4]\nseed = [0, 1]\n"
 NAMES = [f"lr-{lr}-seed-{seed}" for lr in ("0.0001", "0.0002", "0.0003", "0.0004") for seed in (0, 1)]
-# Read by every process of a sweep as it starts: a step takes 50 ms at least, so that a signal comes in its middle on a
-# quick machine too, and is counted, by a line in a file, before its record is written.
-HOOK = """
-import os, time
-from collapselab.rundir.record_writer import RecordWriter
-
-append = RecordWriter.append
-
-def counted(self, record):
-    with open(os.environ["COUNTED_STEPS"], "a") as file:
-        file.write(f"{self._rundir.path.name} {record.step}\\n")
-    append(self, record)
-    time.sleep(0.05)
-
-RecordWriter.append = counted
-"""
-
-
-def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error) of one command, in this process."""
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    captured = capsys.readouterr()
-    code = caught.value.code
-    return (code if isinstance(code, int) else 0), captured.out, captured.err
-
-
-def sweep_file(path: Path, text_file: Path, axes: str, num_steps: int = NUM_STEPS) -> Path:
-    further = f'stop.max_steps = {num_steps - 1}\ndata = "{text_file}"\n'
-    path.write_text(SETTINGS + further + axes, encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -75,36 +43,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Pa
     return folder / "out"
 
 
-def started(file: Path, out: Path) -> subprocess.Popen[str]:
-    """A sweep with the hook, as the leader of a process group of its own."""
-    (out.parent / "sitecustomize.py").write_text(HOOK)
-    path = os.pathsep.join(filter(None, [str(out.parent), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "collapselab", "sweep", str(file), "--out", str(out), "--workers", "2", "--json"]
-    environment = {**os.environ, "PYTHONPATH": path, "COUNTED_STEPS": str(out.parent / "counted")}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
-    )
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert process is None or process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "not within two minutes"
-        time.sleep(0.02)
-
-
-def count(path: Path) -> int:
-    file = path / "steps.jsonl"
-    return file.read_bytes().count(b"\n") if file.exists() else 0
-
-
-def status(path: Path) -> str | None:
-    return read_json(path / "status.json")["status"] if (path / "status.json").exists() else None
-
-
-def runs_in(out: Path) -> list[Path]:
-    return sorted(path.parent for path in out.glob("*/config.json"))
+def swept(file: Path, out: Path) -> subprocess.Popen[str]:
+    return started(["sweep", str(file), "--out", str(out), "--workers", "2", "--json"], out.parent)
 
 
 def group_is_gone(leader: int) -> bool:
@@ -115,27 +55,11 @@ def group_is_gone(leader: int) -> bool:
     return False
 
 
-def assert_equal_records(path: Path, reference: Path, num_steps: int = NUM_STEPS) -> None:
-    timeless = [
-        [{name: value for name, value in line.items() if not name.startswith("seconds_")} for line in read_lines(file)]
-        for file in (path / "steps.jsonl", reference / "steps.jsonl")
-    ]
-    assert timeless[0] == timeless[1]
-    assert len(timeless[0]) == num_steps
-    assert (path / "samples.jsonl").read_bytes() == (reference / "samples.jsonl").read_bytes()
-
-
-def begins(path: Path) -> list[int]:
-    """The steps at which a run began or went on, from its log."""
-    lines = (path / "log.txt").read_text(encoding="utf-8").splitlines()
-    return [int(line.rpartition(" ")[2]) for line in lines if " begin at step " in line]
-
-
 def test_a_sweep_of_8_runs_killed_in_the_middle_does_nothing_twice_and_loses_nothing(
     undisturbed: Path, tmp_path: Path, text_file: Path
 ) -> None:
     file, out = sweep_file(tmp_path / "sweep.toml", text_file, EIGHT), tmp_path / "out"
-    process = started(file, out)
+    process = swept(file, out)
     wait_for(lambda: sum(status(path) == "finished" for path in runs_in(out)) >= 3, process)
     wait_for(lambda: any(status(p) == "running" and 2 < count(p) < NUM_STEPS - 3 for p in runs_in(out)), process)
     os.killpg(process.pid, signal.SIGKILL)
@@ -146,7 +70,7 @@ def test_a_sweep_of_8_runs_killed_in_the_middle_does_nothing_twice_and_loses_not
     assert 3 <= len(finished) < 8 and cut_off, "the sweep was killed in its middle"
     summaries = {path: (path / "summary.json").stat().st_mtime_ns for path in finished}
 
-    again = started(file, out)
+    again = swept(file, out)
     stdout, stderr = again.communicate(timeout=TIMEOUT_S)
     assert again.returncode == 0, stderr
     assert f"8 runs, {len(finished)} finished before" in stderr
@@ -175,7 +99,7 @@ def test_a_sweep_with_a_killed_worker_interrupted_and_orphaned_goes_on(
     out, undisturbed = tmp_path / "out", tmp_path / "undisturbed"
     one, two = (out / name for name in NAMES[:2])
 
-    process = started(file, out)
+    process = swept(file, out)
     wait_for(lambda: count(two) > 2, process)
     os.kill(read_json(two / "status.json")["pid"], signal.SIGKILL)
     at_kill = count(two)
@@ -191,7 +115,7 @@ def test_a_sweep_with_a_killed_worker_interrupted_and_orphaned_goes_on(
     wait_for(lambda: group_is_gone(process.pid))
 
     at_restart = count(two)
-    process = started(file, out)
+    process = swept(file, out)
     wait_for(lambda: count(two) > at_restart + 2, process)
     process.kill()  # only the sweep, which has no chance to notify its workers
     process.communicate()

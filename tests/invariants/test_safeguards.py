@@ -59,7 +59,7 @@ class Everything(Safeguard):
 
 def values_of(config: RunConfig, *safeguards: Safeguard) -> list[dict[str, object]]:
     records = online_loop(build(config), safeguards=safeguards)
-    return [{k: v for k, v in record.values.items() if not k.startswith("seconds_")} for record in records]
+    return [{k: v for k, v in r.values.items() if not k.startswith(("seconds_", "extra_"))} for r in records]
 
 
 def test_one_that_does_nothing_changes_nothing_and_records_the_objective(tiny_config: RunConfig) -> None:

@@ -159,6 +159,7 @@ BEGINNINGS = (
     ("serve", "runs"),
     ("eval", "--model", "gpt2", "--data", "ptb"),
     ("diagnose", "FILE"),
+    ("watch", "FOLDER"),
 )
 
 
@@ -182,7 +183,8 @@ def check(command: Sequence[str]) -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_documented_commands_are_understood(command: tuple[str, ...]) -> None:
     """Every option of every command is parsed; commands that only show something are executed."""
-    if command[0] in ("models", "data", "presets") or set(QUICK) & set(command):
+    shows = ("models", "data", "presets", "metrics", "safeguards")
+    if command[0] in shows or set(QUICK) & set(command):
         with pytest.raises(SystemExit) as ended:
             cli.main(command)
         assert ended.value.code == 0
@@ -203,7 +205,7 @@ def is_understood(command: Sequence[str]) -> bool:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_documented_options_exist(option: str) -> None:
     words = shlex.split(option)
-    values: list[list[str]] = [[], ["1"], ["gpt2"], ["fast"], ["plain"]] if len(words) == 1 else [[]]
+    values: list[list[str]] = [[], ["1"], ["gpt2"], ["fast"], ["plain"], ["slurm"]] if len(words) == 1 else [[]]
     assert any(is_understood([*begin, *words, *value]) for begin in BEGINNINGS for value in values)
 
 

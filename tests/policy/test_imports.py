@@ -19,7 +19,7 @@ config inputs metrics
 testing
 collapse engine rundir
 step analysis
-safeguards
+safeguards monitor
 loop
 runner report tracking
 serve
@@ -32,9 +32,11 @@ LAYERS = [line.split() for line in _LAYERS.strip().splitlines()]
 LAZY_UPWARD: set[tuple[str, str]] = set()
 
 _TORCH_FREE = """
-errors visible files records randomness interruptions config inputs metrics collapse rundir.layout rundir.claim
+errors visible files records randomness interruptions config inputs metrics collapse
+rundir.layout rundir.claim rundir.lease
 rundir.line_files rundir.record_writer rundir.run_files rundir.judged_again
-rundir.environment rundir.machine rundir.progress rundir.frames rundir.migration rundir.parquet analysis report
+rundir.environment rundir.machine rundir.progress rundir.frames rundir.migration rundir.parquet step.measure
+monitor analysis report
 serve tracking sweep.grid sweep.presets sweep.tiers sweep.estimate
 sweep.resources sweep.schedule cli
 """

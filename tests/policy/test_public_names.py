@@ -12,6 +12,7 @@ import yaml
 import collapselab
 
 PUBLIC = {
+    "CollapseMonitor",
     "InputError",
     "RunConfig",
     "Runs",

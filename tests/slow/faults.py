@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from collapselab.rundir.lease import is_lease
+
 HERE = Path(__file__).parent
 MODES = {"count": 1, "kill": 2, "tear": 3, "enospc": 4, "eio": 5, "full": 6}
 # fault: (mode of the shim, how what is left of a power cut is rebuilt)
@@ -90,7 +92,7 @@ def contents(out: Path) -> dict[str, object]:
         for folder in newest
         for name in ("model", "optimizer")
     ]
-    files = {path.name for path in out.iterdir()} - {"lock", "loss.svg", "loss.png"}
+    files = {path.name for path in out.iterdir() if not is_lease(path.name)} - {"lock", "loss.svg", "loss.png"}
     status = json.loads((out / "status.json").read_text())["status"] if (out / "status.json").is_file() else None
     return {
         "steps": timeless,

@@ -18,7 +18,16 @@ def test_draws_are_the_same_on_every_machine() -> None:
     expected = np.random.Generator(np.random.Philox(np.random.SeedSequence((1, 2, 2, 0)))).random(3)
     assert rng(1, "probe", 2).random(3).tolist() == expected.tolist()
     # A stream's number is part of its draws: a new stream gets a new number.
-    assert STREAMS == {"sample": 0, "window": 1, "probe": 2, "data": 3, "evaluation": 5, "start": 6}
+    assert STREAMS == {
+        "sample": 0,
+        "window": 1,
+        "probe": 2,
+        "data": 3,
+        "evaluation": 5,
+        "start": 6,
+        "safeguard": 7,
+        "adapters": 8,
+    }
 
 
 def test_any_other_argument_gives_other_draws() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from collapselab.analysis.comparisons import distinct, trajectory
-from collapselab.analysis.intervals import LEVEL, Estimate, Interval
+from collapselab.analysis.intervals import LEVEL, Estimate, Interval, in_figures
 from collapselab.analysis.survival import Frame, onset_times
 from collapselab.config.schema import Sampling
 from collapselab.rundir.frames import Runs
@@ -92,8 +92,9 @@ def equivalence(estimate: Estimate, low: float, high: float) -> tuple[float | No
 
 
 def own_text(frame: Frame) -> Frame:
-    """The runs on their own text."""
-    return frame[frame["train.source"] == "own"]
+    """The runs on their own text, without safeguards."""
+    is_own = frame["train.source"] == "own"
+    return frame[is_own & (frame["safeguards"] == "none")] if "safeguards" in frame else frame[is_own]
 
 
 def divergence(frame: Frame) -> Frame:
@@ -101,9 +102,10 @@ def divergence(frame: Frame) -> Frame:
     return frame.reindex(columns=["diverged_step"])["diverged_step"].astype("Float64").fillna(np.inf).astype(float)
 
 
-def with_ends(interval: Interval, form: str = ".3g") -> str:
+def with_ends(interval: Interval, *, signed: bool = False) -> str:
     """An estimate and its interval in words."""
     if interval.estimate is None:
         return "unknown"
-    ends = "" if interval.low is None or interval.high is None else f" [{interval.low:.3g}, {interval.high:.3g}]"
-    return f"{interval.estimate:{form}}{ends}"
+    low, high = interval.low, interval.high
+    ends = "" if low is None or high is None else f" [{in_figures(low)}, {in_figures(high)}]"
+    return in_figures(interval.estimate, signed=signed) + ends

@@ -197,3 +197,9 @@ def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
 def _known(values: Iterable[float | None]) -> Floats:
     array = np.array([math.nan if value is None else float(value) for value in values], dtype=np.float64)
     return array[~np.isnan(array)]
+
+
+def in_figures(value: float, *, signed: bool = False) -> str:
+    """A number to three significant digits, as it is written everywhere: 0.0123, −1.25, 2e-5."""
+    mantissa, _, exponent = f"{value:{'+' if signed else ''}.3g}".partition("e")
+    return mantissa.replace("-", "−") + (f"e{int(exponent)}" if exponent else "")

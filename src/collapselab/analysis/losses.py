@@ -8,9 +8,9 @@ import numpy as np
 
 from collapselab.analysis.comparisons import JUDGING, condition
 from collapselab.analysis.evidence import Finding, Material, divergence, missing, own_text, with_ends
-from collapselab.analysis.intervals import Bools, Estimate, Floats, Interval, arm_mean, over_seeds
+from collapselab.analysis.intervals import Bools, Estimate, Floats, Interval, arm_mean, in_figures, over_seeds
 from collapselab.analysis.survival import Frame, Labels
-from collapselab.config.schema import split_at_commas
+from collapselab.config.base import split_at_commas
 
 EARLY_STEPS, MIN_RISE_NATS = 10, 0.01
 ALMOST_ZERO_SHARE = 0.10
@@ -42,7 +42,7 @@ def early_rise(material: Material) -> Finding:
     }
     rises = int((used["value"] > 0).sum())
     note = f"rises in {rises} of {len(used)} runs{words}; by learning rate: "
-    note += ", ".join(f"{rate:g} {with_ends(found, '+.2g')}" for rate, found in by_rate.items())
+    note += ", ".join(f"{in_figures(rate)} {with_ends(found, signed=True)}" for rate, found in by_rate.items())
     is_as_claimed = (mean.value or 0) > 0 and not any((found.high or 0) < 0 for found in by_rate.values())
     direction = 1 if is_as_claimed else -1 if (mean.value or 0) < 0 else 0
     return _finding(mean, mean.interval(), 0.0, MIN_RISE_NATS, 1, direction, used, note)
@@ -141,7 +141,9 @@ def _rises(own: Frame, steps: Frame, texts: list[str]) -> Frame:
 
 
 def _collapsed(material: Material) -> Frame:
+    """Finished own-text runs that collapsed totally, judged by their own samples: probes call it a window later."""
     own = own_text(material.runs)
+    own = own[own["collapse.source"] == "stream"]
     names = ["total_collapse_step", "last_step", "train_nll_first", "train_nll_last"]
     own = own.assign(**{name: own.reindex(columns=[name])[name].astype("Float64") for name in names})
     return own[own[names].notna().all(axis=1) & (divergence(own) == np.inf)]

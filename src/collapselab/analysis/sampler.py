@@ -31,6 +31,7 @@ SETTINGS = {
     "weight_decay": "optim.weight_decay",
 }
 CUTS = ("sampling.top_k", "sampling.top_p", "sampling.min_p")
+OTHER_CUTS = ("sampling.top_n_sigma", "sampling.no_repeat_ngram")
 _NAMED_ALWAYS = ("model", "optim.lr", "sampling.temperature")
 _HALF = 1 / 2
 
@@ -140,8 +141,9 @@ def is_pure(frame: Frame) -> Frame:
 
 
 def is_cut(frame: Frame) -> Frame:
-    """Which rows cut something off by top-k, top-p or min-p."""
-    return frame.reindex(columns=list(CUTS)).notna().any(axis=1)
+    """Which rows cut something off, by top-k, top-p or min-p, or by another rule."""
+    penalty = frame.reindex(columns=["sampling.repetition_penalty"]).fillna(1.0).astype(float)
+    return frame.reindex(columns=[*CUTS, *OTHER_CUTS]).notna().any(axis=1) | (penalty != 1).any(axis=1)
 
 
 def t_interval(values: Sequence[float] | Frame) -> Interval:

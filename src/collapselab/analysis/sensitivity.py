@@ -23,7 +23,9 @@ from collapselab.rundir.frames import Runs
 METRICS = ("num_tokens", "seq_rep_4", "loop_period", "loop_span", "match_entropy_nats", "top_token_share")
 LOSS = "train_nll_nats"
 COLUMNS = (*METRICS, LOSS, "reasons", "degenerate")
-# Rules that recorded metrics do not tell of: they are kept as recorded, or left out.
+# What `low-diversity` looks at; runs of earlier versions did not record it.
+DIVERSITY = ("entropy_drop_nats", "distinct_4_share")
+# Rules that recorded metrics do not tell of, kept as recorded or left out (low-diversity: in runs without `DIVERSITY`).
 RECORDED_RULES = ("whitespace", "template", "counting", "stutter", "melted", "low-diversity")
 MOVED = (
     "seq_rep_4",
@@ -35,7 +37,7 @@ MOVED = (
     "top_token_share",
     "frozen_nll_nats",
 )
-SHARES = ("seq_rep_4", "seq_rep_4_short", "loop_share", "top_token_share")  # 1 at most
+SHARES = ("seq_rep_4", "seq_rep_4_short", "loop_share", "top_token_share", "distinct_4_share")  # 1 at most
 # Thresholds that no sample reaches leave a rule out.
 LEFT_OUT = {
     "seq_rep_4": {"seq_rep_4": math.inf, "seq_rep_4_short": math.inf},
@@ -76,6 +78,11 @@ class JudgedRun:
     broken: Mapping[str, Bools]
     rules: Rules
 
+    @property
+    def tells_diversity(self) -> bool:
+        """Whether `low-diversity` can be judged by other thresholds too."""
+        return set(DIVERSITY) <= set(self.metrics)
+
 
 def judged_runs(runs: Runs) -> list[JudgedRun]:
     """The runs that can be judged anew from their steps.
@@ -88,14 +95,19 @@ def judged_runs(runs: Runs) -> list[JudgedRun]:
     settings, steps = cast(Frame, runs.runs), cast(Frame, runs.steps)
     is_plain = (settings["collapse.source"] == "stream") & (settings["train.source"] == "own")
     rows = cast(list[dict[str, Any]], settings[is_plain & (settings["generate.batch_size"] == 1)].to_dict("records"))
-    steps_of = dict(list(steps[["run", "step", *COLUMNS]].groupby("run", sort=False)))
+    columns = [*COLUMNS, *(name for name in DIVERSITY if name in steps.columns)]
+    steps_of = dict(list(steps[["run", "step", *columns]].groupby("run", sort=False)))
     found = (_judged_run(row, steps_of[row["run"]]) for row in rows if row["run"] in steps_of)
     return [run for run in found if run is not None]
 
 
-def variations() -> list[Variation]:
-    """Every threshold a fifth lower and higher, every rule left out, and other windows and patience."""
-    moved = [Variation(name, words, _scaled(name, factor)) for name in MOVED for words, factor in FACTORS.items()]
+def variations(*, tells_diversity: bool = False) -> list[Variation]:
+    """Every threshold a fifth lower and higher, every rule left out, and other windows and patience.
+
+    `tells_diversity`: also the thresholds of `low-diversity`, which not every run can be judged by.
+    """
+    names = [*MOVED, *(DIVERSITY if tells_diversity else ())]
+    moved = [Variation(name, words, _scaled(name, factor)) for name in names for words, factor in FACTORS.items()]
     left_out = [Variation(f"rule {name}", "left out", _changed(values)) for name, values in LEFT_OUT.items()]
     left_out += [Variation(f"rule {name}", "left out", _without(name)) for name in RECORDED_RULES]
     sizes = [
@@ -128,8 +140,13 @@ def verdicts(run: JudgedRun, rules: Rules) -> tuple[Bools, Bools]:
     )
     degenerate = (by_sample & is_long) | (run.metrics[LOSS] <= t.frozen_nll_nats)
     for name in set(rules.recorded) & set(run.broken):
-        degenerate |= run.broken[name]
+        degenerate |= _is_alike(run, t) if name == "low-diversity" and run.tells_diversity else run.broken[name]
     return is_long | degenerate, degenerate
+
+
+def _is_alike(run: JudgedRun, thresholds: Collapse) -> Bools:
+    drop, share = (run.metrics[name] for name in DIVERSITY)
+    return (drop >= thresholds.entropy_drop_nats) | (share <= thresholds.distinct_4_share)
 
 
 def _judged_run(row: Mapping[str, Any], steps: Frame) -> JudgedRun | None:
@@ -137,7 +154,8 @@ def _judged_run(row: Mapping[str, Any], steps: Frame) -> JudgedRun | None:
         return None
     known = {name: value for name, value in row.items() if name.startswith("collapse.") and not pd.isna(value)}
     thresholds = Collapse.model_validate({name.removeprefix("collapse."): value for name, value in known.items()})
-    metrics = {name: steps[name].to_numpy(dtype=float) for name in (*METRICS, LOSS)}
+    told = DIVERSITY if set(DIVERSITY) <= set(steps.columns) and steps[list(DIVERSITY)].notna().any(axis=None) else ()
+    metrics = {name: steps[name].to_numpy(dtype=float) for name in (*METRICS, LOSS, *told)}
     reasons: list[Any] = [found if isinstance(found, list) else () for found in steps["reasons"]]
     broken = {name: np.array([name in found for found in reasons], dtype=bool) for name in RECORDED_RULES}
     run = JudgedRun(metrics, broken, Rules(thresholds))

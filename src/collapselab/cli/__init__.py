@@ -14,7 +14,7 @@ from typing import Any
 import tyro
 from rich.text import Text
 
-from collapselab.cli import inspect, reporting, reproducing, running, serving, sweeping
+from collapselab.cli import auditing, inspect, reporting, reproducing, running, serving, sweeping, watching
 from collapselab.cli.arguments import read
 from collapselab.cli.faults import explained, show_traceback
 from collapselab.cli.settings import with_settings
@@ -28,20 +28,27 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": with_settings(running.Options, running.run_command),
     "sweep": with_settings(sweeping.Options, sweeping.sweep_command),
     "eval": inspect.evaluate,
-    "diagnose": inspect.diagnose,
+    "audit": auditing.audit,
+    "diagnose": auditing.audit,
+    "watch": watching.watch,
     "report": reporting.report,
     "serve": serving.serve,
     "reproduce": reproducing.reproduce,
     "models": inspect.models,
     "data": inspect.data,
     "presets": inspect.presets,
+    "metrics": inspect.metrics,
+    "safeguards": inspect.safeguards,
 }
 EXAMPLES = {
     "run": ("collapselab run demo", "collapselab run paper --model gpt2 --data wikitext-2,ptb --optim.lr 2e-5"),
     "sweep": ("collapselab sweep learning-rates --model gpt2 --dry-run", "collapselab sweep mine.toml --workers 4"),
     "eval": ("collapselab eval --model builtin:nano --data austen", "collapselab eval --model gpt2 --data ptb --json"),
+    "audit": ("collapselab audit samples.jsonl", "collapselab audit completions/ --by step --max-share 0.05"),
     "diagnose": ("collapselab diagnose samples.jsonl", "collapselab diagnose book.txt --window 100 --json"),
+    "watch": ("collapselab watch outputs/completions", "collapselab watch rollouts --tokenizer smollm2-135m --once"),
     "report": ("collapselab report runs", "collapselab report runs/a runs/b -o page.html --figures figures"),
+    "safeguards": ("collapselab safeguards", "collapselab run demo --safeguards 'kl-anchor(beta=0.5), entropy-bonus'"),
     "serve": ("collapselab serve runs", "collapselab serve runs/sizes --port 9000"),
     "reproduce": ("collapselab reproduce --quick", "collapselab reproduce --tier smollm2 --dry-run"),
 }
@@ -144,7 +151,7 @@ def parse(arguments: Sequence[str]) -> Callable[[], None]:
 
 
 def _meant_command(name: str) -> str:
-    known = {"train": "run", "start": "run", "plot": "report", "evaluate": "eval", "audit": "diagnose"}
+    known = {"train": "run", "start": "run", "plot": "report", "evaluate": "eval"}
     return f"did you mean {known[name]!r}?" if name in known else nearest(name, COMMANDS)
 
 

@@ -1,56 +1,188 @@
-"""What a person reads after `collapselab diagnose`."""
+"""What a person reads after `collapselab audit`, and what a program does."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
+from rich.console import Console
+from rich.text import Text
 
-from collapselab.cli.text import plain, stdout_console
+from collapselab.cli.live import sparkline
+from collapselab.cli.text import one_line, plain, stdout_console, table
 
-if TYPE_CHECKING:  # diagnose brings in scipy, half a second that only this command needs
-    from collapselab.collapse.audit import Audit
+if TYPE_CHECKING:  # these bring in scipy, half a second that only this command needs
+    from collapselab.collapse.audit.excerpts import Excerpt
+    from collapselab.collapse.audit.run import Audit
+    from collapselab.collapse.audit.samples import Judge
+    from collapselab.collapse.audit.tally import Tally
 
-TOTALS = ("num_judged", "num_degenerate", "degenerate_share", "interval", "kinds")
-ROWS_SHOWN = 40
-HUMAN_TEXT_FLAGGED = (
-    "Of human text these rules flag some 0.2 % of prose, 1 to 2 % of code and tables, and up to 8 % of assembler, "
-    "Lisp, SQL, JSON and character tables, which they cannot tell from collapse (docs/collapse.md)."
-)
-METRICS_SHOWN = ("seq_rep_4", "loop_period", "loop_span", "match_entropy_nats", "top_token_share")
+GROUPS_SHOWN, WORST_SHOWN, BAD_SHOWN, EXCERPT_CHARACTERS = 40, 8, 5, 160
 
 
-def print_audit(file: str, audit: Audit) -> None:
-    """Prints the samples of an audit, degenerate ones first, and the totals."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("sample", "tokens", "degenerate", "kind", "reasons", *METRICS_SHOWN):
-        table.add_column(column)
-    ranked = sorted(audit.samples, key=lambda sample: not sample.verdict.degenerate)
-    for sample in ranked[:ROWS_SHOWN]:
-        verdict = sample.verdict
-        judged = {True: "yes", False: "no", None: "too short"}[verdict.degenerate]
-        figures = [_figure(sample.metrics[name]) for name in METRICS_SHOWN]
-        verdicts = (judged, verdict.kind or "", ", ".join(verdict.reasons))
-        table.add_row(plain(sample.place), str(len(sample.token_ids)), *verdicts, *figures)
+def print_audit(name: str, audit: Audit, judge: Judge, healthy: Audit | None) -> None:
+    """Prints the verdict in a sentence, then what helps to act."""
+    from collapselab.collapse.audit.sentence import (
+        difference_sentence,
+        human_sentence,
+        verdict_sentence,
+        whole_sentence,
+    )
+
     console = stdout_console()
-    console.print(table)
-    if len(ranked) > ROWS_SHOWN:
-        console.print(f"… and {len(ranked) - ROWS_SHOWN} more; --json has all of them")
-    console.print(plain(_total(file, audit)), soft_wrap=True)
-    if audit.num_degenerate:
-        console.print(HUMAN_TEXT_FLAGGED, soft_wrap=True)
+    console.print(Text.assemble(plain(f"{name}: "), plain(verdict_sentence(audit), "bold")), soft_wrap=True)
+    sentences = [whole_sentence(audit), human_sentence(audit) if audit.tally.num_degenerate else None]
+    sentences.append(None if healthy is None else difference_sentence(audit.tally, healthy.tally))
+    for sentence in sentences:
+        if sentence is not None:
+            console.print(plain(sentence[0].upper() + sentence[1:] + "."), soft_wrap=True)
+    for sentence in (_read(audit), _pools(audit), *_alike(audit)):
+        if sentence:
+            console.print(plain(sentence), soft_wrap=True)
+    _print_trend(console, audit)
+    _print_groups(console, audit)
+    _print_worst(console, audit, judge)
+    if audit.num_bad:
+        console.print(plain(f"\n{audit.num_bad:,} rows could not be judged:"))
+        for bad in audit.bad[:BAD_SHOWN]:
+            console.print(plain(f"  {bad.place} {bad.reason}"), soft_wrap=True)
 
 
-def _total(file: str, audit: Audit) -> str:
-    if audit.degenerate_share is None or audit.interval is None:
-        return f"{file}: no sample has the 100 tokens needed to judge it"
-    low, high = audit.interval
-    kinds = "".join(f", {count} {kind}" for kind, count in audit.kinds.items())
+def totals(audit: Audit, healthy: Audit | None) -> dict[str, Any]:
+    """The totals of an audit as JSON values."""
+    from collapselab.collapse.audit.human import expected_shares
+    from collapselab.collapse.audit.tally import share_difference, trend
+
+    likeness, whole = audit.likeness, audit.whole
+    return {
+        **tally_values(audit.tally),
+        "short": tally_values(audit.short),
+        "pools": {"num_texts": audit.num_pooled, **tally_values(audit.pools)},
+        "num_bad": audit.num_bad,
+        "bad": [asdict(bad) for bad in audit.bad],
+        "num_tokens": audit.num_tokens,
+        "fields": dict(audit.paths.most_common()),
+        "onset_row": audit.onset_row,
+        "trend": [{"num_judged": judged, "num_degenerate": count} for judged, count in trend(audit.flags)],
+        "by": {name: tally_values(tally) for name, tally in audit.by.items()},
+        "human": expected_shares(audit.lengths),
+        "whole": None if whole is None else asdict(whole),
+        "alike": None if likeness is None else asdict(likeness),
+        "reference": None if healthy is None else tally_values(healthy.tally),
+        "difference": None if healthy is None else share_difference(audit.tally, healthy.tally),
+    }
+
+
+def tally_values(tally: Tally) -> dict[str, Any]:
+    """The counts of a tally as JSON values."""
+    return {
+        "num_texts": tally.num_samples,
+        "num_judged": tally.num_judged,
+        "num_degenerate": tally.num_degenerate,
+        "degenerate_share": tally.share,
+        "interval": tally.interval,
+        "kinds": dict(tally.kinds.most_common()),
+        "reasons": dict(tally.reasons.most_common()),
+    }
+
+
+def excerpt_text(found: Excerpt, at_most: int = EXCERPT_CHARACTERS) -> str:
+    """An excerpt on one line: what comes before a loop, the loop once in brackets, its copies, and what comes after."""
+    if not found.unit:
+        return _cut(one_line(found.before), at_most)
+    before = one_line(found.before)
+    before = before if len(before) <= at_most // 4 else "…" + before[-at_most // 4 :]
+    unit, after = _cut(one_line(found.unit) or "blank", at_most // 2), _cut(one_line(found.after), at_most // 4)
+    return " ".join(part for part in (before, f"[{unit}] × {found.copies:.0f}", after) if part)
+
+
+def _cut(text: str, at_most: int) -> str:
+    return text if len(text) <= at_most else text[:at_most] + " …"
+
+
+def _read(audit: Audit) -> str:
+    of_fields = ", ".join(f"{path} {count:,}" for path, count in audit.paths.most_common(4) if path)
+    read = f"Read {audit.num_texts:,} texts, {audit.num_tokens:,} tokens"
+    read += f"; field: {of_fields}" if of_fields else ""
+    read += (
+        f"; {audit.short.num_judged:,} of 20 to 99 tokens, judged by rules of their own"
+        if audit.short.num_judged
+        else ""
+    )
+    hint = f"; rows have a step: --by {audit.step_field}" if audit.step_field and not audit.by else ""
+    return read + hint + "."
+
+
+def _pools(audit: Audit) -> str:
+    if not audit.num_pooled:
+        return ""
+    pools = audit.pools
     return (
-        f"{file}: {audit.num_degenerate} of {audit.num_judged} samples degenerate "
-        f"({audit.degenerate_share:.1%}, 95 % interval {low:.1%} to {high:.1%}){kinds}"
+        f"{audit.num_pooled:,} texts under 20 tokens, judged together in {pools.num_samples:,} pools: "
+        f"{pools.num_degenerate:,} of {pools.num_judged:,} degenerate."
     )
 
 
-def _figure(value: object) -> str:
-    return "–" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+def _alike(audit: Audit) -> list[str]:
+    alike = audit.likeness
+    if alike is None or audit.num_texts < 2:
+        return []
+    copies = [f"{alike.copies_share:.1%} are exact copies of an earlier one" if alike.copies_share is not None else ""]
+    copies += [f"one stands there {alike.most_copied:,} times" if alike.most_copied > 2 else ""]
+    if alike.near_share is not None:
+        copies.append(f"{alike.near_share:.1%} have a near copy (of {alike.num_compared:,} compared)")
+    else:
+        copies.append("near copies are not looked for (pip install 'collapselab[audit]')")
+    distinct = " ".join("–" if share is None else f"{share:.3f}" for share in alike.distinct)
+    lines = [f"Texts: {', '.join(part for part in copies if part)}."]
+    lines.append(f"Distinct-1 to -4 of {alike.num_tokens:,} tokens together: {distinct}.")
+    for what, found in (("Openings", alike.openings), ("Shared phrases", alike.phrases)):
+        shown = ", ".join(f"'{one_line(text)}' × {count:,}" for text, count in found)
+        lines += [f"{what}: {shown}."] if shown else []
+    return lines
+
+
+def _print_trend(console: Console, audit: Audit) -> None:
+    from collapselab.collapse.audit.tally import trend
+
+    parts = trend(audit.flags)
+    if not any(count for _, count in parts):
+        return
+    shares = [count / judged for judged, count in parts]
+    shown = " ".join(f"{share:.0%}" for share in shares)
+    console.print(plain(f"Degenerate in each tenth of the rows: {shown}  {sparkline(shares)}"), soft_wrap=True)
+
+
+def _print_groups(console: Console, audit: Audit) -> None:
+    if not audit.by:
+        return
+    shown = table("group", "texts", "degenerate", "share", "95 % interval", "kinds")
+    for name, tally in list(_sorted(audit.by).items())[:GROUPS_SHOWN]:
+        low, high = tally.interval or (0.0, 0.0)
+        kinds = ", ".join(f"{count} {kind}" for kind, count in tally.kinds.most_common(3))
+        share = ("–", "–") if tally.share is None else (f"{tally.share:.1%}", f"{low:.1%} to {high:.1%}")
+        shown.add_row(plain(name), f"{tally.num_judged:,}", f"{tally.num_degenerate:,}", *share, kinds)
+    console.print("", shown, sep="\n")
+    if len(audit.by) > GROUPS_SHOWN:
+        console.print(f"… and {len(audit.by) - GROUPS_SHOWN:,} more groups; --json has all of them")
+
+
+def _sorted(groups: dict[str, Tally]) -> dict[str, Tally]:
+    """Groups in numeric order where all names are numbers, else in the order of the corpus."""
+    try:
+        return dict(sorted(groups.items(), key=lambda pair: float(pair[0])))
+    except ValueError:
+        return groups
+
+
+def _print_worst(console: Console, audit: Audit, judge: Judge) -> None:
+    from collapselab.collapse.audit.excerpts import excerpt
+
+    if not audit.worst:
+        return
+    shown = table("worst", "tokens", "kind", "text")
+    for sample in audit.worst[:WORST_SHOWN]:
+        judged = sample.judged
+        excerpted = excerpt_text(excerpt(judged, judge))
+        shown.add_row(plain(sample.place), str(len(judged.ids)), judged.verdict.kind or "", plain(excerpted))
+    console.print("", shown, sep="\n")

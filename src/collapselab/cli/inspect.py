@@ -1,15 +1,13 @@
-"""The commands that look at things: eval, diagnose, models, data, presets."""
+"""The commands that look at things: eval, models, data, presets, metrics, safeguards."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from rich.text import Text
-from tyro.conf import Positional
 
-from collapselab.cli.audit import TOTALS, print_audit
 from collapselab.cli.text import plain, print_json, stdout_console, table
 from collapselab.errors import InputError, doing
 
@@ -39,8 +37,8 @@ def evaluate(
         data_dir: where texts are or are downloaded to (also COLLAPSELAB_DATA)
         json: print JSON
     """
+    from collapselab.config.base import split_at_commas
     from collapselab.config.protocols import parse_protocol
-    from collapselab.config.schema import split_at_commas
 
     parse_protocol(protocol.replace("[context]", "[1024]"))  # a wrong name is reported before a model is read
     from collapselab.inputs.texts import load_text
@@ -94,62 +92,6 @@ def evaluate(
     stdout_console().print(plain(f"{model}, {resolved.name}, {used}"), shown, sep="\n")
 
 
-def diagnose(
-    file: Positional[str],
-    tokenizer: str | None = None,
-    window: int = 200,
-    field: str | None = None,
-    stream: bool = False,
-    json: bool = False,
-) -> None:
-    """Audits a text for degeneration: which samples, by which rules, of which kind.
-
-    Args:
-        file: plain text (cut into windows), or JSON (.jsonl, .ndjson, .json; one sample per record), also in
-            gzip; - reads either from standard input
-        tokenizer: the model whose tokenizer reads the text (a name as in `collapselab models`); default: builtin
-        window: tokens a window of plain text
-        field: of a JSON record, the one with the text, for example choices.0.message.content (also FILE:FIELD);
-            default: token_ids, text, completion, response, output, generated_text, answer, or messages' last answer
-        stream: JSON records are the steps of one run, in order: copies of earlier samples and frozen ones are found too
-        json: print JSON
-    """
-    from collapselab.collapse.audit import diagnose as audit_file
-    from collapselab.config.schema import Collapse
-    from collapselab.inputs.text_files import split_field
-    from collapselab.inputs.tokenizers import builtin_tokenizer
-
-    if tokenizer is None:
-        chosen = builtin_tokenizer()
-    else:
-        from collapselab.inputs.models import load_tokenizer
-
-        with doing(f"reading the tokenizer of {tokenizer}"):
-            chosen = load_tokenizer(tokenizer)
-    # Ids in the file are those of a tokenizer we know only if it was named; else the white-space rule is skipped.
-    path, field_in_name = split_field(file)
-    with doing(f"reading {file}"):
-        audit = audit_file(
-            path,
-            chosen.encode,
-            chosen.decode,
-            Collapse(),
-            window,
-            field=field or field_in_name,
-            ids_are_known=tokenizer is not None,
-            stream=stream,
-        )
-    if json:
-        samples = [
-            {"place": s.place, **asdict(s.verdict), "num_tokens": len(s.token_ids), "metrics": dict(s.metrics)}
-            for s in audit.samples
-        ]
-        total = {name: getattr(audit, name) for name in TOTALS}
-        print_json({"file": file, "tokenizer": tokenizer or "builtin", **total, "samples": samples})
-        return
-    print_audit(file, audit)
-
-
 def models() -> None:
     """Lists the models that have a name of their own."""
     from collapselab.inputs.models import model_names
@@ -185,6 +127,59 @@ def presets() -> None:
             cleandoc(preset.__doc__ or ""),
             "",
         )
+
+
+def metrics() -> None:
+    """Lists every metric: its unit, its meaning, what it needs, and what that costs."""
+    from collapselab.metrics import NEEDS, ON_DEMAND, that_need
+
+    for needs, group in NEEDS.items():
+        shown = table("metric", "unit", "meaning")
+        for name, metric in that_need(needs).items():
+            shown.add_row(name, metric.number.unit, metric.number.meaning)
+        _print(Text.assemble((needs, "bold"), f": {group.text}"), f"{group.when}; cost: {group.cost}", shown, "")
+    shown = table("metric", "least samples", "why", "needs")
+    for name, kind in ON_DEMAND.items():
+        shown.add_row(name, f"{kind.min_samples:,}", kind.why, kind.needs)
+    _print(Text.assemble(("on demand", "bold"), ": collapselab.metrics.distributions, on embeddings"), shown)
+
+
+def safeguards(json: bool = False) -> None:
+    """Lists what may keep a model from collapsing: formula, defaults, source.
+
+    Args:
+        json: print JSON
+    """
+    from inspect import cleandoc
+
+    from collapselab.config.safeguards import by_id
+    from collapselab.config.safeguards.by_settings import BY_OTHER_SETTINGS
+
+    rows = [
+        _Safeguard(name, kind.point, cleandoc(kind.__doc__ or "").partition("\n")[0], kind().values, kind.source)
+        for name, kind in by_id().items()
+    ]
+    rows += [_Safeguard(n, "setting", o.meaning, dict(o.changes), o.source) for n, o in BY_OTHER_SETTINGS.items()]
+    if json:
+        print_json({"safeguards": [row._asdict() for row in rows]})
+        return
+    for row in rows:
+        values = ", ".join(f"{name}={_default(value)}" for name, value in row.settings.items())
+        _print(Text.assemble((row.id, "bold"), plain(f"  ({row.point}; {row.source})")))
+        _print(plain(f"  {row.formula}"), plain(f"  {values}"), "")
+    _print(plain("Use them with --safeguards 'kl-anchor(beta=0.5), real-mix', or [[safeguards]] in a TOML file."))
+
+
+class _Safeguard(NamedTuple):
+    id: str
+    point: str
+    formula: str
+    settings: dict[str, object]
+    source: str
+
+
+def _default(value: object) -> str:
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from itertools import pairwise
+from statistics import fmean
 from types import TracebackType
-from typing import Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -20,11 +22,14 @@ from collapselab.collapse.numbers import label, live_names
 from collapselab.collapse.words import FATES, Fate
 from collapselab.config.schema import RunConfig
 from collapselab.records import Record
-from collapselab.step.parts import Parts
 from collapselab.sweep.estimate import time_left
+
+if TYPE_CHECKING:  # torch takes seconds to import, and `audit` needs none of it
+    from collapselab.step.parts import Parts
 
 BARS = "▁▂▃▄▅▆▇█"
 SPARK_STEPS = 40
+WORDS_WIDTH = 62  # of the panel, for frame, labels, values and changes
 LINES_EVERY_S = 2.0  # without a terminal: at most one line in this time
 
 
@@ -72,12 +77,15 @@ class Progress:
 
     def _line(self, record: Record) -> str:
         numbers = "  ".join(f"{word} {_number(record.number(name))}" for name, word in live_names(self._config.data))
-        share = record.number("degenerate_share") or 0.0
-        return f"step {record.step:>4}  {numbers}  degenerate {share:.0%}{_loss_word(record)}  {self._times(record)}"
+        degenerate = f"degenerate {100 * (record.number('degenerate_share') or 0.0):.0f} %{_loss_word(record)}"
+        return f"step {record.step:>4}  {numbers}  {degenerate}  {self._times(record)}"
 
     def _panel(self) -> Panel:
         record, config = self._records[-1], self._config
         table = Table.grid(padding=(0, 2))
+        table.add_row(
+            "", Text("now", style="dim"), Text("since 0", style="dim"), Text("from step 0 to now", style="dim")
+        )
         for name, _ in live_names(config.data):
             self._add_row(table, name)
         phases = ("generate", "update", "evaluate")
@@ -90,7 +98,13 @@ class Progress:
     def _add_row(self, table: Table, name: str) -> None:
         values = [record.number(name) for record in self._records]
         latest = next((v for v in reversed(values) if v is not None), None)
-        table.add_row(plain(label(name)), _number(latest), sparkline(values[-SPARK_STEPS:]))
+        first = next((v for v in values if v is not None), None)
+        change = None if latest is None or first is None else latest - first
+        words = "" if change is None else f"{change:+.3f}".replace("-", "−")
+        table.add_row(plain(label(name)), _number(latest), words, sparkline(squeezed(values, self._spark_width())))
+
+    def _spark_width(self) -> int:
+        return max(8, min(SPARK_STEPS, self._console.width - WORDS_WIDTH))
 
     def _times(self, record: Record) -> str:
         """Time spent, the pace, and what is left; a run ends at the collapse, or at the last step allowed."""
@@ -103,9 +117,28 @@ class Progress:
         times += f", {1 / max(pace_s, 1e-9):.2g} steps/s"
         if record.values["ended_by"]:
             return times
-        expected_s, most_s = time_left(self._config, record.step, pace_s)
-        expected = "" if expected_s is None else f"about {duration(expected_s)} to the expected collapse, "
-        return f"{times}; {expected}at most {duration(most_s)}"
+        expected_s, most_s = time_left(self._config, record.step, pace_s, *self._landmarks())
+        left = f"at most {duration(most_s)}" if expected_s is None else f"about {duration(expected_s)}"
+        return f"{times}, {left} left"
+
+    def _landmarks(self) -> tuple[int | None, int | None]:
+        """The first step at which most of the last samples were degenerate, and that of total collapse, so far."""
+        shares = [record.number("degenerate_share") or 0.0 for record in self._records]
+        is_on_its_way = [record.values.get("reasons") == ["low-diversity"] for record in self._records]
+        majority = next((i for i, share in enumerate(shares) if share >= 0.75), None)
+        before = self._config.collapse.window - 1
+        whole = (
+            i for i, share in enumerate(shares) if share == 1 and not any(is_on_its_way[max(0, i - before) : i + 1])
+        )
+        return majority, next(whole, None)
+
+
+def squeezed(values: Sequence[float | None], width: int) -> list[float | None]:
+    """The values as at most `width` means of neighbours, so that a row of bars goes back to step 0."""
+    count = min(width, len(values))
+    edges = [round(i * len(values) / max(1, count)) for i in range(count + 1)]
+    parts = ([v for v in values[a:b] if v is not None and math.isfinite(v)] for a, b in pairwise(edges))
+    return [fmean(part) if part else None for part in parts]
 
 
 def sparkline(values: Sequence[float | None]) -> str:
@@ -131,7 +164,7 @@ def verdict_so_far(record: Record) -> str:
     why = f" (this sample: {', '.join(reasons)})" if isinstance(reasons, list) and reasons else ""
     if share == 0:
         return ("no degenerate sample so far" if after else "healthy so far") + why + after
-    return f"{share:.0%} of the last samples are degenerate{why}{after}"
+    return f"{100 * share:.0f} % of the last samples are degenerate{why}{after}"
 
 
 def _with_meaning(fate: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
+from collapselab.cli.executing import shares
 from collapselab.cli.faults import only_warned
 from collapselab.cli.overview import duration
 from collapselab.cli.places import check_folder
@@ -20,7 +21,6 @@ from collapselab.cli.sweeping import (
     print_plan,
     raise_if_damaged,
     raise_what_is_left,
-    shares,
 )
 from collapselab.cli.text import note, stdout_console, table
 from collapselab.errors import InputError

@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from collapselab.cli.faults import only_warned
 from collapselab.cli.text import plain, print_json, print_toml, stderr_console, stdout_console
-from collapselab.cli.verdict import print_verdict
+from collapselab.cli.verdict import print_samples, print_verdict
 from collapselab.config import presets
 from collapselab.config.overrides import as_toml, override
 from collapselab.config.schema import RunConfig
@@ -53,15 +53,18 @@ def run_command(options: Options, changes: dict[str, str]) -> None:
         return
     path, summary = _run(config, options, changes)
     # The run is complete: nothing that follows may make it look failed.
-    with only_warned("the verdict is not shown"):
+    with only_warned("the samples are not shown"):
         if options.json:
             print_json(summary)
         else:
-            print_verdict(path, summary, stdout_console())
+            print_samples(path, summary, stdout_console())
     with only_warned("the picture is not drawn"):
         pictures = _draw(path)
         if not options.json:
             stdout_console().print(plain(f"picture: {', '.join(map(str, pictures))}"), soft_wrap=True)
+    if not options.json:
+        with only_warned("the verdict is not shown"):
+            print_verdict(path, summary, stdout_console())
 
 
 def _names(trackers: str | None) -> tuple[str, ...]:

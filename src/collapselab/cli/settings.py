@@ -75,5 +75,5 @@ def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return ",".join(map(str, cast(tuple[object, ...], value)))
+        return ",".join(map(str, cast(tuple[object, ...], value))) or "none"
     return str(value) if value != "" else '""'

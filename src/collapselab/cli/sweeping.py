@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from collapselab.cli.executing import EXECUTORS, local_executor
 from collapselab.cli.faults import only_warned
 from collapselab.cli.overview import Overview, duration, told
-from collapselab.cli.text import plain, print_json, stderr_console, stdout_console
+from collapselab.cli.text import note, plain, print_json, stderr_console, stdout_console
 from collapselab.cli.text import table as new_table
 from collapselab.collapse.words import ENDED_BY
 from collapselab.errors import InputError, Interrupted, RunFailed
-from collapselab.rundir.machine import available_bytes, num_cores
 from collapselab.rundir.progress import Glance, glance
 from collapselab.sweep.estimate import Estimate, estimate
-from collapselab.sweep.grid import expand, rebase
+from collapselab.sweep.executors.interface import Executor
+from collapselab.sweep.grid import expand, rebase, sharded
 from collapselab.sweep.presets import load
-from collapselab.sweep.resources import GIB, Share, share
+from collapselab.sweep.resources import Share
 from collapselab.sweep.schedule import Task, carry_out, place
 
 
@@ -43,19 +44,40 @@ class Options:
     """where texts are or are downloaded to (also COLLAPSELAB_DATA)"""
     json: bool = False
     """print JSON instead of a table"""
+    shard: str | None = None
+    """i/n: only every n-th run, beginning with the i-th (1 to n), so that n machines share a sweep"""
+    executor: Literal["local", "slurm", "ray"] = "local"
+    """where the runs are executed: this machine, a Slurm cluster, a Ray cluster (docs/cluster.md)"""
+    cpus_per_run: int | None = None
+    """slurm, ray: cores of each run; by default one for small models, otherwise four"""
+    gpus_per_run: float | None = None
+    """slurm, ray: GPUs of each run; by default one with --device cuda"""
+    memory_gib: float | None = None
+    """slurm, ray: memory of each run; by default from the model's size"""
+    minutes: int = 240
+    """slurm: wall time of a job; before it ends, the run writes a checkpoint and its job is queued again"""
+    slurm: str = ""
+    """slurm: further options of sbatch, for example 'partition=gpu account=lab'"""
+    address: str | None = None
+    """ray: the cluster's address, or auto; by default a cluster on this machine"""
+    runs_per_gpu: int | None = None
+    """local: how many runs share a GPU, each in a process of its own; by default one"""
 
 
 def sweep_command(options: Options, changes: dict[str, str]) -> None:
     """Executes many runs: every combination of the settings in a file, resumed where they stopped."""
     check_numbers(options.workers, options.retries)
-    tasks = place(expand(rebase(load(options.sweep), changes)), options.out or Path("runs") / Path(options.sweep).stem)
-    shared = shares(tasks, options.workers)
+    runs = sharded(expand(rebase(load(options.sweep), changes)), options.shard)
+    tasks = place(runs, options.out or Path("runs") / Path(options.sweep).stem)
+    chosen = EXECUTORS[options.executor](options, tasks)
+    if chosen.said is not None:
+        note(chosen.said)
     if options.dry_run:
-        print_plan(tasks, shared, tasks[0].path.parent, json=options.json)
+        print_plan(tasks, chosen.share, tasks[0].path.parent, json=options.json, script=chosen.script)
         raise_if_damaged(tasks)
         return
     asked_for = {"sweep": options.sweep, "settings": changes}
-    stopped = carry_out_shown(tasks, shared, options.retries, options.data_dir, asked_for)
+    stopped = carry_out_shown(tasks, chosen.share, options.retries, options.data_dir, asked_for, chosen.make)
     with only_warned("the results are not shown"):  # they are in the run directories
         _print_results(tasks, options)
     raise_what_is_left(tasks, stopped=stopped)
@@ -69,28 +91,26 @@ def check_numbers(workers: int | None, retries: int) -> None:
         raise InputError(f"--retries must be at least 0, received {retries}", "0: a failed run stays failed")
 
 
-def shares(tasks: Sequence[Task], num_workers: int | None) -> Share:
-    """The workers for the tasks that are not done."""
-    configs = [task.run.config for task in tasks if task.state not in ("done", "damaged")] or [tasks[0].run.config]
-    return share(configs, num_workers, num_cores=num_cores(), memory_gib=available_bytes() / GIB)
-
-
 def carry_out_shown(
-    tasks: Sequence[Task], shared: Share, retries: int, data_dir: Path | None, asked_for: Mapping[str, object]
+    tasks: Sequence[Task],
+    shared: Share,
+    retries: int,
+    data_dir: Path | None,
+    asked_for: Mapping[str, object],
+    make: Callable[[Share], Executor] = local_executor,
 ) -> bool:
-    """Carries out tasks on this machine under an overview; returns whether it was told to stop."""
-    from collapselab.sweep.executors.local import LocalExecutor  # multiprocessing is needed only here
-
+    """Carries out tasks under an overview; returns whether it was told to stop."""
     console = stderr_console()
     console.print(plain(f"collapselab: {_counts(tasks)}; {_shared(shared)}"))
     for task in tasks:
         if task.state == "waiting" and task.message is not None:
             words = f"{task.run.name} is damaged and goes on from before the damage: {task.message}"
             console.print(plain(words), soft_wrap=True)
+    executor = make(shared)
     with Overview(tasks, shared, console) as overview:
         return carry_out(
             tasks,
-            LocalExecutor(shared.num_workers, shared.num_threads),
+            executor,
             retries=retries,
             data_dir=data_dir,
             asked_for={**asked_for, "command": sys.argv[1:]},
@@ -108,8 +128,10 @@ def _shared(shared: Share) -> str:
     return f"{workers} with {shared.num_threads} thread{'s' if shared.num_threads > 1 else ''}"
 
 
-def print_plan(tasks: Sequence[Task], shared: Share, folder: Path, *, json: bool) -> None:
-    """Prints the runs that would be carried out below a folder, and the time they may take."""
+def print_plan(
+    tasks: Sequence[Task], shared: Share, folder: Path, *, json: bool, script: Callable[[], str] | None = None
+) -> None:
+    """Prints the runs that would be carried out below a folder, the time they may take, and the job script."""
     seen = [glance(task.path) for task in tasks]
     is_due = [task.state != "damaged" for task in tasks]
     needed = estimate(
@@ -120,6 +142,7 @@ def print_plan(tasks: Sequence[Task], shared: Share, folder: Path, *, json: bool
     if json:
         rows = [_row(task) | {"at_most_s": run_s} for task, run_s in zip(tasks, runs_s, strict=True)]
         total = {"at_most_s": needed.most_s, "likely_s": needed.likely_s, "basis": needed.basis}
+        total |= {} if script is None else {"job_script": script()}
         print_json({**asdict(shared), **total, "runs": rows})
         return
     some = "some " if needed.is_guess else ""
@@ -134,6 +157,7 @@ def print_plan(tasks: Sequence[Task], shared: Share, folder: Path, *, json: bool
     lines = [f"{_counts(tasks)}, in {folder}; {_shared(shared)}", *_times(needed, some)]
     mended = sum(task.state == "waiting" and task.message is not None for task in tasks)
     lines += [f"{mended} of {len(tasks)} runs damaged: a sweep goes on from before the damage"] if mended else []
+    lines += [] if script is None else ["", *script().splitlines()]
     stdout_console().print(table, "", *map(plain, lines), sep="\n", soft_wrap=True)
 
 
@@ -150,7 +174,7 @@ def _times(needed: Estimate, some: str) -> list[str]:
         return []
     most = "time: " + ("unknown" if needed.most_s is None else f"at most {some}{duration(needed.most_s)}")
     if needed.likely_s is not None:
-        most += f", {some}{duration(needed.likely_s)} if the others end as early as the finished ones"
+        most += f", {some}{duration(needed.likely_s)} if they end when they are expected to"
     return [most, *(f"  {line}" for line in needed.basis)]
 
 

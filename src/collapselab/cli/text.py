@@ -75,6 +75,13 @@ def print_json(value: object) -> None:
     print("".join(_escaped(c, encoding) for c in dumps(value, indent=1)))  # noqa: T201
 
 
+def print_json_line(value: object) -> None:
+    """Prints JSON on one line, escaped as `print_json` does."""
+    encoding = sys.stdout.encoding or "utf-8"
+    line = dumps(value)
+    print(line if line.isascii() and line.isprintable() else "".join(_escaped(c, encoding) for c in line))  # noqa: T201
+
+
 def print_toml(text: str) -> None:
     """Prints TOML, in which characters that cannot be encoded are escapes: outside of its strings there are none."""
     encoding = sys.stdout.encoding or "utf-8"

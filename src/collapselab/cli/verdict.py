@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,21 @@ from collapselab.rundir.layout import RunDir
 SAMPLE_CHARS = 300
 
 
-def print_verdict(path: Path, summary: Mapping[str, Any], console: Console) -> None:
-    """Prints the outcome of a finished run, its losses at the start and the end, and four samples."""
+def print_samples(path: Path, summary: Mapping[str, Any], console: Console) -> None:
+    """Prints four samples of a finished run, and its losses at the start and the end."""
     records = RunDir(path).read_records()
+    console.print()
+    console.print(_sample_table(records))
+    console.print(_loss_table(summary))
+
+
+def print_verdict(path: Path, summary: Mapping[str, Any], console: Console) -> None:
+    """Prints the outcome of a finished run, where it is, and the command that shows more of it."""
     console.print()
     console.print(Text(outcome_sentence(summary), style="bold"))
     console.print(plain(loss_sentence(summary)))
-    console.print(_loss_table(summary))
-    console.print(_sample_table(records))
     console.print(plain(f"run directory: {path}"), soft_wrap=True)
+    console.print(plain(f"next: collapselab report {shlex.quote(str(path))}"), soft_wrap=True)
 
 
 def outcome_sentence(summary: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 
 from collapselab.collapse.course import CollapseState, Observation, advance
 from collapselab.collapse.rules import StepVerdict, judge_sample, judge_step, unspaced
@@ -54,9 +54,11 @@ def observe(
             )
             for ids in seen.samples
         ]  # fmt: skip
+        # Where a safeguard changed the training text, the loss on what the model wrote is recorded beside its loss.
         own = {name: record.number(name) if is_stream and is_own_text else None for name in _OWN_LOSSES}
+        own_nll = record.number("own_nll_nats") if "own_nll_nats" in values else own["train_nll_nats"]
         verdict = judge_step(
-            seen.samples, verdicts, state.earlier_samples(thresholds), own["train_nll_nats"], start.thresholds,
+            seen.samples, verdicts, state.earlier_samples(thresholds), own_nll, start.thresholds,
             entropy_nats=own["entropy_nats"], start=start, vocab_size=state.vocab_size,
         )  # fmt: skip
         seen = replace(seen, verdict=verdict)
@@ -70,10 +72,10 @@ def with_losses(seen: Observation, values: Mapping[str, Value]) -> Observation:
 
 
 def verdict_values(verdict: StepVerdict | None) -> dict[str, Value]:
-    """`degenerate`, `reasons` and `kind` of a step, as its record has them."""
+    """The verdict on a step, as its record has it."""
     if verdict is None:
-        return {"degenerate": None, "reasons": None, "kind": None}
-    return {"degenerate": verdict.degenerate, "reasons": list(verdict.reasons), "kind": verdict.kind}
+        return dict.fromkeys(field.name for field in fields(StepVerdict))
+    return {**asdict(verdict), "reasons": list(verdict.reasons)}
 
 
 def are_finite(values: Mapping[str, Value]) -> bool:
@@ -95,7 +97,8 @@ def recorded(record: Record, thresholds: Collapse) -> Observation:
     degenerate, reasons, kind = (record.values[name] for name in ("degenerate", "reasons", "kind"))
     assert degenerate is None or isinstance(degenerate, bool)
     assert kind is None or isinstance(kind, str)
-    verdict = StepVerdict(degenerate, tuple(reasons) if isinstance(reasons, list) else (), kind)
+    drop, share = record.number("entropy_drop_nats"), record.number("distinct_4_share")
+    verdict = StepVerdict(degenerate, tuple(reasons) if isinstance(reasons, list) else (), kind, drop, share)
     start = _start(record.samples, record.values, thresholds) if record.step == 0 else None
     seen = Observation(record.step, verdict, _judged(record.samples, thresholds), start=start)
     return with_losses(seen, record.values)

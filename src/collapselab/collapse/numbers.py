@@ -1,6 +1,6 @@
 """The table of recorded numbers: each name in steps.jsonl and summary.json with unit, meaning and where it is shown.
 
-Docs, page, captions, live view and curves read it; the metrics of a sample come from `metrics.SAMPLE_METRICS`.
+Docs, page, captions, live view and curves read it; metrics come from `metrics.METRICS`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from collapselab.collapse.words import ENDED_BY, EVENTS, FATES
-from collapselab.metrics import SAMPLE_METRICS
+from collapselab.metrics import Needs, that_need
 from collapselab.records import Number
 
 ANY_TEXT = "TEXT"  # in names and labels, where the name of a human text goes
@@ -23,13 +23,47 @@ PANELS: dict[str, tuple[str, str]] = {
     "window": ("share of the last steps", SHARE),
 }
 
+# What safeguards cost at a step, and what they say of themselves.
+SAFEGUARDS: dict[str, tuple[str, str]] = {
+    "extra_samples": ("sequences", "sequences written for safeguards"),
+    "extra_tokens": ("tokens", "tokens of these"),
+    "extra_forwards": ("sequences", "sequences passed through a model for safeguards, written ones not counted"),
+    "seconds_safeguards": (
+        "s",
+        "wall time in safeguards, contained in the others; their share of the backward pass is not",
+    ),
+    "temperature": ("–", "temperature of the thermostat at this step"),
+    "lr_factor": ("–", "what regulate multiplies the learning rate by, after this step"),
+    "kl_start_nats": (
+        NATS,
+        "KL divergence between the model and the untouched one, as kl-anchor or trust-stop measures it",
+    ),
+    "kl_teacher_nats": (NATS, "KL divergence between the mean model and the model, by ema-teacher"),
+    "real_nll_nats": (NATS, "loss on the real text of real-mix"),
+    "model_entropy_nats": (NATS, "mean entropy of the predictions on the training text, by entropy-bonus"),
+    "entropy_weight": ("–", "η of entropy-bonus"),
+    "kept_share": (SHARE, "tokens that truncated-ce keeps, or that token-edit leaves alone"),
+    "step_share": (SHARE, "what trust-stop leaves of this update"),
+    "rolled_back": ("true, false", "whether rollback acts at this step"),
+}
+
+
+def _numbers(needs: Needs) -> dict[str, Number]:
+    return {name: metric.number for name, metric in that_need(needs).items()}
+
+
 NUMBERS: dict[str, Number] = {
     "step": Number("updates", "number of updates made before it"),
     "train_nll_nats": Number(
         NATS, "loss on the training text of the step, at temperature 1, before the update", "training loss", "loss",
         live="own text",
     ),
-    "objective_nats": Number(NATS, "objective that the update minimises instead; recorded only with safeguards"),
+    "objective_nats": Number(
+        NATS, "objective that the update minimises instead; recorded only with safeguards", "objective of the update",
+    ),
+    "own_nll_nats": Number(
+        NATS, "loss on what the model wrote, if a safeguard chose another training text", "loss on what was written",
+    ),
     "val_nll_nats[TEXT]": Number(
         NATS, "loss on a human text by eval.protocol; only at evaluated steps", "validation loss, TEXT", "loss",
         live="TEXT",
@@ -37,34 +71,27 @@ NUMBERS: dict[str, Number] = {
     "val_nll_se[TEXT]": Number(NATS, "standard error of val_nll_nats[TEXT]; windows count as independent"),
     "val_nll_nats": Number(NATS, "val_nll_nats[TEXT] of the first text"),
     "val_nll_se": Number(NATS, "val_nll_se[TEXT] of the first text"),
-    "full_nll_nats[TEXT]": Number(NATS, "loss on the whole text by eval.full_protocol; only at full evaluations"),
+    "full_nll_nats[TEXT]": Number(
+        NATS, "loss on the whole text by eval.full_protocol; only at full evaluations", "loss on the whole text, TEXT",
+    ),
     "full_nll_se[TEXT]": Number(NATS, "standard error of full_nll_nats[TEXT]; windows count as independent"),
     "full_nll_nats": Number(NATS, "full_nll_nats[TEXT] of the first text"),
     "full_nll_se": Number(NATS, "full_nll_se[TEXT] of the first text"),
-    "grad_norm": Number(
-        NORM, "Euclidean norm of the gradient before clipping; null at the last step, which makes no update"
+    **_numbers("evaluation"), **_numbers("contexts"), **_numbers("first model"),
+    **_numbers("weights"), **_numbers("writing"),
+    "num_tokens": Number("tokens", "T, the length of the sample without its prompt", "length of the sample"),
+    **_numbers("sample"), **_numbers("window"),
+    "degenerate": Number("true, false", "the verdict on the step; null: not judged", "judged degenerate"),
+    "reasons": Number("list of names", "the rules that were broken", "rules broken"),
+    "kind": Number("name", "kind of the step's degeneration", "kind of degeneration"),
+    "entropy_drop_nats": Number(
+        NATS, "entropy of the tokens of the start's samples, pooled, − that of as many latest ones, cut to one length",
+        "drop of the pooled entropy since the start",
     ),
-    "update_norm": Number(NORM, "Euclidean norm of the change of all weights"),
-    "relative_update_norm": Number(NORM, "update_norm divided by the norm of the weights before the change"),
-    "path_length": Number(
-        NORM, "sum of the norms of all updates so far, this step's included, divided by the norm of the first weights"
+    "distinct_4_share": Number(
+        "ratio", "distinct 4-grams of as many latest samples, pooled, / those of the start's, cut to one length",
+        "distinct 4-grams, share of the start's",
     ),
-    "displacement": Number(
-        NORM, "distance of the weights from the first ones after this step's update, divided by the norm of the first"
-    ),
-    "entropy_nats": Number(
-        NATS, "mean entropy of the model's next-token distributions during generation, at temperature 1, not truncated",
-        "entropy of the model's predictions", "entropy",
-    ),
-    "sharpening_nats": Number(
-        NATS, "mean of KL(q‖p) over the tokens written: q is what they were drawn from, p the model; 0 if q is p"
-    ),
-    "sampler_gap_nats": Number(NATS, "mean of log q(token) − log p(token) over the tokens written"),
-    "num_tokens": Number("tokens", "T, the length of the sample without its prompt"),
-    **{name: metric.number for name, metric in SAMPLE_METRICS.items()},
-    "degenerate": Number("true, false", "the verdict on the step; null: not judged"),
-    "reasons": Number("list of names", "the rules that were broken"),
-    "kind": Number("name", "kind of the step's degeneration"),
     "degenerate_share": Number(
         SHARE, "share of degenerate steps among the last collapse.window judged steps",
         "degenerate steps in the last window",
@@ -72,9 +99,12 @@ NUMBERS: dict[str, Number] = {
     ),
     "loss_fate": Number(
         "name", "the worst state of losses and norms so far: degraded, severe, lost or diverged; "
-        "null: none of these",
+        "null: none of these", "worst state of losses so far",
     ),
-    "ended_by": Number("name", f"why the run ends here: {', '.join(ENDED_BY)}; null: the run continues"),
+    "ended_by": Number(
+        "name", f"why the run ends here: {', '.join(ENDED_BY)}; null: the run continues", "why the run ends here",
+    ),
+    **{name: Number(unit, f"{meaning}; recorded only with safeguards") for name, (unit, meaning) in SAFEGUARDS.items()},
     **{
         f"seconds_{phase}": Number("s", f"wall time of this step {doing}")
         for phase, doing in (

@@ -35,11 +35,16 @@ class SampleVerdict:
 
 @dataclass(frozen=True)
 class StepVerdict:
-    """The same of a step: its samples taken together, and what only a run's history can say."""
+    """The same of a step: its samples taken together, and what only a run's history can say.
+
+    `entropy_drop_nats`, `distinct_4_share`: what `low-diversity` looks at (`diversity_change`); `None`: unknown.
+    """
 
     degenerate: bool | None
     reasons: tuple[str, ...] = ()
     kind: str | None = None
+    entropy_drop_nats: float | None = None
+    distinct_4_share: float | None = None
 
 
 def count_visible(ids: Ids, decode: Callable[[list[int]], str]) -> int:
@@ -153,9 +158,13 @@ def judge_sample(
     if unspaced is not None and len(unspaced) < len(ids):
         ids, metrics = unspaced, None
     values = repetition_metrics(ids) if metrics is None else metrics
-    seen = Seen(len(ids), values, visible_tokens, text)
+    return judge_seen(Seen(len(ids), values, visible_tokens, text), thresholds)
+
+
+def judge_seen(seen: Seen, thresholds: Collapse) -> SampleVerdict:
+    """The verdict by `SAMPLE_RULES` on what is known of a sample long enough to be judged."""
     reasons = tuple(name for name, is_broken in SAMPLE_RULES.items() if is_broken(seen, thresholds))
-    return SampleVerdict(bool(reasons), reasons, _sample_kind(reasons, values.get("loop_period") == 1))
+    return SampleVerdict(bool(reasons), reasons, sample_kind(reasons, seen.values.get("loop_period") == 1))
 
 
 def _number(values: Mapping[str, Value], name: str) -> float:
@@ -163,7 +172,8 @@ def _number(values: Mapping[str, Value], name: str) -> float:
     return float(value) if isinstance(value, (int, float)) else math.nan  # of a few tokens: no rule holds
 
 
-def _sample_kind(reasons: Sequence[str], is_period_1: bool) -> str | None:
+def sample_kind(reasons: Sequence[str], is_period_1: bool) -> str | None:
+    """The kind of a sample from the rules that it breaks and from whether its longest loop has period 1."""
     if not reasons:
         return None
     if "whitespace" in reasons:
@@ -203,18 +213,19 @@ def judge_step(
     broken = [verdict for verdict in verdicts if verdict.degenerate]
     is_broken = 2 * len(broken) >= len(samples)
     reasons = list(dict.fromkeys(reason for verdict in broken for reason in verdict.reasons)) if is_broken else []
+    drop, share = diversity_change([*earlier_samples, *samples], start)
     rules = {
         "frozen": own_nll_nats is not None and own_nll_nats <= thresholds.frozen_nll_nats,
         "melted": _is_melted(own_nll_nats, entropy_nats, start, vocab_size, thresholds),
         "template": _is_template(samples, earlier_samples, thresholds.template_share),
-        "low-diversity": _is_alike([*earlier_samples, *samples], start, thresholds),
+        "low-diversity": _is_alike(drop, share, thresholds),
     }
     of_step = [name for name, is_true in rules.items() if is_true]
     reasons += of_step
     if not reasons and all(verdict.degenerate is None for verdict in verdicts):
-        return StepVerdict(None, (UNDER_MIN_TOKENS,))
+        return StepVerdict(None, (UNDER_MIN_TOKENS,), None, drop, share)
     kind = most_common([verdict.kind for verdict in broken]) if is_broken else None
-    return StepVerdict(bool(reasons), tuple(reasons), kind or next(iter(of_step), None))
+    return StepVerdict(bool(reasons), tuple(reasons), kind or next(iter(of_step), None), drop, share)
 
 
 def _is_melted(
@@ -239,24 +250,28 @@ def _is_melted(
     return max(known) >= min(near_uniform, at_start + thresholds.melted_rise_nats)
 
 
-def _is_alike(samples: Sequence[Ids], start: Start | None, thresholds: Collapse) -> bool:
-    """The latest samples, as many as the start has, are less diverse than the start's.
+def _is_alike(drop: float | None, share: float | None, thresholds: Collapse) -> bool:
+    """Templates with open slots have an entropy of tokens 1.25 nats lower; shared phrases leave 0.6 of the 4-grams."""
+    if drop is None or share is None:
+        return False
+    return drop >= thresholds.entropy_drop_nats or share <= thresholds.distinct_4_share
 
-    Two signs, pooled: an entropy of tokens 1.25 nats lower (templates with open slots), or 0.6 of its distinct 4-grams
-    (samples that share phrases).
+
+def diversity_change(samples: Sequence[Ids], start: Start | None) -> tuple[float | None, float | None]:
+    """How much less diverse the latest samples are than the start's, as many of them, cut to one length.
+
+    (entropy of the start's tokens, pooled, − that of the latest; distinct 4-grams, pooled, / those of the start).
+    Unknown without samples of the start, before there are as many, and if one has under 100 tokens.
     """
     if start is None or not start.samples or len(samples) < len(start.samples):
-        return False
+        return None, None
     latest = tuple(tuple(ids) for ids in samples[-len(start.samples) :])
     length = min(map(len, latest + start.samples))
     if length < MIN_TOKENS:
-        return False
+        return None, None
     entropy_at_start, distinct_at_start = diversity_of(start.samples, length)
     entropy, distinct = diversity_of(latest, length)
-    return (
-        entropy <= entropy_at_start - thresholds.entropy_drop_nats
-        or distinct <= thresholds.distinct_4_share * distinct_at_start
-    )
+    return entropy_at_start - entropy, distinct / distinct_at_start
 
 
 def _is_template(samples: Sequence[Ids], earlier_samples: Sequence[Ids], share: float) -> bool:
@@ -265,9 +280,9 @@ def _is_template(samples: Sequence[Ids], earlier_samples: Sequence[Ids], share: 
     for ids in samples:
         if len(ids) < MIN_TOKENS:
             continue
-        grams = list(ngrams(ids, 4))
+        own, counts, num_grams = four_grams(tuple(ids)), Counter(ngrams(ids, 4)), len(ids) - 3
         # A quotient: 0.55 * 100 is a little more than 55.
-        num_copied += any(sum(gram in known for gram in grams) / len(grams) >= share for known in earlier)
+        num_copied += any(sum(counts[gram] for gram in own & known) / num_grams >= share for known in earlier)
     return num_copied > 0 and 2 * num_copied >= len(samples)
 
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 from collapselab.metrics.repetition import find_loop
 
 _WORD = re.compile(r"[^\W\d_]{2,}(?:['’]\w+)?")
+_NUMBER = re.compile(r"\d+")
 _PIECE = re.compile(r"\d+|[^\W\d]+|\s+|[^\w\s]")
 _MIN_NUMBERS, _MIN_WORDS = 6, 20
 _MAX_SLOTS = 4  # numbers in one copy of the loop
@@ -23,10 +24,9 @@ def counting_span(text: str) -> float:
     Pieces are words, numbers, runs of white space and signs. 0 where the numbers are not steady: a table of
     measurements or of dates has a frame and no step.
     """
-    pieces = _PIECE.findall(text)
-    numbers = [int(piece) for piece in pieces if piece[0].isdecimal() and len(piece) < 10]
-    if not _are_steady(numbers):
+    if not _are_steady([int(number) for number in _NUMBER.findall(text) if len(number) < 10]):
         return 0.0
+    pieces = _PIECE.findall(text)
     known: dict[str, int] = {}
     ids = [known.setdefault("0" if piece[0].isdecimal() else piece, len(known)) for piece in pieces]
     loop = find_loop(ids, tolerant=True)

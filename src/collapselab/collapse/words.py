@@ -112,4 +112,9 @@ TRAINING_SOURCES: dict[TrainingSource, str] = {
 
 JUDGED_TEXTS: dict[JudgedText, str] = {"stream": "judged by its samples", "probe": "judged by probes"}
 
-ROLES: dict[Role, str] = {"train": "training sample", "probe": "probe", "start": "sample of the untouched model"}
+ROLES: dict[Role, str] = {
+    "train": "training sample",
+    "used": "what a safeguard chose to train on instead",
+    "probe": "probe",
+    "start": "sample of the untouched model",
+}

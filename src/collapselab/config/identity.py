@@ -14,7 +14,21 @@ from collapselab.records import flatten
 NOT_IDENTITY = ("checkpoint_every_s", "keep_checkpoints", "engine", "threads", "stop.max_seconds")
 
 # Settings added later, with what was done before they existed: at that value a run keeps the id it had then.
-LATER: Mapping[str, object] = {"generate.begin_token": None, "loop.kind": "online", "stop.after_collapse": 0}
+LATER: Mapping[str, object] = {
+    "generate.begin_token": None,
+    "loop.kind": "online",
+    "stop.after_collapse": 0,
+    "metrics.every": 8,
+    "metrics.samples": 16,
+    "metrics.reference": None,
+    "metrics.contexts_every": 0,
+    "metrics.first_model": False,
+    "safeguards": [],
+    "optim.lora_rank": None,
+    "sampling.top_n_sigma": None,
+    "sampling.repetition_penalty": 1.0,
+    "sampling.no_repeat_ngram": None,
+}
 
 
 def identity(settings: Mapping[str, Any]) -> str:

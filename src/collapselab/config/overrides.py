@@ -11,10 +11,12 @@ from typing import cast, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from collapselab.config.base import Settings, split_at_commas
 from collapselab.config.identity import flat_settings
-from collapselab.config.schema import RunConfig, Settings, split_at_commas
+from collapselab.config.safeguards import LISTED, by_id
+from collapselab.config.schema import RunConfig
 from collapselab.config.spelling import meant
-from collapselab.errors import InputError
+from collapselab.errors import InputError, nearest
 from collapselab.files import read_regular
 from collapselab.records import flatten, loads
 
@@ -103,13 +105,12 @@ def load_json(path: Path) -> dict[str, object]:
 def as_toml(config: RunConfig) -> str:
     """All settings as a TOML file, from which `presets.load` makes the same configuration."""
     lines = [f"# run id {config.run_id}"]
-    for name, value in config.model_dump().items():
-        if not isinstance(value, dict):
-            lines.append(f"{name} = {_toml(value)}")
-    for section, values in config.model_dump().items():
-        if isinstance(values, dict):
-            inner = cast(dict[str, object], values)
-            lines += ["", f"[{section}]", *(f"{name} = {_toml(value)}" for name, value in inner.items())]
+    tree = config.model_dump()
+    safeguards = [("[safeguards]", values) for values in tree.pop("safeguards")]
+    lines += [f"{name} = {_toml(value)}" for name, value in tree.items() if not isinstance(value, dict)]
+    sections = [(name, cast(dict[str, object], values)) for name, values in tree.items() if isinstance(values, dict)]
+    for section, values in [*sections, *safeguards]:
+        lines += ["", f"[{section}]", *(f"{name} = {_toml(value)}" for name, value in values.items())]
     return "\n".join([*lines, ""])
 
 
@@ -133,13 +134,15 @@ def _from_text(value: str, field: FieldInfo) -> object:
     optional = type(None) in get_args(field.annotation)
     if optional and value.lower() in ("none", "null"):
         return None
-    is_tuple = get_origin(field.annotation) is tuple
-    return split_at_commas(value) if is_tuple else value
+    is_list = get_origin(field.annotation) is tuple and get_args(field.annotation)[0] in (str, float)
+    return split_at_commas(value) if is_list else value
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:
     known = dict(settings())
     first = error.errors()[0]
+    if first["loc"][:1] == ("safeguards",):
+        return _explain_safeguard([str(part) for part in first["loc"][2:]], first["msg"], first["input"])
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"unknown setting {name!r}", _did_you_mean(name)
@@ -150,3 +153,16 @@ def _explain(error: ValidationError) -> tuple[str, str]:
         f"{name}: {field.description}" if field and field.description else "collapselab run --help lists every setting"
     )
     return (f"{name}: {message}, received {first['input']!r}" if name else message), hint or described
+
+
+def _explain_safeguard(place: list[str], message: str, received: object) -> tuple[str, str]:
+    rule, _, hint = message.removeprefix("Value error, ").partition("\nhint: ")
+    kind = by_id().get(place[0]) if place else None
+    if kind is None:
+        return f"safeguards: {rule}, received {received!r}", hint or LISTED
+    fields = {name: field.description for name, field in kind.model_fields.items() if name != "id"}
+    name = place[1] if len(place) > 1 else None
+    if name is not None and name not in fields:
+        return f"safeguard {place[0]} has no setting {name!r}", nearest(name, fields)
+    hint = hint or (f"{name}: {fields[name]}" if name is not None else LISTED)
+    return f"safeguard {place[0]}{'' if name is None else f': {name}'}: {rule}, received {received!r}", hint

@@ -6,14 +6,16 @@ them from text.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
 from typing import Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
+from collapselab.config.base import Settings, split_at_commas
 from collapselab.config.identity import identity
+from collapselab.config.metrics import Metrics
 from collapselab.config.protocols import parse_protocol
+from collapselab.config.safeguards import AnySafeguard, checked
+from collapselab.config.sampling import Sampling
 from collapselab.records import flatten
 from collapselab.visible import html_table
 
@@ -21,29 +23,10 @@ TrainingSource = Literal["own", "real", "other", "shuffled"]
 JudgedText = Literal["stream", "probe"]
 
 
-class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
-        """What differs from the defaults, so that a configuration is shown as one would write it."""
-        default = type(self)()
-        yield from ((name, value) for name, value in self if value != getattr(default, name))
-
-
 class Loop(Settings):
     """Which experiment a run is."""
 
     kind: Literal["online"] = Field(default="online", description="online: an update on each text the model writes")
-
-
-class Sampling(Settings):
-    """From logits to the distribution the next token is drawn from, in this order."""
-
-    temperature: float = Field(default=0.8, gt=0, description="divides the logits")
-    top_k: int | None = Field(default=500, ge=1, description="keep the k likeliest tokens")
-    top_p: float | None = Field(default=None, gt=0, le=1, description="keep the smallest set of this probability")
-    min_p: float | None = Field(default=None, ge=0, le=1, description="drop tokens below this share of the best")
-    greedy: bool = Field(default=False, description="always take the likeliest token")
 
 
 class Generation(Settings):
@@ -103,6 +86,9 @@ class Optimizer(Settings):
     weight_decay: float = Field(default=0.1, ge=0, description="of tensors with two or more dimensions")
     momentum: float = Field(default=0.0, ge=0, lt=1, description="SGD's momentum")
     clip: float | None = Field(default=1.0, gt=0, description="largest gradient norm; none: no clipping")
+    lora_rank: int | None = Field(
+        default=None, ge=1, description="learn adapters of this rank alone (LoRA); none: all weights"
+    )
     reset_each_step: bool = Field(default=False, description="forget the optimiser's state at every step")
 
     @field_validator("betas")
@@ -211,17 +197,6 @@ class Stop(Settings):
     max_seconds: float | None = Field(default=None, gt=0, description="maximum wall time; the run can be resumed")
 
 
-def split_at_commas(text: str) -> tuple[str, ...]:
-    """The parts of a text between commas, without blanks around them; `\\,` is a comma within a part."""
-    parts = (part.replace("\\,", ",").strip() for part in re.split(r"(?<!\\),", text))
-    return tuple(part for part in parts if part)
-
-
-def join_with_commas(parts: Iterable[str]) -> str:
-    """The text that `split_at_commas` takes apart again."""
-    return ",".join(part.replace(",", "\\,") for part in parts)
-
-
 class RunConfig(Settings):
     """One run of an experiment."""
 
@@ -251,7 +226,16 @@ class RunConfig(Settings):
     optim: Optimizer = Optimizer()
     eval: Evaluation = Evaluation()
     collapse: Collapse = Collapse()
+    metrics: Metrics = Metrics()
     stop: Stop = Stop()
+    safeguards: tuple[AnySafeguard, ...] = Field(
+        default=(), description="what acts against collapse, in this order: `kl-anchor(beta=0.5), real-mix`"
+    )
+
+    @field_validator("safeguards", mode="before")
+    @classmethod
+    def _safeguards_are_known(cls, values: object) -> object:
+        return checked(values)
 
     @field_validator("data", mode="before")
     @classmethod
@@ -285,6 +269,13 @@ class RunConfig(Settings):
             raise ValueError("generate.prompt_tokens needs train.real_text (for example moby-dick or wikitext-2:train)")
         if self.generate.prompt_tokens and self.generate.prompt:
             raise ValueError("generate.prompt and generate.prompt_tokens exclude each other")
+        return self
+
+    @model_validator(mode="after")
+    def _safeguards_have_a_text(self) -> Self:
+        reader = next((s.id for s in self.safeguards if s.needs_real_text and not s.is_off), None)
+        if reader is not None and self.train.real_text is None:
+            raise ValueError(f"safeguard {reader} needs train.real_text (for example moby-dick or wikitext-2:train)")
         return self
 
     def _repr_html_(self) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from collapselab.config.schema import Sampling
 from collapselab.engine.interface import Draw, Engine
+from collapselab.engine.plain import draw_plainly
 
 NGRAM = 4  # a guess is made if this many last tokens occurred before
 MAX_GUESS = 15  # with the token before them, guesses fill the 16 rows that cost little more than one
@@ -84,7 +85,14 @@ def generate(
             guesses, reading = {}, growing if engine.is_ragged else sequences
             logits_RV = engine.reread([s.tokens[-context:] for s in reading])
         counts = [1 + len(guesses.get(id(s), [])) for s in reading]
-        drawn = engine.draw(logits_RV, _joined([s.noise(n) for s, n in zip(reading, counts, strict=True)]), rule)
+        noise_RV = _joined([s.noise(n) for s, n in zip(reading, counts, strict=True)])
+        if rule.looks_back:
+            guessed = [
+                [*s.tokens, *guesses.get(id(s), [])[:i]] for s, n in zip(reading, counts, strict=True) for i in range(n)
+            ]
+            drawn = draw_plainly(logits_RV, noise_RV, rule, guessed)
+        else:
+            drawn = engine.draw(logits_RV, noise_RV, rule)
         rows = iter(drawn)
         for s, count in zip(reading, counts, strict=True):
             s.take([next(rows) for _ in range(count)], guesses.get(id(s), []), stop_token)

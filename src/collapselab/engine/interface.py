@@ -16,7 +16,8 @@ class Draw(NamedTuple):
     """A token drawn from the sampling distribution q, and how q differs from p, which is the model's.
 
     In nats, with p at temperature 1 and untruncated: -log p(token); the entropy of p; KL(q‖p), which is 0 where q is p;
-    and log q(token) - log p(token), whose mean over tokens from q is KL(q‖p).
+    and log q(token) - log p(token), whose mean over tokens from q is KL(q‖p). Then the largest p, and how many of the
+    largest it takes to reach 0.9 together (`sampling.nucleus_sizes`).
     """
 
     token: int
@@ -24,6 +25,8 @@ class Draw(NamedTuple):
     entropy_nats: float
     sharpening_nats: float
     sampler_gap_nats: float
+    top_probability: float
+    nucleus_size: float
 
 
 class Engine(Protocol):

@@ -89,6 +89,8 @@ _SIGNATURES = {
     ),
     "round_weights": (None, (c_void_p, c_void_p, c_int64, c_int32)),
     "sum_of_squares": (c_double, (c_void_p, c_int32, c_int64, c_int32)),
+    "repeated_shares": (None, (c_void_p, c_int64, c_int64, c_int64, c_void_p)),
+    "repetition": (None, (c_void_p, c_void_p, c_int64, c_void_p, c_int32)),
     "adamw": (
         None,
         (c_void_p, c_void_p, c_int32, c_void_p, c_void_p, c_int64, c_float, *([c_double] * 6), c_void_p, c_int32),

@@ -19,6 +19,8 @@ from collapselab.engine.plain import PlainEngine, draw_plainly
 # Below this many weights a token takes about 50 µs, and a second thread hardly helps.
 ONE_THREAD_WEIGHTS = 1_000_000
 
+NUM_MEASURES = len(Draw._fields) - 1  # `Measures` of sampling.c
+
 # Tokens read at a time: the float32 kernels are built for few rows; bfloat16 products should stay in the caches.
 ROWS_FLOAT32, ROWS_PACKED = 16, 1024
 
@@ -77,12 +79,12 @@ class NativeEngine:
         return self.read(tokens, [0] * len(tokens), last_only=True)
 
     def draw(self, logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> list[Draw]:
-        if rule.top_p is not None:  # needs the order of the words
+        if rule.top_p is not None or rule.top_n_sigma is not None:  # need more than one pass over the words
             return draw_plainly(logits_RV, noise_RV, rule)
         rows, vocab = logits_RV.shape
         assert noise_RV.shape == logits_RV.shape, (noise_RV.shape, logits_RV.shape)
         assert noise_RV.dtype == torch.float32 and noise_RV.is_contiguous() and logits_RV.is_contiguous()
-        tokens, measures = (ctypes.c_int32 * rows)(), (ctypes.c_float * (4 * rows))()
+        tokens, measures = (ctypes.c_int32 * rows)(), (ctypes.c_float * (NUM_MEASURES * rows))()
         threads = self._threads(rows)
         self._library.draw_tokens(
             logits_RV.data_ptr(),
@@ -97,7 +99,7 @@ class NativeEngine:
             self._room(4 * vocab * min(rows, threads)),
             threads,
         )
-        return [Draw(token, *measures[4 * r : 4 * r + 4]) for r, token in enumerate(tokens)]
+        return [Draw(token, *measures[NUM_MEASURES * r : NUM_MEASURES * (r + 1)]) for r, token in enumerate(tokens)]
 
     def score(self, tokens_BT: Tensor, num_context: int) -> Tensor:
         if not self._is_packed:

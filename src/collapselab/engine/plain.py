@@ -14,7 +14,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from collapselab.config.schema import Sampling
 from collapselab.engine.interface import Draw
-from collapselab.engine.sampling import distribution, draw
+from collapselab.engine.sampling import distribution, draw, nucleus_sizes, penalised
 
 ROWS_PER_CHUNK = 128  # rows of logits turned into losses at a time: 26 MB at 50,000 words
 
@@ -78,17 +78,23 @@ class PlainEngine:
         )
 
 
-def draw_plainly(logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> list[Draw]:
-    """The definition of a draw and its measures, in torch."""
-    logp_RV, q_RV = logits_RV.log_softmax(-1), distribution(logits_RV, rule)
+def draw_plainly(
+    logits_RV: Tensor, noise_RV: Tensor, rule: Sampling, histories: Sequence[Sequence[int]] | None = None
+) -> list[Draw]:
+    """The definition of a draw and its measures, in torch; `histories`: the tokens before, if the rule looks back."""
+    ruled_RV = logits_RV if histories is None else penalised(logits_RV, histories, rule)
+    logp_RV, q_RV = logits_RV.log_softmax(-1), distribution(ruled_RV, rule)
     tokens_R = draw(q_RV, noise_RV.to(logits_RV.device))
     gap_RV = q_RV.log() - logp_RV  # -infinity for tokens that q excludes, which count as 0 in the mean
     of_token = partial(torch.gather, dim=-1, index=tokens_R[:, None])
+    p_RV = logp_RV.exp()
     measures = (
         -of_token(logp_RV)[:, 0],
-        -(logp_RV.exp() * logp_RV).sum(-1),
+        -(p_RV * logp_RV).sum(-1),
         torch.where(q_RV > 0, q_RV * gap_RV, 0.0).sum(-1),
         of_token(gap_RV)[:, 0],
+        p_RV.amax(-1),
+        nucleus_sizes(p_RV).to(p_RV),
     )
     tokens, rows = cast(list[int], tokens_R.tolist()), cast(list[list[float]], torch.stack(measures, -1).tolist())
     return [Draw(token, *row) for token, row in zip(tokens, rows, strict=True)]

@@ -47,11 +47,13 @@ class RoundedModel:
             return torch.func.functional_call(self._model, self._copies, kwargs=arguments).logits
 
     def gradients(self) -> dict[Tensor, Tensor]:
-        """The gradient of each parameter after the backward pass."""
+        """The gradient of each parameter after the backward pass, with what float32 passes left on it."""
         found: dict[Tensor, Tensor] = {}
         for name, p in self._model.named_parameters():
             copy = self._copies.get(name)
             gradient = p.grad if copy is None else copy.grad
+            if copy is not None and p.grad is not None:
+                gradient = p.grad if copy.grad is None else p.grad + copy.grad
             if p is self._embedding and p.requires_grad and self._looked_up.grad is not None:
                 gradient = torch.zeros_like(p) if gradient is None else gradient
                 gradient.index_add_(0, self._tokens, self._looked_up.grad.flatten(0, 1).to(gradient.dtype))

@@ -12,31 +12,20 @@ import io
 import json
 import os
 import re
-import reprlib
 import stat
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from collapselab.errors import InputError
+from collapselab.inputs.text_fields import find_texts, why_none
 from collapselab.visible import visible
 
 MAX_TEXT_BYTES = 2**30  # unpacked: more than anyone evaluates on, and a limit for gzip bombs
-TEXT_FIELDS = (
-    "text",
-    "completion",
-    "response",
-    "output",
-    "generated_text",
-    "answer",
-    "messages",
-    "conversations",
-)
 FORMS = "a text is plain text in UTF-8, or JSON lines (path.jsonl[:field])"
 _JSON_NAME = r"\.(?:jsonl|ndjson|json)(?:\.gz)?"
-_ASSISTANT = ("assistant", "gpt", "model")  # the names used by OpenAI and TRL, ShareGPT, and Gemini
 _OTHER_FORMATS = {
     b"PAR1": "a Parquet file",
     b"ARROW1": "an Arrow file",
@@ -57,15 +46,11 @@ _MARKS = {  # UTF-32 first: its little-endian mark begins with that of UTF-16
 
 @dataclass(frozen=True)
 class Passage:
-    """One text of a file, or one list of token ids; `place` is its line or item, `field` what it was found in.
+    """One text of a file; `place` is its line or item, `field` what it was found in. Plain text has neither."""
 
-    `own_nll_nats`: the record's loss on it, `train_nll_nats` or `nll_nats`. Plain text has none of these.
-    """
-
-    content: str | list[int]
+    content: str
     place: str | None = None
     field: str | None = None
-    own_nll_nats: float | None = None
 
 
 def split_field(spec: str) -> tuple[Path, str | None]:
@@ -82,23 +67,21 @@ def is_json(path: Path) -> bool:
     return bool(re.search(_JSON_NAME + "$", path.name, re.IGNORECASE))
 
 
-def read_passages(
-    path: Path, field: str | None = None, fields: tuple[str, ...] = TEXT_FIELDS, *, pipes: bool = False
-) -> list[Passage]:
-    """The texts of a file: a single one for plain text, one per JSON record otherwise.
+def read_passages(path: Path, field: str | None = None) -> list[Passage]:
+    """The texts of a file: a single one for plain text, one per JSON record otherwise, or several in one record.
 
-    JSON is recognised by the file's name or, if that says nothing, as for a pipe, by the first line.
-    A record's text is in `field`, else in the first of `fields` that it has; in a list of messages it is the
-    assistant's last turn. A field may be nested: `choices.0.message.content`.
+    JSON is recognised by the file's name or, if that says nothing, by the first line. `text_fields.find_texts` says
+    where a record has its texts.
 
     Raises:
-        InputError: not a regular file, not text, empty, or a record (its line is named) without such a text.
+        InputError: not a regular file, not text, empty, or a record (its line is named) without a text.
     """
-    text = read_text(path, pipes=pipes)
+    text = read_text(path)
     if not text.strip():
         raise InputError(f"{path} is empty", "a text needs at least a few hundred words")
     if is_json(path) or (not path.suffix and _begins_as_json(text)):
-        return [_passage(f"{path}, {place}", place, record, field, fields) for place, record in _records(path, text)]
+        records = _records(path, text)
+        return [found for place, record in records for found in _passages(f"{path}, {place}", place, record, field)]
     if field is not None:
         raise InputError(f"{path} is plain text and has no field {field!r}", f"{FORMS}; the name decides")
     return [Passage(text)]
@@ -112,15 +95,13 @@ def _begins_as_json(text: str) -> bool:
         return False
 
 
-def read_text(path: Path, *, pipes: bool = False) -> str:
+def read_text(path: Path) -> str:
     """The text of a file, unpacked from gzip and without a byte-order mark, which UTF-16 and UTF-32 need.
-
-    `pipes`: a pipe is read until its writer ends, and `-` is standard input; else both are refused.
 
     Raises:
         InputError: not a regular file, larger than `MAX_TEXT_BYTES`, another format, or not text.
     """
-    content = _unpacked(path, _read_bytes(path, pipes=pipes))
+    content = _unpacked(path, _read_bytes(path))
     encoding = next((encoding for mark, encoding in _MARKS.items() if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)
@@ -137,18 +118,10 @@ def read_text(path: Path, *, pipes: bool = False) -> str:
     )
 
 
-def _read_bytes(path: Path, *, pipes: bool = False) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         str(path).encode()
-        if pipes and str(path) == "-":
-            path = Path("/dev/stdin")
         status = os.stat(path)
-        if pipes and not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-            with path.open("rb") as pipe:
-                content = pipe.read(MAX_TEXT_BYTES + 1)
-            if len(content) > MAX_TEXT_BYTES:
-                raise _too_large(path, "more")
-            return content
         # Only regular files are opened: a pipe may wait for its writer for ever.
         content = path.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_TEXT_BYTES else None
     except UnicodeEncodeError:
@@ -218,61 +191,11 @@ def _parsed(where: str, text: str) -> Any:
         raise InputError(f"{where} cannot be read: {error}", "write such a number as a string") from None
 
 
-def _passage(where: str, place: str, record: Any, field: str | None, fields: tuple[str, ...]) -> Passage:
-    if isinstance(record, str):
-        return Passage(_checked(where, record), place)
-    if not isinstance(record, Mapping):
-        raise InputError(
-            f"{where} is not an object, received {reprlib.repr(record)}", 'write one object per line: {"text": "…"}'
-        )
-    values = cast(Mapping[str, Any], record)
-    candidates = fields if field is None else (field,)
-    found = next(((name, value) for name in candidates if (value := _value(values, name)) is not None), None)
-    if found is None:
-        received = reprlib.repr(list(values)).strip("[]") or "no fields"
-        rule = f"no field {field!r}" if field is not None else f"none of the fields {', '.join(fields)}"
-        raise InputError(f"{where} has {rule}, received {received}", "name the field: path.jsonl:FIELD")
-    name, value = found
-    losses = [values.get(loss) for loss in ("train_nll_nats", "nll_nats")]
-    own_nll = next((float(loss) for loss in losses if isinstance(loss, (int, float))), None)
-    content = _last_turn(value) if _is_messages(value) else value
-    if isinstance(content, str) and name != "token_ids":
-        return Passage(_checked(where, content), place, name, own_nll)
-    if content is None:
-        raise InputError(f"{where}: {name!r} has no assistant turn with a text", "name a field within it")
-    return Passage(_token_ids(f"{where}: {name!r}", content), place, name, own_nll)
-
-
-def _value(record: Any, field: str) -> Any:
-    """The value of a name, or of a path of names and numbers separated by dots; `None` if there is none."""
-    if isinstance(record, Mapping) and field in record:
-        return cast(Any, record)[field]
-    for part in field.split("."):
-        inner = cast(Any, record)
-        if isinstance(record, Mapping):
-            record = inner.get(part)
-        elif isinstance(record, list) and re.fullmatch("[0-9]{1,9}", part):
-            record = inner[int(part)] if int(part) < len(inner) else None
-        else:
-            return None
-    return cast(Any, record)
-
-
-def _is_messages(value: Any) -> bool:
-    return isinstance(value, list) and any(isinstance(item, Mapping) for item in cast(list[Any], value))
-
-
-def _last_turn(messages: list[Any]) -> str | None:
-    """The text of the assistant's last message that has one (a tool call has none)."""
-    for message in reversed(messages):
-        turn = cast(Mapping[str, Any], message if isinstance(message, Mapping) else {})
-        content: Any = turn.get("content", turn.get("value"))
-        if isinstance(content, list):  # parts, some of which are text
-            parts = [_value(part, "text") for part in cast(list[Any], content)]
-            content = "".join(part for part in parts if isinstance(part, str))
-        if turn.get("role", turn.get("from")) in _ASSISTANT and isinstance(content, str) and content:
-            return content
-    return None
+def _passages(where: str, place: str, record: Any, field: str | None) -> list[Passage]:
+    found = find_texts(record, field, ids_too=False)
+    if not found:
+        raise InputError(f"{where} {why_none(record, field)}", "name the field: path.jsonl:FIELD")
+    return [Passage(_checked(where, text), place, path or None) for path, text in found if isinstance(text, str)]
 
 
 def _checked(where: str, text: str) -> str:
@@ -284,15 +207,3 @@ def _checked(where: str, text: str) -> str:
             f"{rule}, which is not a character", "write whole characters, or U+FFFD for broken ones"
         ) from None
     return text
-
-
-def _token_ids(where: str, value: Any) -> list[int]:
-    rule = f"{where} must be a text, messages, or a list of whole numbers from 0 to 2^32 - 1"
-    hint = "name another field: path.jsonl:FIELD"
-    if not isinstance(value, list):
-        raise InputError(f"{rule}, received {reprlib.repr(value)}", hint)
-    for position, token in enumerate(cast(list[Any], value)):
-        # bool is an int in Python, but not a token.
-        if type(token) is not int or not 0 <= token < 2**32:
-            raise InputError(f"{rule}, received {reprlib.repr(token)} at position {position}", hint)
-    return cast(list[int], value)

@@ -87,11 +87,7 @@ def _named_text(info: TextInfo, split: str, folder: Path) -> Text:
 def _own_text(spec: str) -> Text:
     path, json_field = split_field(spec)
     passages = read_passages(path, json_field)
-    texts = [passage.content for passage in passages if isinstance(passage.content, str)]
-    if len(texts) < len(passages):
-        raise InputError(f"{spec} holds token ids, but a text is needed", "name the field: path.jsonl:FIELD")
-    # Documents are separated like paragraphs.
-    text = "\n\n".join(texts)
+    text = "\n\n".join(passage.content for passage in passages)  # documents are separated like paragraphs
     if not text.strip():
         raise InputError(f"{path} is empty", "a text needs at least a few hundred words")
     fields = ", ".join(dict.fromkeys(repr(p.field) for p in passages if p.field is not None))

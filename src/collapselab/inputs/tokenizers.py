@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -29,7 +30,7 @@ class Tokenizer:
     end_of_text_id: int
     begin_id: int | None = None
     num_rows: int | None = None
-    _visible: dict[int, bool] = field(default_factory=dict[int, bool], repr=False, compare=False)
+    _pieces: dict[int, str] = field(default_factory=dict[int, str], repr=False, compare=False)
 
     @property
     def vocab_size(self) -> int:
@@ -48,6 +49,15 @@ class Tokenizer:
             InputError: the tokenizer cannot read the text, or the model has no embedding for one of its tokens.
         """
         return self.encoding(text).ids
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of many texts, on all cores; for texts of no model, so that no id is refused.
+
+        Raises:
+            InputError: the tokenizer cannot read one of them.
+        """
+        found = _guarded(lambda: self.backend.encode_batch_fast(list(texts), add_special_tokens=False), "encode texts")
+        return [encoding.ids for encoding in found]
 
     def encoding(self, text: str) -> tokenizers.Encoding:
         """The ids of `encode` with their positions in the text. Raises the same errors."""
@@ -95,20 +105,40 @@ class Tokenizer:
         """The text of ids, special tokens kept and spaces left as they are."""
         return _guarded(lambda: self.backend.decode(list(ids), skip_special_tokens=False), "decode token ids")
 
+    def decode_with_ends(self, ids: Sequence[int]) -> tuple[str, tuple[int, ...]]:
+        """The text of `decode`, and where in it each token ends, in characters.
+
+        A token that completes no character, because it holds a part of its bytes only, ends where the one before it
+        does.
+        """
+        text = self.decode(ids)
+        pieces = [self._piece(token) for token in ids]
+        if "".join(pieces) == text:
+            return text, tuple(accumulate(map(len, pieces)))
+        # Some tokens read differently beside others: parts of a character, or blanks at the start of a text.
+        ends = [_num_equal(self.decode(ids[:i]), text) for i in range(1, len(ids))]
+        return text, tuple(accumulate([*ends, len(text)][: len(ids)], max))
+
     def same_as(self, other: Tokenizer) -> bool:
         """Whether the ids of both mean the same text."""
         return self is other or self.backend.to_str() == other.backend.to_str()
 
     def count_visible(self, ids: Sequence[int]) -> int:
         """How many of the ids decode to more than white space on their own."""
-        return sum(self._is_visible(token) for token in ids)
+        return sum(bool(self._piece(token).strip()) for token in ids)
 
-    def _is_visible(self, token: int) -> bool:
+    def _piece(self, token: int) -> str:
+        """The text of one token on its own."""
         # Cached: a run asks for the same few thousand ids at every step, and decoding one costs microseconds.
-        known = self._visible.get(token)
+        known = self._pieces.get(token)
         if known is None:
-            known = self._visible[token] = bool(self.decode([token]).strip())
+            known = self._pieces[token] = self.decode([token])
         return known
+
+
+def _num_equal(one: str, other: str) -> int:
+    """How many characters two texts have in common at their beginning."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def wrap_tokenizer(

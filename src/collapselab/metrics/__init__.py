@@ -1,113 +1,46 @@
-"""All metrics in one table, and the repetition metrics of a sample as `steps.jsonl` names them."""
+"""All metrics in one table: what each needs, what that costs, and its number as `steps.jsonl` records it.
+
+A metric listed here is recorded whenever its group is computed, listed by `collapselab metrics`, and drawn if it names
+a panel; tests/policy prints the line that the docs need.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-from collapselab.metrics.diversity import distinct_per_sample, distinct_pooled, self_bleu
+from collapselab.metrics.distributions import ON_DEMAND
+from collapselab.metrics.kinds import NEEDS, Group, Metric, Needs, Window
 from collapselab.metrics.matches import match_lengths
-from collapselab.metrics.repetition import (
-    Ids,
-    Loop,
-    diversity,
-    entropy_of_matches,
-    find_loop,
-    longest_repeat,
-    lz_ratio,
-    match_entropy_nats,
-    rep_r,
-    rep_w,
-    seq_rep,
-    top_token_share,
-)
-from collapselab.records import Number, Value
+from collapselab.metrics.of_model import OF_MODEL
+from collapselab.metrics.of_sample import OF_SAMPLE
+from collapselab.metrics.of_window import OF_WINDOW
+from collapselab.metrics.reference import BINS, Reference
+from collapselab.metrics.repetition import Ids, entropy_of_matches, find_loop
+from collapselab.records import Value
 
-__all__ = ["SAMPLES_METRICS", "SAMPLE_METRICS", "Metric", "SamplesMetric", "repetition_metrics"]
+__all__ = [
+    "BINS",
+    "METRICS",
+    "NEEDS",
+    "ON_DEMAND",
+    "Group",
+    "Metric",
+    "Needs",
+    "Reference",
+    "Window",
+    "repetition_metrics",
+    "that_need",
+    "window_metrics",
+]
 
-
-@dataclass(frozen=True)
-class Metric:
-    """A function of one sample's token ids, with a description of its number."""
-
-    function: Callable[[Ids], Value]
-    number: Number
+METRICS: dict[str, Metric] = OF_SAMPLE | OF_WINDOW | OF_MODEL
 
 
-@dataclass(frozen=True)
-class SamplesMetric:
-    """A function of several samples' token ids, and what it measures."""
-
-    function: Callable[[Sequence[Ids]], Value]
-    description: str
-
-
-def _of_loop(read: Callable[[Loop], Value], *, tolerant: bool = True) -> Callable[[Ids], Value]:
-    def function(ids: Ids) -> Value:
-        loop = find_loop(ids, tolerant=tolerant)
-        return None if loop is None else read(loop)
-
-    return function
-
-
-# A metric listed here is recorded, and drawn if it names a panel. tests/policy prints the line that the docs need.
-SAMPLE_METRICS: dict[str, Metric] = {
-    "seq_rep_1": Metric(lambda ids: seq_rep(ids, 1), Number("share", "1 − distinct tokens / T")),
-    "seq_rep_2": Metric(lambda ids: seq_rep(ids, 2), Number("share", "1 − distinct 2-grams / (T − 1)")),
-    "seq_rep_3": Metric(lambda ids: seq_rep(ids, 3), Number("share", "1 − distinct 3-grams / (T − 2)")),
-    "seq_rep_4": Metric(
-        lambda ids: seq_rep(ids, 4),
-        Number("share", "1 − distinct 4-grams / (T − 3)", "repeated 4-grams", "repetition", live="rep-4"),
-    ),
-    "diversity": Metric(diversity, Number("share", "(1 − seq_rep_2) (1 − seq_rep_3) (1 − seq_rep_4)")),
-    "rep_w": Metric(rep_w, Number("share", "tokens that also occur among the 16 before them")),
-    "rep_r": Metric(rep_r, Number("share", "tokens in a bigram that occurs more than once")),
-    "loop_period": Metric(
-        _of_loop(lambda loop: loop.period),
-        Number(
-            "tokens",
-            "period of the sample's longest loop, at most 64; one slip per 64 tokens is allowed; null: no loop",
-        ),
-    ),
-    "loop_span": Metric(
-        _of_loop(lambda loop: loop.span), Number("tokens", "length of that loop, including its first copy")
-    ),
-    "loop_copies": Metric(_of_loop(lambda loop: loop.copies), Number("copies", "loop_span / loop_period")),
-    "loop_at_end": Metric(
-        _of_loop(lambda loop: loop.at_end), Number("true, false", "whether that loop reaches the sample's end")
-    ),
-    "loop_span_strict": Metric(
-        _of_loop(lambda loop: loop.span, tolerant=False),
-        Number("tokens", "length of the longest loop without any slip"),
-    ),
-    "match_entropy_nats": Metric(
-        match_entropy_nats,
-        Number(
-            "nats per token",
-            "entropy estimated from the lengths of matches with the text before",
-            "entropy of the sample (match lengths)",
-            "entropy",
-        ),
-    ),
-    "lz_ratio": Metric(lz_ratio, Number("ratio", "bytes of the deflated ids / bytes of the ids")),
-    "top_token_share": Metric(top_token_share, Number("share", "tokens equal to the most frequent one")),
-    "longest_repeat": Metric(longest_repeat, Number("tokens", "longest substring that occurs twice, overlap allowed")),
-}
-
-SAMPLES_METRICS: dict[str, SamplesMetric] = {
-    "self_bleu": SamplesMetric(self_bleu, "mean BLEU-4 of each sample against the others"),
-} | {
-    f"distinct_{n}_{way}": SamplesMetric(lambda samples, f=function, n=n: f(samples, n), f"distinct {n}-grams {how}")
-    for n in (1, 2, 3, 4)
-    for way, function, how in (
-        ("pooled", distinct_pooled, "of all samples / n-grams of all samples"),
-        ("per_sample", distinct_per_sample, "/ n-grams, mean over samples"),
-    )
-}
+def that_need(needs: Needs) -> dict[str, Metric]:
+    """The metrics of one group, in the order of the table."""
+    return {name: metric for name, metric in METRICS.items() if metric.needs == needs}
 
 
 def repetition_metrics(ids: Ids) -> dict[str, Value]:
-    """Every metric of `SAMPLE_METRICS` on one sample; match lengths and loops are computed once.
+    """Every metric of a sample alone; match lengths and loops are computed once.
 
     CPU time measured on a Xeon core: 1.5 ms for 200 tokens, 5 ms for 1024.
     """
@@ -120,4 +53,11 @@ def repetition_metrics(ids: Ids) -> dict[str, Value]:
     if loop is not None:
         shared |= {"loop_period": loop.period, "loop_span": loop.span}
         shared |= {"loop_copies": loop.copies, "loop_at_end": loop.at_end}
-    return {name: shared[name] if name in shared else metric.function(ids) for name, metric in SAMPLE_METRICS.items()}
+    functions = {name: metric.function for name, metric in METRICS.items() if metric.needs == "sample"}
+    return {name: shared[name] if name in shared else f(ids) for name, f in functions.items() if f is not None}
+
+
+def window_metrics(window: Window) -> dict[str, Value]:
+    """Every metric of several samples."""
+    functions = {name: metric.function for name, metric in METRICS.items() if metric.needs == "window"}
+    return {name: f(window) for name, f in functions.items() if f is not None}

@@ -33,17 +33,36 @@ def distinct_per_sample(samples: Sequence[Ids], n: int) -> float | None:
 
 
 def token_entropy_nats(samples: Sequence[Ids]) -> float | None:
-    """The entropy of the tokens of all samples together: -Σ p ln p over their shares p.
+    """The entropy of the tokens of all samples together: `ngram_entropy_nats` of single tokens.
 
-    A template with open slots ("X is a Y.") lowers it, though hardly an n-gram of it is repeated. Biased downward by at
-    most (number of different tokens - 1) / (2 · number of tokens): compare equal numbers of equal lengths. Undefined
-    without a token.
+    A template with open slots ("X is a Y.") lowers it, though hardly an n-gram of it is repeated.
+    """
+    return ngram_entropy_nats(samples, 1)
+
+
+def ngram_entropy_nats(samples: Sequence[Ids], n: int) -> float | None:
+    """The entropy of the n-grams of all samples together: -Σ p ln p over their shares p.
+
+    Competing definitions: the conditional entropy of the n-th token, which is the difference of two of these. Biased
+    downward by about (number of different n-grams - 1) / (2 · number of n-grams), that of bigrams in a short text by
+    more than a nat: compare equal numbers of equal lengths. Undefined without an n-gram.
 
     Reference: Shannon 1948; Miller 1955 (the bias).
     """
-    counts = Counter(token for ids in samples for token in ids)
+    grams = (ids if n == 1 else ngrams(ids, n) for ids in samples)
+    counts = Counter(gram for of_sample in grams for gram in of_sample)
     total = counts.total()
-    return -sum(n / total * math.log(n / total) for n in counts.values()) if total else None
+    return -sum(k / total * math.log(k / total) for k in counts.values()) if total else None
+
+
+def unique_sequences(samples: Sequence[Ids]) -> float | None:
+    """The share of samples that equal no earlier one; undefined for fewer than two, or if all are empty.
+
+    Competing definitions: the share that equals no other one at all, which leaves out the first copy too.
+    """
+    if len(samples) < 2 or not any(samples):
+        return None
+    return len({tuple(ids) for ids in samples}) / len(samples)
 
 
 def self_bleu(samples: Sequence[Ids]) -> float | None:

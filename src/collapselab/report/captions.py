@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from collapselab.analysis.survival import Frame, median_onset
@@ -43,8 +44,27 @@ def medians_in_words(table: Frame, legend: str, separator: str) -> str:
     return separator.join(parts)
 
 
+def tendency(curves: Iterable[Iterable[Frame]]) -> str | None:
+    """Whether onset comes "earlier" or "later" along the groups of runs of each curve; `None`: neither.
+
+    By the medians of neighbouring groups, of which two thirds have to go the same way.
+    """
+    steps: list[float] = []
+    for groups in curves:
+        medians = [_median_step(runs) for runs in groups]
+        steps += [after - before for before, after in pairwise(medians) if before is not None and after is not None]
+    for word, sign in (("earlier", -1), ("later", 1)):
+        if steps and sum(sign * step > 0 for step in steps) > len(steps) * 2 / 3:
+            return word
+    return None
+
+
+def _median_step(runs: Frame) -> float | None:
+    return median_onset(runs["duration"].to_numpy(), runs["is_event"].to_numpy()).estimate
+
+
 def _median(runs: Frame) -> str:
-    median = median_onset(runs["duration"].to_numpy(), runs["is_event"].to_numpy()).estimate
+    median = _median_step(runs)
     return "not reached" if median is None else f"{median:.0f}"
 
 

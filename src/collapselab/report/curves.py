@@ -14,6 +14,7 @@ from collapselab.analysis.intervals import LEVEL, Floats
 from collapselab.analysis.survival import Frame
 
 MAX_POINTS = 100
+MIN_FOR_INTERVAL = 5  # runs: a t-interval of two runs is 13 times as wide as their difference
 CURVE_COLUMNS = ("step", "value", "low", "high", "n", "width")
 MIN_LOSS_NATS = 0.01  # lower bound of intervals: a loss is not negative, and a logarithmic axis has no 0
 
@@ -36,43 +37,40 @@ def run_series(steps: Frame, name: str) -> dict[str, Series]:
 
 
 def mean_curve(series: Sequence[Series], is_finished: Sequence[bool]) -> pd.DataFrame:
-    """The mean over runs against step, with a 95 % t-interval, until the first of the finished runs has ended.
+    """The mean over runs against step, until the first of the finished runs has ended (if all go on, of those).
 
-    Columns `step`, `value`, `low`, `high`, `n` (number of runs at that step; unfinished runs count up to their last
-    step, and if all are unfinished, the curve ends with the first of them), `width`. A curve of over 100 steps has
-    about 100 points, each the mean of the values recorded in the `width` steps around it. There is a point only where
-    every run that reached the step recorded a value: nothing is interpolated. One run has no interval: NaN.
+    It is the mean of the same runs at every step, those that reached its end, so that it does not jump where a run
+    ends. From five runs on it has a 95 % t-interval; with fewer, the interval would say more of t than of the runs.
+
+    Columns `step`, `value`, `low`, `high` (NaN: no interval), `n` (number of runs), `width`. A curve of over 100 steps
+    has about 100 points, each the mean of the values recorded in the `width` steps around it. There is a point only
+    where every run recorded a value: nothing is interpolated.
     """
     ends = [at[-1] for at, _ in series]
     last = int(min([end for end, finished in zip(ends, is_finished, strict=True) if finished] or ends))
     grid, width = _grid(0, last)
-    values = np.array([_smoothed(at, y, grid, width) for at, y in series])
-    is_there = np.array([(grid >= at[0]) & (grid <= at[-1]) for at, _ in series])
-    n = is_there.sum(axis=0)
-    is_recorded = (n > 0) & ((~np.isnan(values)).sum(axis=0) == n)
-    values, grid, n = values[:, is_recorded], grid[is_recorded], n[is_recorded]
-    mean = np.nanmean(values, axis=0)
+    values = np.array([_smoothed(at, y, grid, width) for at, y in series if at[-1] >= last])
+    is_recorded = ~np.isnan(values).any(axis=0)
+    values, grid, n = values[:, is_recorded], grid[is_recorded], len(values)
+    mean = values.mean(axis=0)
     half_width = np.full(len(grid), np.nan)
-    several = n > 1
-    if several.any():
+    if n >= MIN_FOR_INTERVAL:
         from scipy.special import stdtrit
 
-        deviation = np.nanstd(values[:, several], axis=0, ddof=1)
-        half_width[several] = stdtrit(n[several] - 1, (1 + LEVEL) / 2) * deviation / np.sqrt(n[several])
+        half_width = stdtrit(n - 1, (1 + LEVEL) / 2) * values.std(axis=0, ddof=1) / np.sqrt(n)
     low = np.maximum(mean - half_width, np.minimum(mean, MIN_LOSS_NATS))
-    widths = np.full(len(grid), width)
-    return pd.DataFrame(dict(zip(CURVE_COLUMNS, (grid, mean, low, mean + half_width, n, widths), strict=True)))
+    rest = (np.full(len(grid), n), np.full(len(grid), width))
+    return pd.DataFrame(dict(zip(CURVE_COLUMNS, (grid, mean, low, mean + half_width, *rest), strict=True)))
 
 
-def tails(series: Mapping[str, Series], start: float) -> dict[str, pd.DataFrame]:
-    """The curve of each run after step `start`: columns `step`, `value`, smoothed like the mean curves."""
+def single_curves(series: Mapping[str, Series]) -> dict[str, pd.DataFrame]:
+    """The curve of each run: columns `step`, `value`, smoothed like the mean curves."""
     found: dict[str, pd.DataFrame] = {}
     for run, (at, values) in series.items():
-        if at[-1] > start:
-            grid, width = _grid(int(start), int(at[-1]))
-            means = _smoothed(at, values, grid, width)
-            means[-1] = values[-1]  # the place of the mark at the run's end
-            found[run] = pd.DataFrame({"step": grid, "value": means}).dropna()
+        grid, width = _grid(0, int(at[-1]))
+        means = _smoothed(at, values, grid, width)
+        means[-1] = values[-1]  # the place of the mark at the run's end
+        found[run] = pd.DataFrame({"step": grid, "value": means}).dropna()
     return found
 
 

@@ -11,9 +11,9 @@ import pandas as pd
 
 from collapselab.analysis.comparisons import CARRIED_OUT, LOOKING
 from collapselab.analysis.survival import Frame
-from collapselab.collapse.words import ENDED_BY
+from collapselab.collapse.words import ENDED_BY, KINDS, TRAINING_SOURCES
 from collapselab.config.overrides import settings
-from collapselab.report.values import known, shown
+from collapselab.report.values import known, short, shown
 from collapselab.rundir.frames import ENVIRONMENT, Runs
 from collapselab.visible import visible
 
@@ -65,6 +65,29 @@ def outcome(row: Mapping[str, Any]) -> str:
     if onset is not None:
         return f"onset at step {onset}{kind}, not total by step {last}{after}"
     return (f"no collapse by step {last}" if last is not None else ENDED_BY[row["ended_by"]].label) + after
+
+
+def story(row: Mapping[str, Any]) -> str:
+    """What became of a run, in a sentence for people who read of it for the first time."""
+    text = TRAINING_SOURCES.get(row.get("train.source", "own"), "own text")
+    whose = f"its {text}" if text.startswith("own") else text
+    rate = f" at learning rate {short(row['lr'])}" if known(row, "lr") else ""
+    onset, total, diverged, last = (
+        _step(row, name) for name in ("onset_step", "total_collapse_step", "diverged_step", "last_step")
+    )
+    kind = f": {KINDS[row['kind_at_end']]}" if row.get("kind_at_end") in KINDS else ""
+    if diverged is not None and (onset is None or row.get("fate") == "diverged"):
+        end = f"at step {diverged} a loss or norm is no longer finite"
+    elif total is not None:
+        end = f"most of its samples are degenerate from step {onset} on, all of them by step {total}{kind}"
+    elif onset is not None:
+        end = f"most of its samples are degenerate from step {onset} on{kind}"
+    elif known(row, "ended_by"):
+        end = "no collapse" + ("" if last is None else f" by step {last}")
+    else:
+        end = f"the run is {row['status'] if known(row, 'status') else 'unfinished'}"
+    model = str(row["model"]).removeprefix("builtin:")
+    return f"{model}, trained on {whose}{rate}: {end}."
 
 
 def loss_on_human_text(row: Mapping[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -31,6 +31,7 @@ _CHARS_TO_PACKED, _CHARS_A_ROW = 3, 200  # first guesses: JSON characters per pa
 
 Columns = dict[str, NDArray[Any]]
 Sample = dict[str, Any]
+Ids = Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,12 @@ class ExplorerRun:
 
 @dataclass(frozen=True)
 class _Records:
-    """A run's steps in order, its drawn and its recorded columns, and its samples by step."""
+    """A run's steps in order, its drawn and its recorded columns, and its samples by step, each with ids and ends."""
 
     steps: list[int]
     curves: Columns
     values: Columns
-    samples: dict[int, list[Sample]]
+    samples: dict[int, list[tuple[Sample, Ids, Ids | None]]]
     events: list[int]
 
 
@@ -103,7 +104,7 @@ def _within(records: _Records, max_points: int, max_chars: int) -> ExplorerRun:
         step for step in steps if step in samples
     ]  # others come from a run that was killed before it wrote their record
     # If there are probes, they are judged.
-    probed = [step for step in sampled if any(sample["role"] == "probe" for sample in samples[step])]
+    probed = [step for step in sampled if any(sample["role"] == "probe" for sample, *_ in samples[step])]
     candidates = probed or sampled or steps
     points = set(kept_steps(steps, records.events, max_points))
 
@@ -111,7 +112,7 @@ def _within(records: _Records, max_points: int, max_chars: int) -> ExplorerRun:
         kept = set(kept_steps(candidates, records.events, at_most))
         return packed(_chosen(records, points | kept, kept)), kept
 
-    chars = sum(len(sample["text"]) for step in candidates for sample in samples.get(step, []))
+    chars = sum(len(sample["text"]) for step in candidates for sample, *_ in samples.get(step, []))
     at_most = max(1, _CHARS_TO_PACKED * max_chars // (_CHARS_A_ROW + chars // max(1, len(candidates))))
     text, kept = pack(at_most)
     if len(text) < 0.7 * max_chars and len(kept) < len(candidates):
@@ -127,6 +128,7 @@ def _within(records: _Records, max_points: int, max_chars: int) -> ExplorerRun:
 def _chosen(records: _Records, drawn: set[int], kept: set[int]) -> dict[str, Any]:
     points, stops = ([i for i, step in enumerate(records.steps) if step in some] for some in (drawn, kept))
     values = [json_list(column[stops]) for column in records.values.values()]
+    samples = {step: [with_tokens(*sample) for sample in records.samples.get(step, [])] for step in kept}
     return {
         "curves": {name: json_list(column[points]) for name, column in records.curves.items()},
         "names": list(records.values),
@@ -134,24 +136,43 @@ def _chosen(records: _Records, drawn: set[int], kept: set[int]) -> dict[str, Any
             {
                 "step": records.steps[i],
                 "values": [column[place] for column in values],
-                "samples": records.samples.get(records.steps[i], []),
+                "samples": samples[records.steps[i]],
             }
             for place, i in enumerate(stops)
         ],
     }
 
 
-def _samples_by_step(samples: Frame) -> dict[int, list[Sample]]:
+def with_tokens(sample: Sample, ids: Ids, ends: Ids | None) -> Sample:
+    """The sample with the lengths of its tokens in JavaScript's units of text, if their ends were recorded.
+
+    With the ids too, if its tokens could not be told apart by their texts: parts of characters have none.
+    """
+    if ends is None:
+        return sample
+    text: str = sample["text"]
+    borders = [0, *(min(end, len(text)) for end in ends)] if "cut" in sample else [0, *ends]
+    pieces = [text[start:end] for start, end in pairwise(borders)]
+    is_plain = text.isascii()
+    lengths = [len(piece) if is_plain else len(piece.encode("utf-16-le", "surrogatepass")) // 2 for piece in pieces]
+    is_told_apart = len(set(zip(ids, pieces, strict=True))) == len(set(ids)) == len(set(pieces))
+    return sample | {"tokens": lengths} | ({} if is_told_apart else {"ids": list(ids)})
+
+
+def _samples_by_step(samples: Frame) -> dict[int, list[tuple[Sample, Ids, Ids | None]]]:
     """The first samples of each role, by step; a very long one is cut, with the number of characters that were cut."""
-    found: dict[int, list[Sample]] = {}
-    rows = zip(*(samples[name].tolist() for name in ("step", "role", "text")), strict=True)
-    for (step, role), group in groupby(rows, key=lambda row: (row[0], row[1])):
-        texts = [str(text) for _, _, text in group]
-        for text in texts[:SAMPLES_A_ROLE]:
+    found: dict[int, list[tuple[Sample, Ids, Ids | None]]] = {}
+    ends: list[Any] = samples["token_ends"].tolist() if "token_ends" in samples else [None] * len(samples)
+    columns = (samples[name].tolist() for name in ("step", "role", "text", "token_ids"))
+    for (step, role), group in groupby(zip(*columns, ends, strict=True), key=lambda row: (row[0], row[1])):
+        rows = list(group)
+        for *_, text, ids, its_ends in rows[:SAMPLES_A_ROLE]:
             sample: Sample = {"role": role, "text": text[:MAX_SAMPLE_CHARS]}
             sample |= {"cut": len(text) - MAX_SAMPLE_CHARS} if len(text) > MAX_SAMPLE_CHARS else {}
-            sample |= {"of": len(texts)} if len(texts) > 1 else {}
-            found.setdefault(int(step), []).append(sample)
+            sample |= {"of": len(rows)} if len(rows) > 1 else {}
+            found.setdefault(int(step), []).append(
+                (sample, ids, cast(Ids, its_ends) if isinstance(its_ends, list) else None)  # NaN in an older record
+            )
     return found
 
 

@@ -64,6 +64,12 @@ def make_run_table(runs: Runs) -> Frame:
     )
 
 
+def rest_labels(table: Frame) -> list[str]:
+    """The settings, except model and learning rate, that distinguish the rows of a part of a `run_table`, in words."""
+    names = [name for name in settings_of(table) if not name.startswith((*NO_ARM, "model", "lr"))]
+    return _labels(table, names, dict(zip(table["model"], table["model_label"], strict=True)))
+
+
 def count(number: float) -> str:
     """A number of parameters in short: 0.56 M, 124 M, 1.6 B."""
     value, unit = (number / 1e9, "B") if number >= 1e9 else (number / 1e6, "M")
@@ -80,7 +86,7 @@ def _labels(frame: Frame, names: Sequence[str], models: Mapping[str, str]) -> li
         if num_now > num_groups:
             chosen, num_groups = [*chosen, name], num_now
     columns = [[_words(name, value, models) for value in frame[name]] for name in chosen]
-    return [", ".join(column[i] for column in columns) for i in range(len(frame))]
+    return [", ".join(column[i] for column in columns if column[i]) for i in range(len(frame))]
 
 
 def _words(name: str, value: Any, models: Mapping[str, str]) -> str:
@@ -91,6 +97,10 @@ def _words(name: str, value: Any, models: Mapping[str, str]) -> str:
             return f"learning rate {short(value)}"
         case "train.source":
             return TRAINING_SOURCES[value]
+        case "train.other_model" | "train.real_text" if pd.isna(value):
+            return ""  # the source of the text says so already
+        case "train.other_model":
+            return f"by {models.get(value, value)}"
         case "collapse.source":
             return JUDGED_TEXTS[value]
         case _:

@@ -31,9 +31,11 @@ def interactive(vega_lite: Spec) -> Spec:
     for unit in (unit for _, units in zoomed for unit in units):
         # Labels and the rules that lead to them are above their panel, where a selection bound to scales would clip
         # them; instead they are hidden if the axis does not reach their step.
+        # Names of curves may reach beyond their panel too.
         is_above = "value" in unit["encoding"].get("y", {})
-        unit["mark"]["clip"] = not is_above
-        if is_above:
+        is_name = unit["mark"]["type"] == "text" and "field" in unit["encoding"].get("x", {})
+        unit["mark"]["clip"] = not (is_above or is_name)
+        if is_above or is_name:
             unit["transform"] = [*unit.get("transform", []), {"filter": {"param": "zoom"}}]
     if zoomed:
         select = {"type": "interval", "encodings": ["x"], "zoom": "wheel![event.shiftKey]"}

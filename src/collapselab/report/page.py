@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import logging
 import re
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
 
 from collapselab.analysis.survival import Frame
-from collapselab.collapse.numbers import DERIVED, PANELS, drawn_in, label
+from collapselab.collapse.numbers import DERIVED, NUMBERS, PANELS, drawn_in, label
 from collapselab.collapse.words import EVENTS, MARKED_EVENTS, ROLES
 from collapselab.report import page_parts
 from collapselab.report.definitions import definitions
-from collapselab.report.describe import labels, outcome
+from collapselab.report.describe import labels, outcome, story
 from collapselab.report.drawing import DrawingError, Painter
 from collapselab.report.entries import SECTIONS
 from collapselab.report.explorer import ExplorerRun, explorer_runs
 from collapselab.report.figures import FIGURES
+from collapselab.report.html import policy, render, template_file
 from collapselab.report.packing import packed, script_json
 from collapselab.report.page_parts import Printed
 from collapselab.report.selection import one_run
@@ -34,7 +32,10 @@ from collapselab.report.writing import write_file, writing
 from collapselab.rundir.frames import Runs
 from collapselab.visible import visible
 
-SCRIPTS = ("common.js", "tables.js", "sample.js", "chart.js", "explorer.js", "figures.js", "main.js")
+SCRIPTS = (
+    "common.js", "sharing.js", "tables.js", "sample.js", "chart.js", "barcode.js", "explorer.js", "playing.js",
+    "search.js", "figures.js", "downloads.js", "main.js",
+)  # fmt: skip
 
 
 def write_page(runs: Runs, out: Path, *, title: str = "Collapse of self-trained language models") -> Path:
@@ -47,18 +48,22 @@ def write_page(runs: Runs, out: Path, *, title: str = "Collapse of self-trained 
         InputError: no regular file can be made there.
         RunFailed: the file cannot be written; an existing one is kept.
     """
+    from markupsafe import Markup
+
     explored = list(explorer_runs(runs))
     figures = list(_figures(runs))
-    script = "(() => {\n" + "".join(map(_template_file, SCRIPTS)) + "})();\n"
-    library, css = _library() if figures else "", _template_file("page.css")
+    script = "(() => {\n" + "".join(map(template_file, SCRIPTS)) + "})();\n"
+    library, css = _library() if figures else "", template_file("page.css")
     if not library:  # without the library they could not be drawn
         figures = []
-    html = _render(
+    html = render(
+        "page.html.j2",
         {"css": css, "script": script, "library": library, "metadata": script_json(_metadata(runs, explored))},
-        [run.packed for run in explored],
-        policy=_policy([script, library] if library else [script], css),
+        runs=[Markup(run.packed) for run in explored],
+        policy=policy([script, library] if library else [script], css),
         title=title,
         version=version("collapselab"),
+        lead=page_parts.lead(runs),
         summary=page_parts.summary(runs),
         thinned=_thinned(explored),
         overview=page_parts.overview(runs),
@@ -80,30 +85,6 @@ def write_page(runs: Runs, out: Path, *, title: str = "Collapse of self-trained 
     return out
 
 
-def _render(code: dict[str, str], packed_runs: list[str], **words: object) -> str:
-    """The page: code and packed runs are inserted as they are, every other text is made visible and escaped."""
-    import jinja2
-    from markupsafe import Markup
-
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        finalize=_finalized,
-    )
-    template = environment.from_string(_template_file("page.html.j2"))
-    as_it_is = {name: Markup(text) for name, text in code.items()}
-    return template.render(**as_it_is, runs=[Markup(text) for text in packed_runs], **words)
-
-
-def _finalized(value: object) -> object:
-    return visible(value) if type(value) is str else value  # a subclass marks what is already markup
-
-
-def _template_file(name: str) -> str:
-    return (files("collapselab.report") / "template" / name).read_text(encoding="utf-8")
-
-
 def _library() -> str:
     """Vega, Vega-Lite and vega-embed as one script; empty, with a warning, if they are unavailable."""
     try:
@@ -117,19 +98,6 @@ def _library() -> str:
     return library
 
 
-def _policy(scripts: Sequence[str], css: str) -> str:
-    """The page's policy: it may run its own scripts, by their hashes; no requests, no code or markup made from text."""
-    allowed = " ".join(map(_source, scripts))
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src {_source(css)}; base-uri 'none'; form-action 'none'; "
-        "require-trusted-types-for 'script'; trusted-types default"
-    )
-
-
-def _source(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
 def _metadata(runs: Runs, explored: Sequence[ExplorerRun]) -> dict[str, Any]:
     """The data of all runs that scripts need at once; the rest of a run is unpacked when it is chosen."""
     rows = cast(list[dict[str, Any]], runs.runs.to_dict("records"))
@@ -140,12 +108,16 @@ def _metadata(runs: Runs, explored: Sequence[ExplorerRun]) -> dict[str, Any]:
         "events": {name: EVENTS[name].label for name in MARKED_EVENTS},
         "roles": ROLES,
         "charts": _charts(columns),
-        "defined": {name.partition("[")[0]: _definition_id(name) for name in definitions()},
+        "numbers": {
+            name: {"label": number.label or name, "unit": number.unit, "id": _definition_id(name)}
+            for name, number in (NUMBERS | DERIVED).items()
+        },
         "runs": [
             {
                 "name": visible(str(row["run"])),
                 "label": label,
                 "outcome": outcome(row),
+                "story": story(row),
                 "events": {name: int(row[name]) for name in MARKED_EVENTS if name in row and not pd.isna(row[name])},
                 "last_step": run.last_step,
                 "num_sampled_steps": run.num_sampled_steps,

@@ -56,6 +56,7 @@ def stack(steps: Frame, run: Mapping[str, Any], panels: Sequence[Panel]) -> alt.
         layers = (*_collapsed_region(events, last_step), *rules, *(line.encode(x=x, y=panel.y) for line in lines))
         charts.append(layered(*layers, width=WIDTH, height=panel.height))
     title = f"{run.get('model', 'a model')} trained on {TRAINING_SOURCES[run.get('train.source', 'own')]}"
+    title += "".join(f": {words} at step {step}" for step, words in events[-1:])
     chart = alt.vconcat(
         *charts,
         title=alt.TitleParams(title, subtitle=_subtitle(run)),

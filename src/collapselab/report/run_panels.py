@@ -13,7 +13,7 @@ import pandas as pd
 from collapselab.analysis.survival import Frame
 from collapselab.collapse.numbers import ANY_TEXT, DERIVED, NUMBERS, PANELS, drawn_in, label
 from collapselab.report.curves import with_derived
-from collapselab.report.theme import COLORS, DASHES
+from collapselab.report.theme import COLORS, DASHES, share_axis
 
 LOSS_HEIGHT, LOWER_HEIGHT = 230, 120
 TEXT_STYLES = tuple(zip(COLORS[1:5], DASHES[:4], strict=True))
@@ -58,7 +58,7 @@ def loss_panel(steps: Frame) -> Panel:
 
 
 def repetition_panel(steps: Frame) -> Panel:
-    axis = alt.Axis(tickCount=5, format="%")
+    axis = share_axis()
     y = alt.Y("value:Q", title=PANELS["repetition"][0], scale=alt.Scale(domain=[0, 1]), axis=axis)
     return _panel("repetition", y, LOWER_HEIGHT, _lines(with_derived(steps), "repetition"), LOWER_STYLES)
 

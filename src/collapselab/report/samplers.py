@@ -15,6 +15,7 @@ from collapselab.rundir.frames import Runs
 
 REGIMES = ("freeze", "drift", "melt")
 CUTS = ("top_k", "top_p", "min_p")  # what may cut off unlikely tokens
+OTHERS = ("top_n_sigma", "no_repeat_ngram")  # further ones, without a map
 
 
 def sampler_runs(runs: Runs) -> Frame:
@@ -33,7 +34,13 @@ def sampler_in_words(row: Mapping[str, Any]) -> str:
     """How the tokens were drawn: temperature and what was cut off, from a row with the settings of a run."""
     if row["sampling.greedy"]:
         return "always the likeliest token"
-    cuts = [f"{cut.replace('_', '-')} {short(row[f'sampling.{cut}'])}" for cut in CUTS if known(row, f"sampling.{cut}")]
+    cuts = [
+        f"{cut.replace('_', '-')} {short(row[f'sampling.{cut}'])}"
+        for cut in (*CUTS, *OTHERS)
+        if known(row, f"sampling.{cut}")
+    ]
+    penalty = row.get("sampling.repetition_penalty", 1.0)
+    cuts += [] if penalty == 1 else [f"repetition penalty {short(penalty)}"]
     temperature = float(row["sampling.temperature"])
     if temperature == 1 and not cuts:
         return "pure sampling (temperature 1)"

@@ -17,6 +17,8 @@ from collapselab.visible import visible
 
 WIDTH = 560
 RULE_COLOR = "#444444"
+# Arial and the fonts of equal widths that other systems have in its place: words fit wherever a figure is opened.
+FONT = "Liberation Sans, Arial, Helvetica, Arimo, sans-serif"
 MAX_LEGEND_CHARS = 105  # per row above a figure, symbols included
 
 # Okabe & Ito's palette, safe for colour-blind readers; a dash pattern and a shape each, for print in grey.
@@ -43,11 +45,15 @@ def styles(names: Sequence[str], *, ordered: bool) -> Styles:
 
     After the end of the palette, colours repeat with other dash patterns.
     """
-    count = range(len(names))
-    colors = _ordered_colors(len(names)) if ordered else [COLORS[i % len(COLORS)] for i in count]
+    count, colors = range(len(names)), shades(len(names), ordered=ordered)
     dashes = [list(DASHES[(i + i // len(COLORS)) % len(DASHES)]) for i in count]
     shapes = [SHAPES[i % len(SHAPES)] for i in count]
     return Styles(*(alt.Scale(domain=list(names), range=used) for used in (colors, dashes, shapes)))
+
+
+def shades(count: int, *, ordered: bool) -> list[str]:
+    """The colours of so many things, as `styles` gives them to names."""
+    return _ordered_colors(count) if ordered else [COLORS[i % len(COLORS)] for i in range(count)]
 
 
 def _ordered_colors(count: int) -> list[str]:
@@ -101,6 +107,11 @@ def panel_title(words: str) -> alt.TitleParams:
     return alt.TitleParams(words, fontSize=12, anchor="start", offset=4)
 
 
+def share_axis(**options: Any) -> alt.Axis:
+    """An axis of shares: 20 %."""
+    return alt.Axis(tickCount=5, labelExpr="format(100 * datum.value, '.0f') + ' %'", **options)
+
+
 def log_ticks(low: float, high: float) -> list[int]:
     """The labels of a logarithmic axis: 1, 2, 5, 10, 20 … between two numbers, or closer ones if these are few."""
     for mantissas in ((1, 2, 5), range(1, 10)):
@@ -121,6 +132,7 @@ def themed(chart: Chart, *, has_frame: bool = True) -> Chart:
     # One assignment: each of Altair's configure methods copies the whole chart, a tenth of a second for a large one.
     chart.config = alt.Config(
         background="white",
+        font=FONT,
         padding=12,
         title=alt.TitleConfig(
             anchor="start", frame="group", fontSize=15, subtitleFontSize=12, subtitleColor="#333333", offset=10

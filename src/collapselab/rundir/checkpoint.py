@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +64,17 @@ def contents(model: Saved, others: Sequence[Stateful] = ()) -> Contents:
     return Contents(model.loaded, tensors | ({OTHERS: kept} if kept else {}))
 
 
-def save_checkpoint(folder: Path, contents: Contents, step: int, run_id: str, extents: Mapping[str, object]) -> None:
+def save_checkpoint(
+    folder: Path,
+    contents: Contents,
+    step: int,
+    run_id: str,
+    extents: Mapping[str, object],
+    check: Callable[[], None] = lambda: None,
+) -> None:
     """Writes the state before step `step`, to a temporary name first; `extents` are those of the records then.
+
+    `check` is called before it gets its name, and may refuse (`Lease.check`).
 
     Raises:
         RunFailed: the disk is full; earlier checkpoints stay.
@@ -90,6 +99,7 @@ def save_checkpoint(folder: Path, contents: Contents, step: int, run_id: str, ex
             sync(file)
         identity = {"schema": SCHEMA_VERSION, "step": step, "run_id": run_id, "records": extents}
         write_json(temporary / "state.json", {**identity, "sha256": {file.name: _sha256(file) for file in files}})
+        check()
         temporary.rename(final)
         sync(folder)
         for old in _complete(folder)[:-NUM_KEPT]:
@@ -113,8 +123,15 @@ class BackgroundWriter:
     waits for the last one.
     """
 
-    def __init__(self, folder: Path, model: Saved, run_id: str, others: Sequence[Stateful] = ()) -> None:
-        self._folder, self._run_id = folder, run_id
+    def __init__(
+        self,
+        folder: Path,
+        model: Saved,
+        run_id: str,
+        others: Sequence[Stateful] = (),
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._folder, self._run_id, self._check = folder, run_id, check
         self._model, self._others = model, others
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -152,7 +169,7 @@ class BackgroundWriter:
     def _write(self, reading: ExitStack, contents: Contents, step: int, extents: Mapping[str, object]) -> None:
         with reading:
             try:
-                save_checkpoint(self._folder, contents, step, self._run_id, extents)
+                save_checkpoint(self._folder, contents, step, self._run_id, extents, self._check)
             except BaseException as error:  # raised in the run's own thread
                 self._error = error
 

@@ -12,6 +12,7 @@ from collapselab.errors import InputError
 from collapselab.files import remove_folder, sync
 from collapselab.records import SCHEMA_VERSION
 from collapselab.rundir.layout import RunDir, disk_errors, read_json, write_json
+from collapselab.rundir.lease import is_lease
 
 
 def check_claim(rundir: RunDir, config: RunConfig, *, resume: bool, fresh: bool) -> None:
@@ -32,10 +33,15 @@ def check_claim(rundir: RunDir, config: RunConfig, *, resume: bool, fresh: bool)
                 "`resume=True` continues it (or shows a finished one); `fresh=True` removes it and starts over",
             )
         return
-    _check_foreign(rundir)
+    check_foreign(rundir)
 
 
-def _check_foreign(rundir: RunDir) -> None:
+def check_foreign(rundir: RunDir) -> None:
+    """Refuses a directory without a run that has something in it.
+
+    Raises:
+        InputError: files of the user, or records whose configuration is missing.
+    """
     try:
         names = {path.name for path in rundir.path.iterdir()} if rundir.path.exists() else set[str]()
     except OSError as error:
@@ -47,7 +53,7 @@ def _check_foreign(rundir: RunDir) -> None:
             f"{rundir.config} is missing or damaged, but the directory has records of a run",
             "restore it from a copy, or from a run of the same settings in another directory (`out=…`)",
         )
-    foreign = sorted(name for name in names if name != "lock" and not name.endswith(".tmp"))
+    foreign = sorted(name for name in names if name != "lock" and not is_lease(name) and not name.endswith(".tmp"))
     if foreign:
         raise InputError(
             f"{rundir.path} is not empty and holds no run: {', '.join(foreign[:3])}",

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
@@ -49,8 +49,17 @@ def keep_engine(env: Path, config: RunConfig) -> RunConfig:
     return config.model_copy(update={"engine": asked_for}) if is_kept else config
 
 
-def record_environment(env: Path, engines: Mapping[str, str | None], threads: int, *, is_named: bool) -> None:
+def record_environment(
+    env: Path,
+    engines: Mapping[str, str | None],
+    threads: int,
+    *,
+    is_named: bool,
+    check: Callable[[], None] = lambda: None,
+) -> None:
     """Writes env.json: this beginning of the run, and the earlier ones under `earlier`, oldest first.
+
+    `check` is called right before, and may refuse (`Lease.check`).
 
     Raises:
         InputError: the run used other engines so far, and the user did not name one (`is_named`).
@@ -76,7 +85,7 @@ def record_environment(env: Path, engines: Mapping[str, str | None], threads: in
         if differences := ", ".join(filter(None, (changed, versions, machine))):
             log.warning("from this step the numbers may differ from those of an uninterrupted run: %s", differences)
         now["earlier"] = [*former.pop("earlier", []), former]
-    write_json(env, now)
+    write_json(env, now, check)
 
 
 def _known(env: Path) -> dict[str, Any]:

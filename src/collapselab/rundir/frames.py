@@ -10,8 +10,9 @@ from typing import Any, cast
 
 import pandas as pd
 
+from collapselab.config.base import join_with_commas
 from collapselab.config.identity import flat_settings
-from collapselab.config.schema import join_with_commas
+from collapselab.config.safeguards import shown
 from collapselab.errors import InputError
 from collapselab.records import flatten
 from collapselab.rundir.layout import RunDir
@@ -44,7 +45,7 @@ class Runs:
     `runs`: one row per run: identity, every setting by its dotted name (`optim.lr` as `lr`), what env.json says
     (`env.python`), status, outcome.
     `steps`: one row per step: the names of steps.jsonl (docs/run-directory.md).
-    `samples`: one row per sample: its purpose (`role`), its text, its ids.
+    `samples`: one row per sample: its purpose (`role`), its text, its ids and, if recorded, their ends in the text.
     `damages`: what was wrong with the files; damaged runs are in none of the frames.
     """
 
@@ -165,6 +166,7 @@ def _named(lines: Iterable[tuple[str, list[dict[str, Any]]]]) -> list[dict[str, 
 def _run_row(name: str, files: RunFiles) -> dict[str, object]:
     config = flat_settings(files.identity["config"])
     row = {"run": name, "run_id": files.identity["run_id"], **config, "status": files.status}
+    row["safeguards"] = shown(config["safeguards"])
     row["data"], row["lr"] = join_with_commas(config["data"]), row.pop("optim.lr")
     row |= {ENVIRONMENT + key: value for key, value in flatten(files.environment) if key != "schema"}
     return row | {k: v for k, v in flatten(files.summary) if k not in row and not k.startswith(_ABOUT_FILES)}

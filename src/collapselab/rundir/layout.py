@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import socket
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +18,8 @@ from typing import Any, cast
 from collapselab.collapse.words import ROLES, Status
 from collapselab.errors import InputError, RunFailed
 from collapselab.files import hold, make_folder, open_regular, read_regular, replace_file
-from collapselab.records import SCHEMA_VERSION, Record, Sample, dumps, loads
+from collapselab.records import SCHEMA_VERSION, Record, Sample, are_token_ends, dumps, loads
+from collapselab.rundir.lease import Lease, current, is_lease
 from collapselab.rundir.line_files import damaged_line, iterate_lines
 from collapselab.rundir.migration import READ_VERSIONS, migrated
 
@@ -81,8 +83,8 @@ class RunDir:
         return isinstance(content, dict) and {"run_id", "config"} <= cast(dict[str, object], content).keys()
 
     @contextmanager
-    def lock(self) -> Generator[None]:
-        """Holds the directory for this process; the lock is released when the process ends, however it ends.
+    def lock(self) -> Generator[Lease]:
+        """Holds the directory for this process, by a lock and a lease (`lease`).
 
         A directory in which nothing was written is left as it was found.
 
@@ -102,14 +104,33 @@ class RunDir:
                 "choose another directory with `out=…`",
             ) from None
         try:
-            yield
+            with self._lease() as lease:
+                yield lease
         finally:
-            if is_new and self.path.is_dir() and list(self.path.iterdir()) == [path]:
+            if is_new and self.path.is_dir() and not any(self._others()):
                 with suppress(OSError):
-                    path.unlink()
+                    for file in self.path.iterdir():
+                        file.unlink()
                     for folder in made:
                         folder.rmdir()
             os.close(handle)
+
+    def _others(self) -> Generator[Path]:
+        """What is in the directory beside lock and lease."""
+        yield from (file for file in self.path.iterdir() if file.name != "lock" and not is_lease(file.name))
+
+    def _lease(self) -> Lease:
+        try:
+            lease = Lease.take(self.path)
+        except BlockingIOError:
+            raise self.in_use() from None
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be a run directory: {error.strerror} ({error.filename})") from None
+        if lease.renewed:  # what the former owner was about to rename: see `Lease`
+            with disk_errors(self.path):
+                for unfinished in (*self.path.glob("*.tmp"), *self.checkpoints.glob("tmp-*")):
+                    shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
+        return lease
 
     def _hold(self, path: Path) -> int:
         """The locked file `lock`, while no other process writes records; somebody may have removed its `lock`."""
@@ -129,11 +150,17 @@ class RunDir:
 
     def in_use(self) -> InputError:
         """The error for a directory in which another process writes."""
-        owner = self.read_status()
-        who = f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'this machine')}"
         return InputError(
-            f"{self.path} is in use by {who}", "wait for it to end, or choose another directory with `out=…`"
+            f"{self.path} is in use by {self.owner()}", "wait for it to end, or choose another directory with `out=…`"
         )
+
+    def owner(self) -> str:
+        """Who has the directory, as far as the files say."""
+        with suppress(OSError):
+            if (holder := current(self.path)) is not None and holder.values and not holder.is_released:
+                return holder.who
+        status = self.read_status()
+        return f"process {status.get('pid', 'unknown')} on {status['host']}" if "host" in status else "another process"
 
     def write_status(self, status: Status, step: int | None, error: str | None = None) -> None:
         """Replaces status.json; the time in it is the run's heartbeat. Nothing depends on it: it is not synced."""
@@ -186,7 +213,10 @@ def _sample(line: Mapping[str, Any], index: int, path: Path, number: int) -> Sam
     is_list = isinstance(ids, list) and all(type(i) is int for i in cast(list[object], ids))
     if not is_list or not isinstance(text, str) or role not in ROLES or line.get("index") != index:
         raise damaged_line(path, number, "no sample as it was written")
-    return Sample(tuple(cast(list[int], ids)), text, role)
+    ends: Any = line.get("token_ends")
+    if not are_token_ends(ends, text, cast(list[int], ids)):
+        raise damaged_line(path, number, "the ends of its tokens are not those of its text")
+    return Sample(tuple(cast(list[int], ids)), text, role, None if ends is None else tuple(ends))
 
 
 def vanished(path: Path) -> Vanished:
@@ -250,10 +280,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return migrated(values)
 
 
-def write_json(path: Path, value: Mapping[str, object]) -> None:
-    """Replaces a JSON file, with a checksum of its content: readers see the old one or the new one."""
+def write_json(path: Path, value: Mapping[str, object], check: Callable[[], None] = lambda: None) -> None:
+    """Replaces a JSON file, with a checksum of its content: readers see the old one or the new one.
+
+    `check` is called right before, and may refuse (`Lease.check`).
+    """
     with disk_errors(path.parent):
-        replace_file(path, dumps({**value, "checksum": _checksum(value)}, indent=1) + "\n")
+        replace_file(path, dumps({**value, "checksum": _checksum(value)}, indent=1) + "\n", check=check)
 
 
 def _checksum(value: Mapping[str, object]) -> str:

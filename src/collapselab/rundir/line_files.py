@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from collapselab.errors import InputError
-from collapselab.files import hold, open_regular, read_regular, write_all
+from collapselab.files import hold, open_regular, read_regular, replace_file, write_all
 from collapselab.records import dumps, loads
 from collapselab.rundir.migration import migrated
 
@@ -19,13 +19,17 @@ _BLOCK = 65_536
 class LineFile:
     """A JSON lines file that grows, held by this process; line count and checksum need no second reading."""
 
-    def __init__(self, path: Path, num_lines: int) -> None:
+    def __init__(self, path: Path, num_lines: int, *, is_renewed: bool = False) -> None:
         """Continues after the first `num_lines` lines: later lines, and an unfinished one, are cut off.
+
+        `is_renewed`: in a new file of that name, which is not the one that a former owner may have open.
 
         Raises:
             OSError: it cannot be opened; `BlockingIOError`: another process holds it.
         """
         self.path = path
+        if is_renewed and path.exists():
+            replace_file(path, b"".join(_whole_lines(read_regular(path))[:num_lines]))
         self._handle = open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
             if os.name == "posix":  # elsewhere `lock` cannot be removed while it is held, and a lock keeps readers out

@@ -12,6 +12,7 @@ from collapselab.errors import InputError
 from collapselab.files import hold, open_regular
 from collapselab.records import loads
 from collapselab.rundir.layout import RunDir
+from collapselab.rundir.lease import Watch
 from collapselab.rundir.migration import migrated
 from collapselab.rundir.run_files import read_identity, read_status, read_summary
 
@@ -51,7 +52,8 @@ def glance(path: Path) -> Glance:
         return Glance("finished", summary["last_step"], _number(summary.get("degenerate_share")), pace, summary)
     steps = _last_steps(rundir.steps)
     last: Mapping[str, Any] = steps[-1] if steps else {}
-    pace = sum(_seconds(step) for step in steps) / len(steps) if steps else None
+    paced = steps[1:] if len(steps) > 1 and steps[0]["step"] == 0 else steps  # step 0 evaluates whole texts
+    pace = sum(_seconds(step) for step in paced) / len(paced) if paced else None
     loss: Any = last.get("loss_fate")
     is_known = isinstance(loss, str)
     return Glance(
@@ -59,8 +61,8 @@ def glance(path: Path) -> Glance:
     )
 
 
-def holder(path: Path) -> str | None:
-    """Who is writing in the run directory; None: nobody."""
+def holder(path: Path, watch: Watch | None = None) -> str | None:
+    """Who is writing in the run directory; None: nobody. Only with `watch` are other machines' leases looked at."""
     rundir = RunDir(path)
     for file in (path / "lock", rundir.steps):  # records are locked too: somebody may have removed `lock`
         try:
@@ -68,15 +70,11 @@ def holder(path: Path) -> str | None:
             with open(open_regular(file, flags), "rb") as handle:
                 hold(handle.fileno())
         except BlockingIOError:
-            return _owner(rundir)
+            return rundir.owner()
         except OSError:  # missing or unreadable: the error appears when the run is started
             continue
-    return None
-
-
-def _owner(rundir: RunDir) -> str:
-    owner = rundir.read_status()
-    return f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'unknown')}" if owner else "another process"
+    owner = None if watch is None else watch.owner(path)
+    return None if owner is None else owner.who
 
 
 def _summary(rundir: RunDir) -> Mapping[str, Any] | None:

@@ -13,6 +13,7 @@ from collapselab.collapse.numbers import entry
 from collapselab.collapse.words import ENDED_BY, FATES
 from collapselab.config.identity import identity
 from collapselab.errors import InputError
+from collapselab.records import are_token_ends
 from collapselab.rundir.judged_again import up_to_date
 from collapselab.rundir.layout import RunDir, read_json, read_lines
 from collapselab.rundir.record_writer import check_extents
@@ -210,6 +211,7 @@ def _is_sample(line: Line) -> bool:
         and isinstance(line.get("role"), str)
         and isinstance(ids, list)
         and all(isinstance(token, int) for token in cast(list[object], ids))
+        and are_token_ends(line.get("token_ends"), line["text"], cast(list[int], ids))
     )
 
 

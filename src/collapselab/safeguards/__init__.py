@@ -1,49 +1,69 @@
 """What may keep a model from collapsing: it can act at three places in the loop, and keep a state.
 
-A safeguard is a subclass that overrides some of these places; the others change nothing. Several safeguards act in the
-order given, each on the result of the one before.
+A safeguard is a subclass of `Safeguard` that overrides some of these places; the others change nothing. Several act in
+the order given, each on the result of the one before. `TABLE` has those that a configuration can name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
+from typing import Any
 
-from torch import Tensor
+from collapselab.safeguards.base import Safeguard, Shared
+from collapselab.safeguards.dropout import Dropout
+from collapselab.safeguards.ema import Ema, EmaTeacher
+from collapselab.safeguards.entropy_bonus import EntropyBonus
+from collapselab.safeguards.growing_batch import GrowingBatch
+from collapselab.safeguards.kl_anchor import KlAnchor
+from collapselab.safeguards.own_dpo import OwnDpo
+from collapselab.safeguards.real_mix import RealMix
+from collapselab.safeguards.replay import Replay
+from collapselab.safeguards.rollback import Rollback
+from collapselab.safeguards.selection import Filter, Verify
+from collapselab.safeguards.steering import Regulate, Thermostat
+from collapselab.safeguards.token_edit import TokenEdit
+from collapselab.safeguards.token_losses import Focal, LabelSmoothing, TruncatedCe
+from collapselab.safeguards.trust_stop import TrustStop
+from collapselab.safeguards.unlikelihood import Unlikelihood
+from collapselab.safeguards.weight_anchor import Neon, WeightAnchor
+from collapselab.step.parts import Parts
 
-from collapselab.collapse.course import CollapseState
-from collapselab.step.learner import Learner, TokenLosses
-from collapselab.step.sources import TrainingText
+__all__ = ["TABLE", "Safeguard", "made"]
+
+# By id: from its settings (`config.safeguards`) and what all of them share to a safeguard.
+TABLE: dict[str, Callable[[Any, Shared], Safeguard]] = {
+    "real-mix": RealMix,
+    "replay": Replay,
+    "filter": Filter,
+    "verify": Verify,
+    "token-edit": TokenEdit,
+    "growing-batch": GrowingBatch,
+    "kl-anchor": KlAnchor,
+    "entropy-bonus": EntropyBonus,
+    "truncated-ce": TruncatedCe,
+    "focal": Focal,
+    "label-smoothing": LabelSmoothing,
+    "unlikelihood": Unlikelihood,
+    "own-dpo": OwnDpo,
+    "ema-teacher": EmaTeacher,
+    "dropout": Dropout,
+    "weight-anchor": WeightAnchor,
+    "ema": Ema,
+    "neon": Neon,
+    "trust-stop": TrustStop,
+    "regulate": Regulate,
+    "thermostat": Thermostat,
+    "rollback": Rollback,
+}
 
 
-class Safeguard:
-    """A safeguard that does nothing.
+def made(parts: Parts) -> list[Safeguard]:
+    """The safeguards of the configuration, for a learner with the weights that the run begins with.
 
-    All randomness comes from `rng(seed, stream, step)`, so that a resumed run is bit-equal.
+    One that is set to do nothing does nothing.
+
+    Raises:
+        InputError: a judge that does not fit the model.
     """
-
-    def text(self, step: int, learner: Learner, text: TrainingText) -> TrainingText:
-        """The text to train on at this step; may ask the learner for more text, or for losses."""
-        return text
-
-    def objective(self, step: int, learner: Learner, losses: TokenLosses, objective: Tensor) -> Tensor:
-        """The objective to minimise, a scalar with its graph; initially the plain loss (`losses.mean`)."""
-        return objective
-
-    def after_step(self, step: int, learner: Learner, state: CollapseState) -> None:
-        """Undoes or adapts something after this step's update; `state` is the run's course of collapse so far."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The state that a checkpoint must hold."""
-        return {}
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restores the state from a checkpoint."""
-        assert not tensors, f"{type(self).__name__} keeps no state, received {sorted(tensors)}"
-
-
-def objective_of(step: int, learner: Learner, losses: TokenLosses, safeguards: Sequence[Safeguard]) -> Tensor:
-    """The objective to minimise: the plain loss, as the safeguards change it in turn."""
-    objective = losses.mean
-    for safeguard in safeguards:
-        objective = safeguard.objective(step, learner, losses, objective)
-    return objective
+    chosen = parts.config.safeguards
+    return [Safeguard() if s.is_off else TABLE[s.id](s, Shared(parts, i)) for i, s in enumerate(chosen)]

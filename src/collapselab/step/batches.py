@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from collapselab.config.schema import Optimizer, Training
 from collapselab.engine.adamw import adamw_step, can_step
 from collapselab.engine.rounded import RoundedModel
+from collapselab.step.lora import Adapters
 
 IGNORED = -100  # target value of positions without a loss: padding, and the prompt unless `prompt_in_loss`
 
@@ -89,9 +90,13 @@ def _row(
     return ids[:-1], targets
 
 
-def make_optimizer(model: PreTrainedModel, settings: Optimizer) -> torch.optim.Optimizer:
-    """The optimiser; weight decay acts on tensors with two or more dimensions only, as in nanoGPT."""
+def make_optimizer(
+    model: PreTrainedModel, settings: Optimizer, adapters: Adapters | None = None
+) -> torch.optim.Optimizer:
+    """The optimiser, of the adapters if there are some; weight decay acts on matrices only, as in nanoGPT."""
     parameters = [p for p in model.parameters() if p.requires_grad]
+    if adapters is not None:
+        parameters = list(adapters.parameters.values())
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
@@ -107,10 +112,16 @@ def update(
     clip: float | None,
     rounded: RoundedModel | None = None,
     kernels: Any = None,
+    adapters: Adapters | None = None,
 ) -> StepStats:
-    """Takes one step down the gradient of `objective`, clipped to norm `clip`; in the C `kernels` where possible."""
+    """Takes one step down the gradient of `objective`, clipped to norm `clip`; in the C `kernels` where possible.
+
+    With `adapters` the gradient is that of theirs, and the change that of the matrices they make.
+    """
     objective.backward()
-    if rounded is not None:
+    if adapters is not None:
+        gradients = adapters.gradients(None if rounded is None else rounded.gradients())
+    elif rounded is not None:
         gradients = rounded.gradients()
     else:
         parameters: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
@@ -120,7 +131,7 @@ def update(
     else:
         stats = _step(optimizer, gradients, clip)
     optimizer.zero_grad(set_to_none=True)
-    return stats
+    return stats if adapters is None else StepStats(stats.grad_norm, *adapters.apply())
 
 
 def _step(optimizer: torch.optim.Optimizer, gradients: Mapping[Tensor, Tensor], clip: float | None) -> StepStats:

@@ -6,17 +6,20 @@ Shape letters: B windows, T positions, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from collapselab.config.protocols import Protocol, Window
 from collapselab.engine.interface import Scorer
 from collapselab.inputs.encoded_text import EncodedText
 
+# Receives a text's name, tokens scored and their losses, both (B, T).
+OnTokens = Callable[[str, Tensor, Tensor], None]
 TOKENS_PER_PASS = 1024  # logits of 1024 tokens over 50,000 words are 200 MB in float32
 
 
@@ -92,18 +95,25 @@ def evaluate(scorer: Scorer, plan: Plan, start_id: int) -> Loss:
     return evaluate_texts(scorer, {"": plan}, start_id)[""]
 
 
-def evaluate_texts(scorer: Scorer, plans: Mapping[str, Plan], start_id: int) -> dict[str, Loss]:
+def evaluate_texts(
+    scorer: Scorer, plans: Mapping[str, Plan], start_id: int, on_tokens: OnTokens | None = None
+) -> dict[str, Loss]:
     """The losses on several texts; windows of one shape share forward passes, even across texts.
 
-    `start_id` is the token before each window under a protocol with `+eot`.
+    `start_id` is the token before each window under a protocol with `+eot`. `on_tokens` sees the loss of each token.
     """
     sums: dict[str, list[float]] = {name: [0.0] * len(p.windows) for name, p in plans.items()}
     counts: dict[str, list[int]] = {name: [0] * len(p.windows) for name, p in plans.items()}
     for (_, num_context), batch in _batches(plans, start_id):
         tokens_BT = torch.tensor([row for _, _, row in batch])
-        nll_B = cast(list[float], scorer.score(tokens_BT, num_context).double().sum(1).tolist())
+        nll_BT = scorer.score(tokens_BT, num_context)
+        nll_B = cast(list[float], nll_BT.double().sum(1).tolist())
         for (name, index, row), nll in zip(batch, nll_B, strict=True):
             sums[name][index], counts[name][index] = nll, len(row) - num_context
+        if on_tokens is not None:
+            for name in dict.fromkeys(name for name, _, _ in batch):
+                rows = [i for i, (of_text, _, _) in enumerate(batch) if of_text == name]
+                on_tokens(name, tokens_BT[rows, num_context:], nll_BT[rows])
     return {name: _loss(p, sums[name], counts[name]) for name, p in plans.items()}
 
 

@@ -66,13 +66,18 @@ def update_values(updates: Sequence[UpdateNorms]) -> dict[str, Value]:
 
 
 def sample_values(samples: Sequence[Sequence[int]], metrics: Mapping[str, Metric]) -> dict[str, Value]:
-    """Metrics of the training samples: the mean if there are several, and the longest loop of any of them."""
+    """Metrics of the training samples, by `mean_values`."""
     rows = [
         {"num_tokens": len(ids), **repetition_metrics(ids), **{name: f(ids) for name, f in metrics.items()}}
         for ids in samples
     ]
+    return mean_values(rows)
+
+
+def mean_values(rows: Sequence[Mapping[str, Value]]) -> dict[str, Value]:
+    """The metrics of several samples as a record has them: their means, and the longest loop of any of them."""
     if len(rows) == 1:
-        return rows[0]
+        return dict(rows[0])
     longest = max(rows, key=lambda row: row["loop_span"] or 0)
     return {name: longest[name] if name.startswith("loop_") else _mean([r[name] for r in rows]) for name in rows[0]}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,8 @@ from collapselab.inputs.models import LoadedModel, load_model
 from collapselab.inputs.texts import load_text
 from collapselab.inputs.tokenizers import Tokenizer
 from collapselab.randomness import rng
-from collapselab.step.evaluate import Loss, Plan, evaluate_texts, plan
+from collapselab.step.baseline import Baseline, make_baseline
+from collapselab.step.evaluate import Loss, OnTokens, Plan, evaluate_texts, plan
 from collapselab.step.learner import Learner, Writer
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ class Parts:
     """Everything the experiment needs; the weights of `learner` change during the loop.
 
     `writer` is the other model of `train.source = other`. `encoded` and the plans are by text, as `config.data` names
-    it; `real_ids` is the real training text, empty where none is named; all are ids of `tokenizer`. `context` is the
-    number of positions seen while writing.
+    it; `real_ids` is the real training text and `reference_ids` the text of `metrics.reference`, empty where none is
+    named; all are ids of `tokenizer`. `context` is the number of positions seen while writing. `baseline` is what is
+    kept of the weights as they are now.
 
     Raises:
         InputError: a part that was exchanged (`dataclasses.replace`) does not fit the others.
@@ -47,10 +49,14 @@ class Parts:
     full_plans: dict[str, Plan]
     real_ids: list[int]
     context: int
+    reference_ids: list[int] = field(default_factory=list[int])
+    baseline: Baseline = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._check_fit()
         _check_lengths(self)
+        text_ids = self.encoded[self.config.data[0]].ids
+        object.__setattr__(self, "baseline", make_baseline(self.learner, text_ids, self.reference_ids))
 
     def __repr__(self) -> str:
         return f"Parts({self.learner!r}, texts {', '.join(self.encoded)}, run id {self.config.run_id})"
@@ -76,20 +82,21 @@ class Parts:
         plans = {"val": self.plans, "full": self.full_plans}
         return {name: next(iter(of_text.values())).protocol.name for name, of_text in plans.items() if of_text}
 
-    def losses(self, step: int) -> dict[str, Loss]:
-        """Loss on each text by the protocol of every step."""
+    def losses(self, step: int, on_tokens: OnTokens | None = None) -> dict[str, Loss]:
+        """Loss on each text by the protocol of every step; `on_tokens` sees the loss of each token."""
         if not self.config.eval.redraw:
-            return self._evaluate(self.plans)
+            return self._evaluate(self.plans, on_tokens)
         protocol = parse_protocol(resolve_protocol(self.config.eval.protocol, self.learner.loaded))
         generator = rng(self.config.seed, "evaluation", step + 1)
-        return self._evaluate({name: plan(protocol, text, generator) for name, text in self.encoded.items()})
+        plans = {name: plan(protocol, text, generator) for name, text in self.encoded.items()}
+        return self._evaluate(plans, on_tokens)
 
     def full_losses(self) -> dict[str, Loss]:
         """Loss on the whole of each text."""
         return self._evaluate(self.full_plans)
 
-    def _evaluate(self, plans: dict[str, Plan]) -> dict[str, Loss]:
-        return evaluate_texts(self.learner, plans, self.learner.tokenizer.start_id)
+    def _evaluate(self, plans: dict[str, Plan], on_tokens: OnTokens | None = None) -> dict[str, Loss]:
+        return evaluate_texts(self.learner, plans, self.learner.tokenizer.start_id, on_tokens)
 
 
 def build(
@@ -114,10 +121,10 @@ def build(
         torch.set_num_threads(config.threads)
     settings = config.generate
     # Texts first: a wrong name is then reported before a large model is read.
-    real, other = config.train.real_text, config.train.other_model
-    with doing(f"reading the texts {', '.join(filter(None, (*config.data, real)))}"):
+    real, other, reference = config.train.real_text, config.train.other_model, config.metrics.reference
+    with doing(f"reading the texts {', '.join(filter(None, (*config.data, real, reference)))}"):
         texts = {name: load_text(name, data_dir) for name in config.data}
-        real_texts = {name: load_text(name, data_dir) for name in (real,) if name is not None}
+        others = {name: load_text(name, data_dir) for name in (real, reference) if name is not None}
     load = partial(load_model, device=config.device, context=settings.context, begin_token=settings.begin_token)
     with doing(f"reading the model {config.model}"):
         loaded = load(config.model) if model is None else model
@@ -134,11 +141,12 @@ def build(
         learner=Learner(loaded, config),
         writer=writer,
         encoded=encoded,
-        text_sha256={name: text.sha256 for name, text in (texts | real_texts).items()},
+        text_sha256={name: text.sha256 for name, text in (texts | others).items()},
         plans=_plans(config.eval.protocol, encoded, loaded),
         full_plans=_plans(config.eval.full_protocol, encoded, loaded) if config.eval.full_every else {},
-        real_ids=[token for text in real_texts.values() for token in loaded.tokenizer.encode(text.text)],
+        real_ids=[] if real is None else loaded.tokenizer.encode(others[real].text),
         context=settings.context or min(m.context_length for m in (loaded, writer) if m is not None),
+        reference_ids=[] if reference is None else loaded.tokenizer.encode(others[reference].text),
     )
 
 

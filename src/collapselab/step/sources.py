@@ -11,7 +11,8 @@ from collapselab.step.batches import Batch, make_batch
 from collapselab.step.learner import Writer
 from collapselab.step.parts import Parts
 
-MEASURES = ("entropy_nats", "sharpening_nats", "sampler_gap_nats")  # of each draw, recorded as means
+# Of each draw, recorded as means.
+MEASURES = ("entropy_nats", "sharpening_nats", "sampler_gap_nats", "top_probability", "nucleus_size")
 # Noise, real prompts and shuffles of one step and stream differ in their indices.
 PROMPT_INDEX, SHUFFLE_INDEX = 1_000_000, 2_000_000
 
@@ -20,13 +21,14 @@ PROMPT_INDEX, SHUFFLE_INDEX = 1_000_000, 2_000_000
 class TrainingText:
     """The sequences of one step: prompts and samples as token ids, and the measures of how they were written.
 
-    `measures` are the means of `entropy_nats`, `sharpening_nats` and `sampler_gap_nats` over the tokens written
-    (`engine.interface.Draw`); `None` for text that no model wrote.
+    `measures` are the means over the tokens written of what is known of each draw (`engine.interface.Draw`); `None` for
+    text that no model wrote. `nll_nats` is its loss as it was written.
     """
 
     prompts: list[list[int]]
     samples: list[list[int]]
     measures: dict[str, float | None]
+    nll_nats: float | None = None
 
     @property
     def num_prompt(self) -> int:
@@ -45,7 +47,7 @@ def training_text(parts: Parts, step: int) -> TrainingText:
     match settings.train.source:
         case "real":
             num_prompt = settings.generate.prompt_tokens
-            windows = [_real_window(parts, num_prompt + length, "data", step, i) for i in range(count)]
+            windows = [real_window(parts, num_prompt + length, "data", step, i) for i in range(count)]
             if num_prompt:
                 prompts = [window[:num_prompt] for window in windows]
             return TrainingText(prompts, [window[num_prompt:] for window in windows], dict.fromkeys(MEASURES))
@@ -60,7 +62,7 @@ def training_text(parts: Parts, step: int) -> TrainingText:
             samples = written.token_ids
             if settings.train.source == "shuffled":
                 samples = [_shuffle(parts, ids, step, i) for i, ids in enumerate(samples)]
-            return TrainingText(prompts, samples, _measures(written))
+            return TrainingText(prompts, samples, _measures(written), written.mean("nll_nats"))
 
 
 def _measures(written: Generated) -> dict[str, float | None]:
@@ -106,26 +108,36 @@ def make_prompts(parts: Parts, model: Writer, count: int, stream: Stream, step: 
     """The prompts of a step: the configured text, or newly drawn tokens of real text."""
     settings = parts.config.generate
     if settings.prompt_tokens:
-        return [_real_window(parts, settings.prompt_tokens, stream, step, PROMPT_INDEX + i) for i in range(count)]
+        return [real_window(parts, settings.prompt_tokens, stream, step, PROMPT_INDEX + i) for i in range(count)]
     return [model.tokenizer.prompt(settings.prompt)] * count
 
 
 def write(
-    parts: Parts, model: Writer, prompts: Sequence[Sequence[int]], stream: Stream, step: int, num_tokens: int
+    parts: Parts,
+    model: Writer,
+    prompts: Sequence[Sequence[int]],
+    stream: Stream,
+    step: int,
+    num_tokens: int,
+    first_index: int = 0,
 ) -> Generated:
-    """One sequence of `num_tokens` tokens after each prompt, with the noise of this stream and step."""
+    """One sequence of `num_tokens` tokens after each prompt, with the noise of this stream and step.
+
+    `first_index` is that of the first sequence in the stream.
+    """
     config = parts.config
     return model.write(
         prompts,
-        config.sampling,
-        [rng(config.seed, stream, step, i) for i in range(len(prompts))],
+        model.rule,
+        [rng(config.seed, stream, step, first_index + i) for i in range(len(prompts))],
         num_tokens=num_tokens,
         context=parts.context,
         stop_token=model.tokenizer.end_of_text_id if config.generate.at_end_of_text == "stop" else None,
     )
 
 
-def _real_window(parts: Parts, num_tokens: int, stream: Stream, step: int, index: int) -> list[int]:
+def real_window(parts: Parts, num_tokens: int, stream: Stream, step: int, index: int) -> list[int]:
+    """Tokens of the real training text, from a place drawn by (stream, step, index)."""
     start = rng(parts.config.seed, stream, step, index).integers(0, len(parts.real_ids) - num_tokens + 1)
     return parts.real_ids[start : start + num_tokens]
 

@@ -28,26 +28,63 @@ COLLAPSE_AT = {
     "smollm2-135m": (30, 0.54),
 }
 
+TOTAL_TO_ONSET = 1.66  # step of total collapse / step of onset: median of 210 runs of results/builtin, deciles 1.4, 2.5
+OUTLIVED = 1.25  # a run that has not collapsed when expected: the step at which it is expected now / the present step
+
 
 def expected_collapse_step(config: RunConfig) -> int | None:
     """The step at which a run is expected to collapse totally; None if its model was not measured with its settings."""
     usual = (Sampling(), Generation(), Training(), Optimizer(lr=config.optim.lr))
-    if config.model not in COLLAPSE_AT or (config.sampling, config.generate, config.train, config.optim) != usual:
+    if (
+        config.safeguards
+        or config.model not in COLLAPSE_AT
+        or (config.sampling, config.generate, config.train, config.optim) != usual
+    ):
         return None
     steps, power = COLLAPSE_AT[config.model]
     return round(steps * (1e-4 / config.optim.lr) ** power)
 
 
-def time_left(config: RunConfig, step: int, pace_s: float) -> tuple[float | None, float]:
-    """Seconds from a step to the expected collapse, if that is still to come and ends the run, and to the last step.
+def expected_last_step(
+    config: RunConfig, step: int, majority_step: int | None = None, total_step: int | None = None
+) -> int | None:
+    """The step at which a run is expected to end, from what is known at a step; None: nothing is.
 
-    `pace_s` is the mean of the steps so far except the first, which evaluates whole texts and starts everything.
+    First as for other runs of its model at its learning rate. If those had collapsed by now, or there are none: total
+    collapse comes 1.7 times as late as onset, which is some steps before most samples are degenerate. A run that
+    outlives that too may go on for a quarter more.
+
+    Args:
+        config: the settings of the run.
+        step: the last step so far.
+        majority_step: the first step at which three quarters of the last samples were degenerate, if it has come.
+        total_step: the first step at which all were.
     """
-    most_s = pace_s * (config.stop.max_steps - step)
-    expected = expected_collapse_step(config) if config.stop.on_collapse else None
-    if expected is None or not step < expected < config.stop.max_steps:
-        return None, most_s
-    return pace_s * (expected + config.stop.after_collapse - step), most_s
+    if not config.stop.on_collapse:
+        return config.stop.max_steps
+    if total_step is not None:
+        return min(config.stop.max_steps, max(step, total_step + config.stop.after_collapse))
+    by_model = expected_collapse_step(config)
+    onset = None if majority_step is None else max(1.0, majority_step - 0.75 * config.collapse.window)
+    expected = [by_model, None if onset is None else TOTAL_TO_ONSET * onset]
+    known = [total for total in expected if total is not None]
+    if not known:
+        return None
+    total = next((total for total in known if total > step), OUTLIVED * step)
+    return min(config.stop.max_steps, max(step, round(total + config.stop.after_collapse)))
+
+
+def time_left(
+    config: RunConfig, step: int, pace_s: float, majority_step: int | None = None, total_step: int | None = None
+) -> tuple[float | None, float]:
+    """Seconds from a step to the expected end, if one is expected, and to the last step.
+
+    `pace_s` is the mean of the steps so far except the first, which evaluates whole texts and starts everything; for
+    the others see `expected_last_step`.
+    """
+    last = expected_last_step(config, step, majority_step, total_step)
+    expected_s = None if last is None else pace_s * (last - step)
+    return expected_s, pace_s * (config.stop.max_steps - step)
 
 
 @dataclass(frozen=True)
@@ -55,12 +92,14 @@ class Estimate:
     """Times in seconds, without loading; None: unknown.
 
     `runs_s` is the time of each run to its last allowed step, in order; `most_s` is the time of all of them on the
-    workers. `likely_s` is that time if the runs end as early, on average, as the finished ones. `basis` says where
-    each estimate comes from, `is_guess` whether one was guessed from a model's size.
+    workers. `likely_runs_s` and `likely_s` are those times if the runs end when they are expected to: as finished runs
+    here of the same settings, or as runs of their model at their learning rate, or as finished runs of equal work.
+    `basis` says where each estimate comes from, `is_guess` whether one was guessed from a model's size.
     """
 
     runs_s: tuple[float | None, ...]
     most_s: float | None
+    likely_runs_s: tuple[float | None, ...]
     likely_s: float | None
     basis: tuple[str, ...]
     is_guess: bool
@@ -84,12 +123,34 @@ def estimate(runs: Sequence[tuple[RunConfig, Glance]], share: Share) -> Estimate
         if guess is not None:
             pace[_work(config)] = guess
             is_guess = True
-    last = {_work(config): _mean_last_step(runs, _work(config)) for config, _ in due}
     most = [_remaining_s(config, seen, pace, config.stop.max_steps) for config, seen in runs]
-    likely = [_remaining_s(config, seen, pace, last.get(_work(config))) for config, seen in runs]
-    return Estimate(
-        tuple(most), _together_s(most, share), _together_s(likely, share), tuple(dict.fromkeys(basis)), is_guess
-    )
+    likely_last = _likely_last_steps(runs)
+    likely = [_remaining_s(config, seen, pace, last) for (config, seen), last in zip(runs, likely_last, strict=True)]
+    times = tuple(most), _together_s(most, share), tuple(likely), _together_s(likely, share)
+    return Estimate(*times, tuple(dict.fromkeys(basis)), is_guess)
+
+
+def _likely_last_steps(runs: Sequence[tuple[RunConfig, Glance]]) -> list[float | None]:
+    """The step at which each run is expected to end; `None`: nothing is known of it."""
+    ends: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for config, seen in runs:
+        if seen.is_finished and seen.step is not None:
+            for key in (_arm(config), _work(config)):
+                ends[key].append(seen.step)
+    found: list[float | None] = []
+    for config, seen in runs:
+        at = seen.step or 0
+        alike, by_model, same_work = ends[_arm(config)], expected_last_step(config, at), ends[_work(config)]
+        last = fmean(alike) if alike else by_model if by_model is not None else fmean(same_work) if same_work else None
+        outlived = last is not None and not seen.is_finished and at >= last
+        found.append(min(config.stop.max_steps, OUTLIVED * at) if outlived else last)
+    return found
+
+
+def _arm(config: RunConfig) -> tuple[object, ...]:
+    """What determines, except for chance, when a run ends."""
+    parts = (config.optim, config.sampling, config.train, config.generate, config.collapse, config.stop)
+    return (*_work(config), *(part.model_dump_json() for part in parts))
 
 
 def _work(config: RunConfig) -> tuple[object, ...]:
@@ -99,7 +160,7 @@ def _work(config: RunConfig) -> tuple[object, ...]:
     texts = (len(config.data), evaluation.protocol, evaluation.every, evaluation.full_every)
     precision = (config.engine, *config.numerics.model_dump().values())
     size = (generate.max_new_tokens, generate.batch_size, generate.context_mode)
-    return (config.model, *size, *writer, *texts, *precision)
+    return (config.model, *size, *writer, *texts, *precision, config.safeguards)
 
 
 def _timings(runs: Iterable[tuple[RunConfig, Glance]]) -> Mapping[tuple[object, ...], list[float]]:
@@ -112,11 +173,6 @@ def _timings(runs: Iterable[tuple[RunConfig, Glance]]) -> Mapping[tuple[object, 
 
 def _told(work: tuple[object, ...], num_runs: int) -> str:
     return f"{work[0]}: measured in {num_runs} {'run' if num_runs == 1 else 'runs'} here with the same work per step"
-
-
-def _mean_last_step(runs: Iterable[tuple[RunConfig, Glance]], work: tuple[object, ...]) -> float | None:
-    last = [seen.step for config, seen in runs if seen.is_finished and seen.step is not None and _work(config) == work]
-    return fmean(last) if last else None
 
 
 def _remaining_s(

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from collapselab.config import presets
 from collapselab.config.overrides import override, settings
+from collapselab.config.safeguards import shown
 from collapselab.config.schema import RunConfig
 from collapselab.errors import InputError, nearest
 from collapselab.records import flatten
@@ -77,7 +78,7 @@ def expand(sweep: Sweep) -> tuple[PlannedRun, ...]:
     runs: list[tuple[RunConfig, dict[str, object]]] = []
     for changes in _combinations(sweep):
         config = override(sweep.base, changes)
-        values = dict(flatten(config.model_dump()))
+        values = dict(flatten(config.model_dump())) | {"safeguards": shown(config.safeguards)}
         runs.append((config, {name: values.get(name, given) for name, given in changes.items()}))
     short = _short_names(sweep.varying)
     names = [_join(f"{short[key]}-{_slug(value)}" for key, value in changes.items()) for _, changes in runs]
@@ -220,3 +221,23 @@ def _unique(names: Sequence[str], run_ids: Sequence[str]) -> list[str]:
     fits = [len(name) <= MAX_NAME_LENGTH and counts[name.lower()] == 1 for name in names]
     room = MAX_NAME_LENGTH - len(run_ids[0]) - 1
     return [name if fit else f"{name[:room]}-{run_id}" for (name, run_id), fit in zip(pairs, fits, strict=True)]
+
+
+def sharded(runs: Sequence[PlannedRun], shard: str | None) -> list[PlannedRun]:
+    """Every n-th run of a sweep, beginning with the i-th, for a shard `i/n`; all of them for None.
+
+    Raises:
+        InputError: it is no shard, or there are fewer runs than shards.
+    """
+    if shard is None:
+        return list(runs)
+    words = shard.split("/")
+    numbers = [int(word) for word in words if word.isascii() and word.isdigit()]
+    if len(words) != 2 or len(numbers) != 2 or not 1 <= numbers[0] <= numbers[1]:
+        raise InputError(
+            f"--shard must be i/n with i from 1 to n, received {shard!r}",
+            "the third of eight machines has --shard 3/8; from an index that begins at 0: --shard $((INDEX + 1))/8",
+        )
+    if numbers[1] > len(runs):
+        raise InputError(f"--shard {shard}: the sweep has only {len(runs)} runs", "use at most as many shards as runs")
+    return list(runs[numbers[0] - 1 :: numbers[1]])

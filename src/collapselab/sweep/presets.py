@@ -8,7 +8,7 @@ from pathlib import Path
 from collapselab.config import presets
 from collapselab.config.overrides import load_toml
 from collapselab.errors import InputError, nearest
-from collapselab.sweep import sampler
+from collapselab.sweep import safeguards, sampler
 from collapselab.sweep.grid import Sweep, from_settings
 
 SEEDS = (0, 1, 2)
@@ -40,6 +40,10 @@ SWEEPS: dict[str, Callable[[], Sweep]] = {
     "sampler-sizes": sampler.sampler_sizes,
     "sampler-coarse": sampler.sampler_coarse,
     "sampler-smollm2": sampler.sampler_smollm2,
+    "safeguards": safeguards.safeguards,
+    "safeguards-recovery": safeguards.safeguards_recovery,
+    "safeguards-silent": safeguards.safeguards_silent,
+    "safeguards-dose": safeguards.safeguards_dose,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +21,44 @@ class Share:
 
     num_workers: int
     num_threads: int
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one run needs on a cluster. `memory_gib` None: unknown; `minutes`: the wall time of one attempt."""
+
+    num_cpus: int
+    num_gpus: float
+    memory_gib: float | None
+    minutes: int
+
+
+def needs(
+    configs: Sequence[RunConfig],
+    *,
+    num_cpus: int | None = None,
+    num_gpus: float | None = None,
+    memory_gib: float | None = None,
+    minutes: int,
+) -> Needs:
+    """What the largest of these runs needs on a cluster; what is given takes precedence.
+
+    A core for each thread (one for small models, otherwise four), a GPU for `device = "cuda"`, and as much memory as
+    `share` counts, plus half of it and 1 GiB for libraries, since a cluster kills what exceeds it.
+    """
+    sizes = [num_parameters(model) for model in {config.model for config in configs}]
+    largest = None if None in sizes else max(size for size in sizes if size is not None)
+    is_small = largest is not None and largest < SMALL_PARAMETERS
+    threads = max((config.threads or 0 for config in configs), default=0) or (1 if is_small else 4)
+    on_gpu = any(config.device != "cpu" for config in configs)
+    if memory_gib is None and largest is not None:
+        memory_gib = ceil(1.5 * run_gib(largest) + 1.0)
+    return Needs(num_cpus or threads, (1.0 if on_gpu else 0.0) if num_gpus is None else num_gpus, memory_gib, minutes)
+
+
+def run_gib(parameters: int) -> float:
+    """The memory of a run of a model of that size: weights, gradients and moments, and 1 GiB for the rest."""
+    return parameters * BYTES_PER_PARAMETER / GIB + 1.0
 
 
 def share(configs: Sequence[RunConfig], num_workers: int | None, *, num_cores: int, memory_gib: float | None) -> Share:
@@ -46,7 +84,7 @@ def _fitting(parameters: int | None, memory_gib: float | None) -> int:
     """How many runs fit in memory; one, if that cannot be known."""
     if parameters is None or memory_gib is None:
         return 1
-    return int(memory_gib / (parameters * BYTES_PER_PARAMETER / GIB + 1.0))
+    return int(memory_gib / run_gib(parameters))
 
 
 def num_parameters(model: str) -> int | None:

@@ -14,6 +14,7 @@ from collapselab.errors import EXIT_DONE, EXIT_INTERRUPTED, InputError
 from collapselab.interruptions import interruptions
 from collapselab.rundir.claim import check_claim
 from collapselab.rundir.layout import RunDir
+from collapselab.rundir.lease import Watch
 from collapselab.rundir.progress import glance, holder
 from collapselab.rundir.run_files import check_run, is_damaged_run, read_identity
 from collapselab.sweep.executors.interface import Attempt, Executor, Job
@@ -130,17 +131,18 @@ def carry_out(
     """
     queue = deque(task for task in tasks if task.state not in ("done", "damaged"))
     going: list[tuple[Task, Attempt]] = []
+    watch = Watch()
     _make_log_folders(queue)
     with interruptions() as stopped:
         try:
             while not stopped.is_set() and (going or queue):
-                _collect(going, queue, retries, stopping=False)
+                _collect(going, queue, watch, retries, stopping=False)
                 on_tick()  # in between, so that a failure is shown before the next attempt
-                _fill(going, queue, executor, data_dir, asked_for or {})
+                _fill(going, queue, watch, executor, data_dir, asked_for or {})
                 stopped.wait(POLL_S if going or queue else 0)
             _interrupt(going)
             while going:
-                _collect(going, queue, retries, stopping=True)
+                _collect(going, queue, watch, retries, stopping=True)
                 on_tick()
                 time.sleep(POLL_S if going else 0)
             on_tick()
@@ -172,6 +174,7 @@ def _interrupt(going: Sequence[tuple[Task, Attempt]]) -> None:
 def _fill(
     going: list[tuple[Task, Attempt]],
     queue: deque[Task],
+    watch: Watch,
     executor: Executor,
     data_dir: Path | None,
     asked_for: Mapping[str, object],
@@ -180,7 +183,8 @@ def _fill(
     for task in tuple(queue):
         if len(going) >= executor.num_workers:
             break
-        task.message = holder(task.path)
+        # The lease of another machine is looked at only once a process has found its owner alive.
+        task.message = holder(task.path, watch if task.state == "elsewhere" else None)
         task.state = "waiting" if task.message is None else "elsewhere"
         if task.state == "elsewhere":
             continue
@@ -193,7 +197,9 @@ def _fill(
         going.append((task, executor.start(Job(task.run.config, task.path, task.log, data_dir, asked))))
 
 
-def _collect(going: list[tuple[Task, Attempt]], queue: deque[Task], retries: int, *, stopping: bool) -> None:
+def _collect(
+    going: list[tuple[Task, Attempt]], queue: deque[Task], watch: Watch, retries: int, *, stopping: bool
+) -> None:
     """Notes the attempts that have ended."""
     for pair in tuple(going):
         task, attempt = pair
@@ -205,7 +211,7 @@ def _collect(going: list[tuple[Task, Attempt]], queue: deque[Task], retries: int
             task.state, task.message = "done", None
         elif stopping or code == EXIT_INTERRUPTED:
             task.state, task.message = "interrupted", None
-        elif (other := holder(task.path)) is not None:
+        elif (other := holder(task.path, watch if code > 0 else None)) is not None:  # a killed one leaves its lease
             # Another sweep was faster, or the process outlived its parent: it has the directory, so wait.
             task.state, task.message, task.num_attempts = "elsewhere", other, task.num_attempts - 1
             queue.append(task)

@@ -67,6 +67,15 @@ def test_a_run_that_went_on_has_its_share_from_the_step_of_total_collapse() -> N
     assert (h3.num_runs, h3b.num_runs) == (3, 3), "a trajectory that was seen twice counts once"
 
 
+def test_runs_judged_by_probes_say_nothing_of_the_loss_left() -> None:
+    world = [made(MODELS[0], RATES[0], seed, 100, final_share=0.3) for seed in range(3)]
+    probed = [made(MODELS[0], RATES[1], seed, 100, final_share=0.001) for seed in range(3)]
+    probed = [replace(run, settings=run.settings | {"collapse.source": "probe"}) for run in probed]
+    found = verdicts([*world, *probed, *past_collapse(probed)])
+    assert (found["H3"].effect, found["H3"].num_runs) == (pytest.approx(0.3, rel=0.1), 3)
+    assert found["H3b"].note.startswith("needs")
+
+
 def test_shares_have_an_interval_above_0() -> None:
     shares = (0.001, 0.2, 0.0001)
     h3 = verdicts([made(MODELS[0], RATES[0], seed, 100, final_share=share) for seed, share in enumerate(shares)])["H3"]

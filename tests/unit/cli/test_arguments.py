@@ -77,7 +77,7 @@ def test_a_setting_without_dashes(command: list[str], capsys: pytest.CaptureFixt
         (["train"], "did you mean 'run'?"),
         (["evaluate"], "did you mean 'eval'?"),
         (["plot"], "did you mean 'report'?"),
-        (["colapse"], "known: data, diagnose"),
+        (["colapse"], "known: audit, data, diagnose"),
         (["eval", "builtin:nano"], "Missing from collapselab eval: --model"),
         (["reproduce", "--tier", "builtn"], "invalid choice 'builtn'"),
         (["reproduce", "--seed", "3"], "did you mean --seeds"),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from collapselab.cli.live import Progress, sparkline, verdict_so_far
-from collapselab.cli.overview import told
+from collapselab.cli.live import Progress, sparkline, squeezed, verdict_so_far
+from collapselab.cli.overview import told, without_shared
 from collapselab.cli.text import one_line
 from collapselab.cli.verdict import loss_sentence, outcome_sentence, table_1
 from collapselab.config.schema import RunConfig
@@ -66,6 +67,37 @@ def test_sparkline_runs_from_the_least_to_the_greatest() -> None:
     assert sparkline([None]) == ""
 
 
+def test_a_row_of_bars_goes_back_to_step_0_and_is_as_wide_as_there_is_room() -> None:
+    assert squeezed([1.0, 2.0, None], 5) == [1.0, 2.0, None]
+    assert squeezed([0.0, 2.0, 4.0, None, None, None], 3) == [1.0, 4.0, None]
+    assert len(squeezed([float(i) for i in range(1000)], 40)) == 40
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_panel_fits_the_terminal_and_says_what_changed_since_step_0(width: int) -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=width, color_system=None)
+    with Progress(RunConfig(data=("austen", "moby-dick")), console) as progress:
+        for step in range(60):
+            progress.show(record(step, **{"train_nll_nats": 2.5 - step / 50, "entropy_nats": 2.0}))
+    lines = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", stream.getvalue()).splitlines()
+    assert max(map(len, lines)) <= width
+    last = [line for line in lines if "training loss" in line][-1]
+    assert "1.320" in last and "−1.180" in last
+    assert "█" in last and "▁" in last
+
+
+def test_names_of_runs_lose_what_they_share() -> None:
+    names = [
+        f"lr-{rate}-model-builtin-{model}-seed-{i}" for rate, model, i in ((2e-05, "nano", 0), (0.0001, "pico", 1))
+    ]
+    assert without_shared(names) == ["lr-2e-05-nano-seed-0", "lr-0.0001-pico-seed-1"]
+    assert without_shared(["a/seed-0", "a/seed-1"]) == ["seed-0", "seed-1"]
+    assert without_shared(["seed-0"]) == ["seed-0"]
+    assert without_shared(["seed-0", "b-seed-1"]) == ["seed-0", "b-seed-1"]
+    assert without_shared(["one", "one"]) == ["one", "one"]
+
+
 def test_a_sample_on_one_line_shows_runs_of_line_ends_and_no_control_characters() -> None:
     assert one_line("a\nb  c") == "a b c"
     assert one_line("a\n\n\n \nb") == "a ⏎×4 b"
@@ -78,7 +110,8 @@ def test_the_live_panel_has_losses_verdict_times_and_the_sample() -> None:
         "step 1/1000",
         "validation loss, austen",
         "3.250",
-        "50% of the last samples",
+        "+0.000",
+        "50 % of the last samples",
         "loop",
         "generate 0.50 s",
         "steps/s",
@@ -101,7 +134,7 @@ def test_verdict_so_far() -> None:
     lost = verdict_so_far(record(3, loss_fate="lost"))
     assert lost == "no degenerate sample so far; lost: worse than a uniform guess on human text"
     both = verdict_so_far(record(3, loss_fate="severe", degenerate_share=0.5))
-    assert both == "50% of the last samples are degenerate; severe: perplexity on human text has doubled"
+    assert both == "50 % of the last samples are degenerate; severe: perplexity on human text has doubled"
     assert "degraded" in verdict_so_far(record(3, loss_fate="degraded", degenerate_share=None))
     for share in (0.0, 0.5, None):
         diverged = verdict_so_far(record(3, loss_fate="diverged", degenerate_share=share))
@@ -118,7 +151,7 @@ def test_a_line_says_what_the_loss_has_come_to() -> None:
     [
         (0.0, None, "step 7, healthy so far"),
         (0.0, "lost", "step 7, lost"),
-        (0.5, "severe", "step 7, 50% of the last samples degenerate, severe"),
+        (0.5, "severe", "step 7, 50 % of the last samples degenerate, severe"),
         (None, "degraded", "step 7, not judged, degraded"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`eval` and `diagnose` on the command line: files of every kind, names with commas and markup, the precision used."""
+"""`eval` on the command line: files of every kind, names with commas and markup, the precision used."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from collapselab.cli import main
+from collapselab.config.base import join_with_commas, split_at_commas
 from collapselab.config.overrides import override
-from collapselab.config.schema import RunConfig, join_with_commas, split_at_commas
+from collapselab.config.schema import RunConfig
 from collapselab.testing import BYTE_VOCAB, byte_tokenizer
 
 PROSE = "It is a truth universally acknowledged, that a single man must be in want of a wife. " * 6
-HEALTHY = "".join(chr(0x4E00 + k) for k in range(200))
 
 
 def output_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -78,13 +78,3 @@ def test_a_comma_in_a_path_can_be_given_everywhere() -> None:
     assert override(RunConfig(), {"data": r"a\,b.txt,ptb"}).data == expected  # the command line
     assert override(RunConfig(), {"data": ["a,b.txt", "ptb"]}).data == expected  # TOML
     assert RunConfig(data=expected).data == expected
-
-
-@pytest.mark.parametrize("form", [":choices.0.text", None])
-def test_diagnose_takes_a_field(form: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "a [b].jsonl"
-    path.write_text(json.dumps({"text": HEALTHY, "choices": [{"text": "ha" * 300}]}))
-    given = (str(path) + form,) if form else (str(path), "--field", "choices.0.text")
-    audit = json.loads(output_of(capsys, "diagnose", *given, "--json"))
-    assert audit["num_degenerate"] == 1
-    assert "[b].jsonl" in output_of(capsys, "diagnose", *given)

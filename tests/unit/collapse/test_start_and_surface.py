@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from collapselab.collapse.rules import SampleVerdict, StepVerdict, judge_sample, judge_step, unspaced
+from collapselab.collapse.judging import recorded, verdict_values
+from collapselab.collapse.rules import SampleVerdict, StepVerdict, diversity_change, judge_sample, judge_step, unspaced
 from collapselab.collapse.start import Start, moved_thresholds
 from collapselab.collapse.surface import counting_span, stutter_share
 from collapselab.config.schema import Collapse
 from collapselab.metrics import repetition_metrics
+from collapselab.records import Record
 from random_text import random_ids
 
 THRESHOLDS = Collapse()
@@ -174,3 +176,27 @@ def test_one_odd_sample_at_the_start_moves_nothing() -> None:
     assert Start.of([*prose, table(0)], {}, THRESHOLDS).thresholds == THRESHOLDS
     assert Start.of([*prose[:6], table(0), table(1)], {}, THRESHOLDS).thresholds != THRESHOLDS
     assert moved_thresholds([], THRESHOLDS) == THRESHOLDS
+
+
+def test_the_change_of_diversity_by_hand() -> None:
+    """The start: 100 tokens that differ, twice; now 50 that differ, each twice, and the first half of them again."""
+    start = Start(THRESHOLDS, None, (tuple(range(100)), tuple(range(100, 200))))
+    new = [tuple(range(50)) * 2, tuple(range(50)) * 3]
+    # Tokens: 200 alike for 50. 4-grams of the first 100 tokens: 50 that differ of 2 * 97; the start has 2 * 97.
+    drop, share = math.log(200) - math.log(50), 50 / 194
+    assert diversity_change(new, start) == (pytest.approx(drop), pytest.approx(share))
+    assert diversity_change([NOISE, *new], start) == (pytest.approx(drop), pytest.approx(share)), "the latest count"
+    step = judge_step(new[1:], [HEALTHY], new[:1], 3.0, THRESHOLDS, start=start)
+    assert (step.entropy_drop_nats, step.distinct_4_share) == diversity_change(new, start)
+    assert diversity_change(new[:1], start) == diversity_change(new, None) == (None, None)
+    assert diversity_change([new[0], new[1][:99]], start) == (None, None)
+
+
+def test_the_change_of_diversity_survives_the_record() -> None:
+    verdict = StepVerdict(True, ("low-diversity",), "low-diversity", 1.5, 0.25)
+    values = {"step": 3, **verdict_values(verdict)}
+    assert (values["entropy_drop_nats"], values["distinct_4_share"]) == (1.5, 0.25)
+    assert recorded(Record(3, values), THRESHOLDS).verdict == verdict
+    earlier = {name: value for name, value in values.items() if name not in ("entropy_drop_nats", "distinct_4_share")}
+    assert recorded(Record(3, earlier), THRESHOLDS).verdict == StepVerdict(True, ("low-diversity",), "low-diversity")
+    assert set(verdict_values(None).values()) == {None}

@@ -12,7 +12,18 @@ import pytest
 
 from collapselab import run
 from collapselab.collapse import words
-from collapselab.collapse.numbers import ANY_TEXT, DERIVED, NUMBERS, PANELS, SUMMARY, drawn_in, entry, label, live_names
+from collapselab.collapse.numbers import (
+    ANY_TEXT,
+    DERIVED,
+    NUMBERS,
+    PANELS,
+    SAFEGUARDS,
+    SUMMARY,
+    drawn_in,
+    entry,
+    label,
+    live_names,
+)
 from collapselab.collapse.rules import SAMPLE_KINDS
 from collapselab.config.overrides import override
 from collapselab.config.schema import JudgedText, RunConfig, TrainingSource
@@ -46,11 +57,12 @@ def test_words_that_stand_elsewhere_are_among_them() -> None:
 def test_every_name_of_a_run_is_in_the_table(tmp_path: Path, tiny_config: RunConfig, text_file: Path) -> None:
     other = tmp_path / "other [text].txt"
     other.write_bytes(text_file.read_bytes())
-    config = override(tiny_config, {"data": (str(text_file), str(other)), "stop.max_steps": 1})
+    everything = {"metrics.every": 1, "metrics.samples": 2, "metrics.contexts_every": 1, "metrics.first_model": True}
+    config = override(tiny_config, {"data": (str(text_file), str(other)), "stop.max_steps": 1, **everything})
     result = run(config, tmp_path / "run", safeguards=[Safeguard()])
     recorded = {name for record in RunDir(result.path).read_records() for name in record.values}
     assert sorted(name for name in recorded if entry(name) is None) == []
-    assert len(recorded) > len(NUMBERS), "each text has names of its own"
+    assert len(recorded) > len(NUMBERS.keys() - SAFEGUARDS.keys()), "each text has names of its own"
     about_the_file = {"schema", "run_id"}
     assert set(result.summary) == set(SUMMARY) | about_the_file
 
@@ -82,7 +94,7 @@ from collapselab import metrics
 from collapselab.records import Number
 
 number = Number("share", "distinct tokens / 1000", "distinct tokens", "repetition", live="new")
-metrics.SAMPLE_METRICS["new"] = metrics.Metric(lambda ids: len(set(ids)) / 1000, number)  # the one line
+metrics.METRICS["new"] = metrics.Metric(lambda ids: len(set(ids)) / 1000, number)  # the one line
 
 import pandas as pd
 from collapselab.cli.live import label, live_names

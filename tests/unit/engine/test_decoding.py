@@ -170,12 +170,45 @@ def test_measures_of_a_draw_by_hand(name: str) -> None:
 
     entropy = 1.5 * math.log(2)
     pure = drawn(Sampling(temperature=1.0, top_k=None))
-    assert pure == (1, pytest.approx(math.log(4)), pytest.approx(entropy), 0.0, 0.0)
+    assert pure == (1, pytest.approx(math.log(4)), pytest.approx(entropy), 0.0, 0.0, pytest.approx(0.5), 3.0)
     divergence = 2 / 3 * math.log(4 / 3) + 1 / 3 * math.log(2 / 3)
     sharpened = drawn(Sampling(temperature=0.5, top_k=None))
-    assert sharpened == (1, *map(pytest.approx, (math.log(4), entropy, divergence, math.log(2 / 3))))
+    assert sharpened == (1, *map(pytest.approx, (math.log(4), entropy, divergence, math.log(2 / 3), 0.5, 3)))
     for rule in (Sampling(top_k=1), Sampling(greedy=True), Sampling(min_p=0.9), Sampling(top_p=0.1)):
-        assert drawn(rule) == (0, *map(pytest.approx, (math.log(2), entropy, math.log(2), math.log(2)))), rule
+        assert drawn(rule) == (0, *map(pytest.approx, (math.log(2), entropy, math.log(2), math.log(2), 0.5, 3))), rule
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(
+    ("probs", "size"),
+    [
+        ([0.92, 0.05, 0.03], 1),
+        ([0.88, 0.05, 0.05, 0.02], 2),  # of the two that tie at the border, one is enough
+        ([1 / 11] * 11, 10),  # 0.9 · 11 = 9.9
+        ([1 / 2048] * 2048, 1844),  # 0.9 · 2048 = 1843.2
+        ([0.05, 0.03, 0.92], 1),
+    ],
+)
+def test_the_nucleus_by_hand(name: str, probs: list[float], size: int) -> None:
+    logits_RV = torch.tensor([probs]).log() - 7
+    (draw,) = engine_of(tiny_model(0).model, name, "float32").draw(logits_RV, torch.ones_like(logits_RV), Sampling())
+    assert draw.nucleus_size == size
+    assert draw.top_probability == pytest.approx(max(probs))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10_000), st.sampled_from([1, 2, 50, 1500, 5000]), st.floats(0, 8))
+def test_the_nucleus_is_what_sorting_finds(seed: int, vocab: int, spread: float) -> None:
+    """A share of the rows' mass within 1e-5 of 0.9 may be counted either way: sums are rounded."""
+    logits_RV = torch.from_numpy(np.random.default_rng(seed).normal(size=(3, vocab)).astype(np.float32)) * spread
+    sorted_RV = logits_RV.double().softmax(-1).sort(descending=True).values.cumsum(-1)
+    for name in ("native", "plain"):
+        engine = engine_of(tiny_model(0).model, name, "float32")
+        made = engine.draw(logits_RV, torch.ones_like(logits_RV), Sampling())
+        for row, drawn in zip(sorted_RV, made, strict=True):
+            k = int(drawn.nucleus_size)
+            assert row[k - 1] >= 0.9 - 1e-5, name
+            assert k == 1 or row[k - 2] < 0.9 + 1e-5, name
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -205,3 +238,4 @@ def test_a_draw_from_nan_is_a_token_and_its_loss_is_nan(native: None) -> None:
     assert 0 <= made[0].token < 50
     assert math.isnan(made[0].nll_nats)
     assert math.isnan(made[0].entropy_nats)
+    assert math.isnan(made[0].nucleus_size)

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers
 
 from collapselab.errors import InputError
-from collapselab.inputs.tokenizers import BUILTIN, END_OF_TEXT, builtin_tokenizer, read_tokenizer, wrap_tokenizer
+from collapselab.inputs.tokenizers import (
+    BUILTIN,
+    END_OF_TEXT,
+    Tokenizer,
+    builtin_tokenizer,
+    read_tokenizer,
+    wrap_tokenizer,
+)
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared texts (../shared/data) are not here")
@@ -140,3 +147,36 @@ def test_a_text_that_the_library_cannot_encode_is_an_input_error() -> None:
     broken = tokenizers.Tokenizer(models.WordLevel({END_OF_TEXT: 0}, unk_token="<unk>"))
     with pytest.raises(InputError, match="cannot encode this text"):
         wrap_tokenizer(broken, None, "here").encode("whale")
+
+
+def slow_ends(tokenizer: Tokenizer, ids: list[int]) -> list[int]:
+    """Where tokens end: as far as the text of the tokens so far is that of all of them, and never backward."""
+    whole, ends = tokenizer.decode(ids), [0]
+    for i in range(1, len(ids) + 1):
+        text = tokenizer.decode(ids[:i])
+        same = next(
+            (k for k, (a, b) in enumerate(zip(text, whole, strict=False)) if a != b), min(map(len, (text, whole)))
+        )
+        ends.append(max(ends[-1], same))
+    return ends[1:]
+
+
+def test_the_ends_of_tokens_by_hand() -> None:
+    ids = [*BUILTIN_TOKENIZER.encode("the"), *BUILTIN_TOKENIZER.encode("é"), *BUILTIN_TOKENIZER.encode(" sea")]
+    assert len(ids) == 4, "é is two tokens of a byte each"
+    assert BUILTIN_TOKENIZER.decode_with_ends(ids) == ("theé sea", (3, 3, 4, 8))
+    assert BUILTIN_TOKENIZER.decode_with_ends([]) == ("", ())
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 2047), max_size=12))
+def test_the_ends_of_any_tokens_are_those_of_the_slow_way(ids: list[int]) -> None:
+    text, ends = BUILTIN_TOKENIZER.decode_with_ends(ids)
+    assert text == BUILTIN_TOKENIZER.decode(ids)
+    assert list(ends) == slow_ends(BUILTIN_TOKENIZER, ids)
+
+
+def test_the_ends_of_tokens_whose_blank_in_front_is_not_written() -> None:
+    backend = tokenizers.Tokenizer(models.WordLevel({"▁a": 0, "▁b": 1, "</s>": 2}, unk_token="</s>"))
+    backend.decoder = tokenizers.decoders.Metaspace()
+    assert wrap_tokenizer(backend, 2, "here").decode_with_ends([0, 1, 0]) == ("a b a", (1, 3, 5))

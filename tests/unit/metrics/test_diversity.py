@@ -1,15 +1,24 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nltk.translate.bleu_score import sentence_bleu
+from scipy.stats import entropy
 
-from collapselab.metrics import SAMPLES_METRICS
-from collapselab.metrics.diversity import distinct_per_sample, distinct_pooled, self_bleu
+from collapselab.metrics.diversity import (
+    distinct_per_sample,
+    distinct_pooled,
+    ngram_entropy_nats,
+    self_bleu,
+    token_entropy_nats,
+    unique_sequences,
+)
 
 samples_of_few_tokens = st.lists(st.lists(st.integers(0, 2), max_size=15), max_size=5)
 
@@ -74,12 +83,6 @@ def test_distinct_leaves_out_what_is_too_short():
     assert distinct_pooled([[1], [1, 2]], 2) == distinct_per_sample([[1], [1, 2]], 2) == 1
 
 
-@pytest.mark.parametrize("name", SAMPLES_METRICS)
-@pytest.mark.parametrize("samples", [[], [[]], [[], []]])
-def test_nothing_is_known_without_tokens(name: str, samples: list[list[int]]):
-    assert SAMPLES_METRICS[name].function(samples) is None
-
-
 @given(samples_of_few_tokens, st.integers(1, 4))
 def test_distinct_of_one_sample_is_the_same_both_ways(samples: list[list[int]], n: int):
     for ids in samples:
@@ -88,8 +91,31 @@ def test_distinct_of_one_sample_is_the_same_both_ways(samples: list[list[int]], 
     assert values == [None, None] or all(value is not None and 0 < value <= 1 for value in values)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4])
-def test_the_table_binds_each_n(n: int):
-    samples = [[1, 2, 1, 2, 1, 2], [1, 2, 3, 4, 5, 6]]
-    assert SAMPLES_METRICS[f"distinct_{n}_pooled"].function(samples) == distinct_pooled(samples, n)
-    assert SAMPLES_METRICS[f"distinct_{n}_per_sample"].function(samples) == distinct_per_sample(samples, n)
+@given(st.lists(st.lists(st.integers(0, 2), min_size=4, max_size=15), min_size=2, max_size=5))
+def test_self_bleu_is_that_of_nltk(samples: list[list[int]]):
+    def bleu(k: int) -> float:
+        with warnings.catch_warnings():  # it warns where no n-gram is shared, which counts as nearly 0 there
+            warnings.simplefilter("ignore")
+            return float(sentence_bleu(samples[:k] + samples[k + 1 :], samples[k]))
+
+    assert self_bleu(samples) == pytest.approx(sum(map(bleu, range(len(samples)))) / len(samples), abs=1e-9)
+
+
+def test_entropy_by_hand():
+    assert token_entropy_nats([[1, 1], [2, 3]]) == pytest.approx(1.5 * math.log(2))
+    assert ngram_entropy_nats([[1, 1, 1], [1, 2, 2]], 2) == pytest.approx(1.5 * math.log(2))  # 11 twice, 12, 22
+    assert ngram_entropy_nats([[1], [2]], 2) is None, "no bigram spans two samples"
+
+
+@given(samples_of_few_tokens, st.integers(1, 3))
+def test_entropy_is_that_of_scipy(samples: list[list[int]], n: int):
+    grams = [tuple(ids[k : k + n]) for ids in samples for k in range(len(ids) - n + 1)]
+    expected = entropy(list(Counter(grams).values())) if grams else None
+    assert ngram_entropy_nats(samples, n) == (None if expected is None else pytest.approx(expected, abs=1e-12))
+
+
+def test_unique_sequences_by_hand():
+    assert unique_sequences([[1, 2], [1, 2], [1, 2, 3], [2, 1]]) == 3 / 4
+    assert unique_sequences([[1]] * 5) == 1 / 5
+    assert unique_sequences([[], [1]]) == 1
+    assert unique_sequences([[1, 2]]) is unique_sequences([[], []]) is None

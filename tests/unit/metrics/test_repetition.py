@@ -7,7 +7,7 @@ import zlib
 import pytest
 from hypothesis import strategies as st
 
-from collapselab.metrics import SAMPLE_METRICS, repetition_metrics
+from collapselab.metrics import repetition_metrics, that_need
 from collapselab.metrics.repetition import (
     MAX_PERIOD,
     SLIP_DISTANCE,
@@ -22,6 +22,7 @@ from collapselab.metrics.repetition import (
     top_token_share,
 )
 
+SAMPLE_METRICS = that_need("sample")
 few_tokens = st.lists(st.integers(0, 2), max_size=40)
 
 

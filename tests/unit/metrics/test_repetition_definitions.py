@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collapselab.metrics import SAMPLE_METRICS, repetition_metrics
+from collapselab.metrics import repetition_metrics, that_need
 from collapselab.metrics.matches import match_lengths
 from collapselab.metrics.repetition import (
     MAX_PERIOD,
@@ -19,6 +19,7 @@ from collapselab.metrics.repetition import (
     seq_rep,
 )
 
+SAMPLE_METRICS = that_need("sample")
 few_tokens = st.lists(st.integers(0, 2), max_size=40)
 
 

@@ -9,35 +9,44 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from collapselab.report.curves import MAX_POINTS, MIN_LOSS_NATS, mean_curve, run_series, tails
+from collapselab.report.curves import MAX_POINTS, MIN_LOSS_NATS, mean_curve, run_series, single_curves
 
 
 def test_a_mean_is_the_mean_and_its_interval_students() -> None:
-    series = [(np.arange(5.0), np.full(5, value)) for value in (1.0, 2.0, 6.0)]
-    curve = mean_curve(series, [True] * 3)
+    values = (1.0, 2.0, 6.0, 2.0, 4.0)
+    curve = mean_curve([(np.arange(5.0), np.full(5, value)) for value in values], [True] * 5)
     assert curve["step"].tolist() == [0, 1, 2, 3, 4]
     assert curve["value"].tolist() == pytest.approx([3.0] * 5)
-    low, high = scipy.stats.t.interval(0.95, 2, 3.0, scipy.stats.sem([1.0, 2.0, 6.0]))
-    assert curve["high"].iloc[0] == pytest.approx(high)
-    assert low < 0
-    assert curve["low"].iloc[0] == MIN_LOSS_NATS
-    assert curve["n"].tolist() == [3] * 5
+    low, high = scipy.stats.t.interval(0.95, 4, 3.0, scipy.stats.sem(values))
+    assert curve["high"].tolist() == pytest.approx([high] * 5)
+    assert curve["low"].tolist() == pytest.approx([low] * 5)
+    assert curve["n"].tolist() == [5] * 5
 
 
-def test_a_mean_ends_with_the_first_finished_run_and_tails_go_on() -> None:
+def test_an_interval_of_a_loss_does_not_go_below_0() -> None:
+    curve = mean_curve([(np.arange(2.0), np.full(2, value)) for value in (0.1, 0.1, 0.1, 0.1, 9.0)], [True] * 5)
+    assert curve["low"].tolist() == [MIN_LOSS_NATS] * 2
+
+
+def test_four_runs_have_a_mean_without_an_interval() -> None:
+    curve = mean_curve([(np.arange(2.0), np.full(2, value)) for value in (1.0, 2.0, 6.0, 7.0)], [True] * 4)
+    assert curve["value"].tolist() == [4.0, 4.0]
+    assert curve[["low", "high"]].isna().all(axis=None)
+
+
+def test_a_mean_ends_with_the_first_finished_run_and_is_of_those_that_reached_its_end() -> None:
     series = {
         "a": (np.arange(3.0), np.zeros(3)),
         "b": (np.arange(9.0), np.arange(9.0)),
-        "c": (np.arange(2.0), np.ones(2)),
+        "c": (np.arange(2.0), np.full(2, 90.0)),
     }
     curve = mean_curve(list(series.values()), [True, True, False])
     assert curve["step"].tolist() == [0, 1, 2]
-    assert curve["n"].tolist() == [3, 3, 2]
-    assert curve["value"].tolist() == pytest.approx([1 / 3, 2 / 3, 1.0])
-    after = tails(series, 2.0)
-    assert set(after) == {"b"}
-    assert after["b"]["step"].tolist() == list(range(2, 9))
-    assert after["b"]["value"].tolist() == list(range(2, 9))
+    assert curve["n"].tolist() == [2, 2, 2]
+    assert curve["value"].tolist() == pytest.approx([0.0, 0.5, 1.0]), "it does not jump where c is left behind"
+    singles = single_curves(series)
+    assert singles["b"]["step"].tolist() == singles["b"]["value"].tolist() == list(range(9))
+    assert singles["c"]["value"].tolist() == [90.0, 90.0]
 
 
 def test_one_run_has_a_curve_without_an_interval() -> None:
@@ -69,4 +78,4 @@ def test_no_value_is_made_between_two_records() -> None:
     curve = mean_curve([long], [True])
     assert set(curve["value"]) <= set(long[1]), "a window of 10 steps holds one record, or none"
     assert len(curve) == 41
-    assert set(tails({"a": long}, 100.0)["a"]["value"]) <= set(long[1])
+    assert set(single_curves({"a": long})["a"]["value"]) <= set(long[1])

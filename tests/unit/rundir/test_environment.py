@@ -17,6 +17,7 @@ from collapselab.errors import InputError, Interrupted
 from collapselab.records import Record
 from collapselab.rundir.environment import record_environment
 from collapselab.rundir.layout import read_json
+from collapselab.rundir.lease import is_lease
 from collapselab.runner import run
 
 ENGINES = {"asked_for": "auto", "write": "native", "evaluate": "native", "update": "native", "kernels_off": None}
@@ -42,6 +43,11 @@ def interrupted(config: RunConfig, out: Path, **settings: object) -> None:
 
     with pytest.raises(Interrupted):
         run(override(config, settings), out, on_record=stop)
+
+
+def files(out: Path) -> dict[str, bytes]:
+    """The content of its files, except of the lease, which each look at the directory renews."""
+    return {p.name: p.read_bytes() for p in out.iterdir() if p.is_file() and not is_lease(p.name)}
 
 
 def engines_of(out: Path) -> dict[str, str | None]:
@@ -70,7 +76,7 @@ def test_engines_that_are_gone_are_named_and_the_run_is_left_as_it_is(
         kernels.cache_clear()
         interrupted(tiny_config, out)
     assert engines_of(out) == ENGINES
-    before = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
+    before = files(out)
     kernels.cache_clear()
     (tmp_path / "cache").rename(tmp_path / "kept")
     with pytest.raises(InputError) as error:
@@ -79,7 +85,7 @@ def test_engines_that_are_gone_are_named_and_the_run_is_left_as_it_is(
     assert changed in error.value.message
     assert "the C compiler 'false' failed (exit status 1)" in error.value.message
     assert "engine='static'" in error.value.hint
-    assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before
+    assert files(out) == before
 
     caplog.clear()
     run(override(tiny_config, {"engine": "static"}), out, resume=True)

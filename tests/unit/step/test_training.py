@@ -23,7 +23,7 @@ def batch_of(sequences: Sequence[Sequence[int]], num_prompt: int = 1, **settings
 
 
 def batch_nll(model, batch: Batch) -> torch.Tensor:
-    return TokenLosses(model(input_ids=batch.inputs_BT).logits, batch.targets_BT).mean
+    return TokenLosses(model(input_ids=batch.inputs_BT).logits, batch.targets_BT, batch.inputs_BT).mean
 
 
 def reference_nll(model, ids: list[int], first_target: int) -> torch.Tensor:

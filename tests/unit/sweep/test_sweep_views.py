@@ -167,7 +167,7 @@ def test_without_a_terminal_each_change_is_a_line(tmp_path: Path) -> None:
     assert shown(tasks_for(tmp_path), terminal=False).splitlines() == [
         "seed-0: begins",
         "seed-0: total collapse at step 2, onset at step 1",
-        "seed-1: attempt 2, step 3, 25% of the last samples degenerate",
+        "seed-1: attempt 2, step 3, 25 % of the last samples degenerate",
         "seed-2: failed (no [red]memory[/]⟨U+001B⟩[2J)",
     ]
 
@@ -175,8 +175,9 @@ def test_without_a_terminal_each_change_is_a_line(tmp_path: Path) -> None:
 def test_without_a_terminal_the_total_is_told_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("collapselab.cli.overview.LINES_EVERY_S", 0.0)
     lines = shown(tasks_for(tmp_path), terminal=False).splitlines()
-    # Of steps 0 to 9 the second run has 6 left and the third all 10, at 0.5 s.
-    assert lines[-1] == "1 of 3 done, 1 running, 1 failed; at most 8 s left"
+    # The first run ended at step 2. The second has outlived that, and is expected to go on from step 3 for a quarter
+    # more; the third has 3 steps of 0.5 s to come.
+    assert lines[-1] == "1 of 3 done, 1 running, 1 failed; about 2 s left"
 
 
 def test_the_total_has_the_runs_that_go_on_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,16 +189,16 @@ def test_the_total_has_the_runs_that_go_on_first(tmp_path: Path, monkeypatch: py
         tasks[2].state = "running"
         overview.tick()
     # 10 steps of 0.5 s on one worker; 6 and 6 on the other.
-    assert stream.getvalue().splitlines()[-1] == "0 of 3 done, 1 running, 2 waiting; at most 6 s left"
+    assert stream.getvalue().splitlines()[-1] == "0 of 3 done, 1 running, 2 waiting; about 6 s left"
 
 
 def test_on_a_terminal_the_table_has_a_bar_and_a_time_for_each_run(tmp_path: Path) -> None:
     last = shown(tasks_for(tmp_path), terminal=True).split("so far")[-1].splitlines()
     rows = {line.split()[0]: line for line in last if line.startswith("seed-")}
     assert list(rows) == ["seed-1", "seed-2", "seed-0"], "what goes on comes first"
-    assert "━" in rows["seed-1"] and "3/9" in rows["seed-1"] and "3 s" in rows["seed-1"]
+    assert "━" in rows["seed-1"] and "3/9" in rows["seed-1"] and "about 0 s" in rows["seed-1"]
     assert "no [red]memory[/]⟨U+001B⟩[2J" in rows["seed-2"], "markup and escapes in a message are text"
-    assert "total collapse at step 2" in rows["seed-0"]
+    assert "2/9" in rows["seed-0"] and "total collapse, onset 1" in rows["seed-0"]
     assert "1 of 3 done" in "".join(last)
 
 

@@ -70,6 +70,7 @@ static inline float gelu(float x) {
 }
 
 static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // The share [*begin, *end) of thread `omp_get_thread_num()` in `total` items, in whole multiples of `grain`.
 static inline void my_share(int64_t total, int64_t grain, int64_t *begin, int64_t *end) {

@@ -20,7 +20,47 @@ static float below_top_k(const float *logits, int64_t V, int64_t top_k, float lo
 
 typedef struct {
   float nll, entropy, sharpening, gap;  // -log p(token); of p; KL(q || p); log q(token) - log p(token). In nats
+  float top, nucleus;                   // the largest p; how many of the largest reach NUCLEUS together
 } Measures;
+
+#define NUCLEUS 0.9
+
+// How many of the largest exp(logits - high), whose sum is `total`, reach NUCLEUS of it together. Of those below a
+// tenth of the mean all together are less than a tenth, so they are left out (`kept` has room for V); the rest is
+// bisected, as for top-k. Of equal values at the border only as many count as are needed.
+static float nucleus_size(const float *logits, int64_t V, float high, double total, float *restrict kept) {
+  if (!isfinite(total)) return NAN;
+  float bound = (float)((1 - NUCLEUS) * total / V), p[1024];
+  int64_t num_kept = 0;
+  for (int64_t v0 = 0; v0 < V; v0 += 1024) {
+    int64_t n = min_i64(1024, V - v0);
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) p[i] = exp_f32(logits[v0 + i] - high);
+    for (int64_t i = 0; i < n; i++) {  // every value is written, and overwritten unless it is kept
+      kept[num_kept] = p[i];
+      num_kept += p[i] >= bound;
+    }
+  }
+  double wanted = NUCLEUS * total, sum_above = 0;
+  float low = 0, up = 1;  // those above `low` reach it, those above `up` do not
+  int64_t above_low = num_kept, above_up = 0;
+  while (above_low - above_up > 1) {
+    float middle = low + (up - low) / 2;
+    if (middle <= low || middle >= up) break;
+    double sum = 0;
+    int64_t larger = 0;
+    for (int64_t i0 = 0; i0 < num_kept; i0 += 1024) {
+      int64_t stop = min_i64(i0 + 1024, num_kept);
+      float s = 0;
+#pragma omp simd reduction(+ : s, larger)
+      for (int64_t i = i0; i < stop; i++) s += kept[i] > middle ? kept[i] : 0.0f, larger += kept[i] > middle;
+      sum += s;
+    }
+    if (sum >= wanted) low = middle, above_low = larger;
+    if (sum < wanted) up = middle, above_up = larger, sum_above = sum;
+  }
+  return above_low - above_up > 1 ? above_up + (float)ceil((wanted - sum_above) / up) : (float)above_low;
+}
 
 // One row: the token is the argmax of q / noise. p is the softmax of the logits; q keeps those above `floor` of at least
 // `min_p` of the best, at a temperature. Where q is p, both have the same sums, so that their difference is 0.
@@ -52,6 +92,8 @@ static int32_t draw_row(const float *logits, const float *noise, int64_t V, floa
   measures->entropy = (float)(log(sum_p) - weighted_p / sum_p);
   measures->sharpening = is_greedy ? measures->nll : (float)((inverse - 1) * weighted_q / sum_q + shift);
   measures->gap = is_greedy ? measures->nll : (float)((inverse - 1) * l + shift);
+  measures->top = (float)(1 / sum_p);
+  measures->nucleus = nucleus_size(logits, V, high, sum_p, race);
   return token;
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 
 from collapselab.collapse.numbers import label, unit
-from collapselab.config.schema import split_at_commas
+from collapselab.config.base import split_at_commas
 from collapselab.report.captions import events_in_words, run_in_words, sentence
 from collapselab.report.curves import run_series
 from collapselab.report.entries import Figure

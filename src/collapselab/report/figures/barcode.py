@@ -19,13 +19,16 @@ from collapselab.report.entries import Figure
 from collapselab.report.run_figure import events_of
 from collapselab.report.selection import OneRun, one_run
 from collapselab.report.theme import RULE_COLOR, WIDTH, layered, legend, themed
+from collapselab.report.values import percent
 from collapselab.rundir.frames import Runs
 
 MAX_ROWS = 200
 MIN_COPIED = 8  # tokens: minimum length of a passage copied from the previous sample
 BOUNDS = (4, 8, 16, 32)  # lengths of repeated passages, in tokens, at which the next shade begins
 REPEATED = ("4 to 7", "8 to 15", "16 to 31", "32 or more")
-COPIED = "from previous step"
+COPIED = "previous step"
+JUDGED = "degenerate"
+EDGE_COLOR, EDGE_PX = "#b3261e", (2, 7)
 COLORS = ("#f6c667", "#74b49b", "#2f7fa8", "#14213d", "#e4d3e4")
 NEW_COLOR = "#f7f7f7"
 MIN_HEIGHT, MAX_HEIGHT, ROW_HEIGHT = 140, 420, 6
@@ -45,7 +48,9 @@ def draw(run: OneRun) -> alt.LayerChart:
     A token is coloured by the length of the longest passage it belongs to that occurs earlier in the same sample;
     otherwise by whether it belongs to a passage of at least 8 tokens that occurs in the sample of the previous step.
     """
-    title = f"What {run.row.get('model', 'a model')} writes: repetition by step and position"
+    model = str(run.row.get("model", "a model")).removeprefix("builtin:")
+    shares = [percent(repeated_share(run.samples["token_ids"].iloc[i])) for i in (0, -1)]
+    title = f"What {model} writes: {shares[0]} repetition at the start, {shares[1]} at the end"
     height = min(MAX_HEIGHT, max(MIN_HEIGHT, ROW_HEIGHT * min(MAX_ROWS, len(run.samples))))
     return themed(panel(run, WIDTH, height).properties(title=title))
 
@@ -55,6 +60,7 @@ def panel(run: OneRun, width: int, height: int, *, is_alone: bool = True) -> alt
     steps = cast(list[int], run.samples["step"].astype(int).tolist())
     texts = cast(list[list[int]], run.samples["token_ids"].tolist())
     data: Frame = pd.DataFrame(_rows(steps, texts))
+    data = data.assign(is_degenerate=data["step"].isin(_degenerate_steps(run.steps)))
     num_tokens = max(1, *(len(ids) for ids in texts), 1)
     end = int(data["end"].max())
     words = "position in the sample (tokens)" if is_alone else "position (tokens)"
@@ -62,15 +68,19 @@ def panel(run: OneRun, width: int, height: int, *, is_alone: bool = True) -> alt
     y_scale = alt.Scale(domain=[steps[0], end], nice=False, reverse=True)
     y = alt.Y("step:Q", title="step", scale=y_scale, axis=alt.Axis(grid=False, format="d", tickCount=8))
     names = [*REPEATED, COPIED]
-    key = legend("repeated passage (tokens):", names)
+    shown = [*names, JUDGED] if data["is_degenerate"].any() else names
+    key = legend("repeats (tokens):", shown)
+    degenerate = data[data["is_degenerate"]]
+    edge = alt.Chart(degenerate[["step", "end"]]).mark_rect(color=EDGE_COLOR, clip=False)
+    edge = edge.encode(y=y, y2="end:Q", x=alt.value(width + EDGE_PX[0]), x2=alt.value(width + EDGE_PX[1]))
     rects = alt.Chart(data).transform_flatten(["start", "stop", "kind"])
     rects = rects.transform_calculate(words=f"{names}[datum.kind]").mark_rect(strokeWidth=0)
-    color = alt.Color("words:N", scale=alt.Scale(domain=names, range=list(COLORS)), legend=key)
+    color = alt.Color("words:N", scale=alt.Scale(domain=shown, range=[*COLORS, EDGE_COLOR][: len(shown)]), legend=key)
     tooltip = ["step:Q", alt.Tooltip("start:Q", title="from token"), alt.Tooltip("stop:Q", title="to"), "words:N"]
     bars = rects.encode(x=x, x2="stop:Q", y=y, y2="end:Q", color=color, tooltip=tooltip)
     ground = alt.Chart(data).mark_rect(color=NEW_COLOR).encode(y=y, y2="end:Q")
     rules, labels = _events(run.row, (steps[0], end), height, y)
-    return layered(ground, bars, *rules, *(labels if is_alone else []), width=width, height=height)
+    return layered(ground, bars, edge, *rules, *(labels if is_alone else []), width=width, height=height)
 
 
 def caption(run: OneRun) -> str:
@@ -79,9 +89,10 @@ def caption(run: OneRun) -> str:
     return (
         f"{run_in_words(run.row)}: each row is the sample of one step, from step {first['step']} (top) to "
         f"{last['step']}, each column a token position. Tokens are coloured where they repeat earlier text of the same "
-        f"sample, darker in longer passages; the palest colour marks copies from the previous step. "
+        f"sample, by the length of the passage; lilac marks copies from the previous step, red at the edge steps that "
+        f"were judged degenerate. "
         f"The share of tokens in repeated passages of at least 4 tokens goes from "
-        f"{shares[0]:.0%} in the first row to {shares[1]:.0%} in the last. {events_in_words(run.row)}"
+        f"{percent(shares[0])} in the first row to {percent(shares[1])} in the last. {events_in_words(run.row)}"
     )
 
 
@@ -102,6 +113,12 @@ def repeat_lengths(ids: Ids, before: Ids = ()) -> NDArray[np.int_]:
     for start, length in enumerate(lengths):
         covered[start : start + length] = np.maximum(covered[start : start + length], length)
     return covered
+
+
+def _degenerate_steps(steps: Frame) -> list[int]:
+    if "degenerate" not in steps:
+        return []
+    return cast(list[int], steps.loc[steps["degenerate"].fillna(False).astype(bool), "step"].astype(int).tolist())
 
 
 def _rows(steps: Sequence[int], texts: Sequence[Ids]) -> list[dict[str, Any]]:
@@ -141,7 +158,7 @@ def _events(
         lowest = max(place, lowest + LINE_PX)
         at = alt.Chart(alt.InlineData(values=[{"step": step}])).encode(y=y)
         rules.append(at.mark_rule(color=RULE_COLOR, strokeDash=[4, 2]))
-        text = at.mark_text(text=f"{words}, step {step}", align="left", dx=5, dy=lowest - place, color=RULE_COLOR)
+        text = at.mark_text(text=f"{words}, step {step}", align="left", dx=12, dy=lowest - place, color=RULE_COLOR)
         labels.append(text.encode(x=alt.value("width")))
     return rules, labels
 

@@ -18,7 +18,7 @@ from collapselab.report.run_figure import events_of
 from collapselab.report.samplers import CUTS, REGIMES, sampler_in_words, sampler_runs
 from collapselab.report.selection import OneRun, one_of, shown_run
 from collapselab.report.theme import RULE_COLOR, layered, panel_width, themed
-from collapselab.report.values import short
+from collapselab.report.values import percent, short
 from collapselab.rundir.frames import Runs
 
 HEIGHT, GAP, STRIP, STRIP_GAP = 300, 20, 36, 6
@@ -93,7 +93,7 @@ def caption(regimes: Regimes) -> str:
     row = next(iter(regimes.values())).row
     parts: list[str] = []
     for regime, run in regimes.items():
-        shares = [f"{barcode.repeated_share(ids):.0%}" for ids in run.samples["token_ids"].iloc[[0, -1]]]
+        shares = [percent(barcode.repeated_share(ids)) for ids in run.samples["token_ids"].iloc[[0, -1]]]
         parts.append(
             f"{regime} (seed {run.row['seed']}, {run.row['last_step']} steps): {_seen(run)}; share of tokens in "
             f"repeated passages {shares[0]} in the first row and {shares[1]} in the last."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -11,18 +12,25 @@ import pandas as pd
 
 from collapselab.analysis.survival import Frame
 from collapselab.collapse.words import TRAINING_SOURCES
-from collapselab.config.schema import split_at_commas
+from collapselab.config.base import split_at_commas
 from collapselab.report.captions import runs_in_words
 from collapselab.report.entries import Figure
 from collapselab.report.groups import run_table
-from collapselab.report.selection import main_runs
+from collapselab.report.selection import main_runs, one_run
 from collapselab.report.theme import layered, themed
-from collapselab.report.values import counted, occurring
+from collapselab.report.values import occurring
 from collapselab.rundir.frames import Runs
+from collapselab.visible import visible
 
-BOX_WIDTH, BOX_GAP, MARGIN = 168, 26, 4
-LINE_PX, HEADING_PX, PADDING = 15, 22, 8
-CHARS_A_LINE = 27
+TEXT_WIDTH, BOX_WIDTH, GAP, MARGIN = 236, 116, 44, 4
+TOP, HEIGHT, SIDE_HEIGHT, BACK = 16, 118, 44, 34  # of the boxes, of the box below, and of the way back
+LINE_PX, PADDING = 15, 9
+CHARS_A_LINE, NUM_LINES = 40, 5
+BOXES = (  # the words in a box: how far below its middle, in pixels
+    ((-12, "model"), (6, "after t updates"), (21, "reads the text")),
+    ((-12, "loss"), (6, "of that text,"), (21, "nats per token")),
+    ((-12, "updated model"), (6, "one step down"), (21, "the gradient")),
+)
 MAX_VALUES = 4  # of a setting that varies; of more values, only the first and last are shown
 INK, BOX_FILL = "#333333", "#f2f5f9"
 PIXELS: dict[str, Any] = {  # measured from the upper left corner
@@ -31,72 +39,107 @@ PIXELS: dict[str, Any] = {  # measured from the upper left corner
 }
 
 
-def select(runs: Runs) -> Frame | None:
-    """The main runs, or all runs if none trains on its own text."""
+@dataclass(frozen=True)
+class Loop:
+    """The main runs, or all runs if none trains on its own text, and the first sample of one of them, if known."""
+
+    table: Frame
+    sample: str | None
+
+
+def select(runs: Runs) -> Loop | None:
     table = run_table(runs)
     main = main_runs(table)
     table = table if main.empty else main
-    return None if table.empty else table
+    if table.empty:
+        return None
+    shown = one_run(runs)
+    if shown is None or shown.samples.empty:
+        return Loop(table, None)
+    return Loop(table, str(shown.samples["text"].iloc[0]))
 
 
-def draw(table: Frame) -> alt.LayerChart:
-    """The loop as four boxes, with the settings of these runs; no scale, no axes."""
-    boxes = {
-        heading: [line for fact in facts for line in textwrap.wrap(fact, CHARS_A_LINE, break_on_hyphens=False)]
-        for heading, facts in loop(table).items()
-    }
-    height = HEADING_PX + LINE_PX * max(map(len, boxes.values())) + 2 * PADDING
-    lefts = [MARGIN + i * (BOX_WIDTH + BOX_GAP) for i in range(len(boxes))]
-    width, top, below = lefts[-1] + BOX_WIDTH + MARGIN, 34, 34 + height + 26
-    middle = top + height / 2
-    # From the last box down, back to the left, and up into the first: the loop.
-    first, last = lefts[0] + BOX_WIDTH / 2, lefts[-1] + BOX_WIDTH / 2
+def draw(loop: Loop) -> alt.LayerChart:
+    """Text, model, loss, updated model, and the way back; below, what the model is judged by. No scale, no axes."""
+    lefts = [MARGIN + TEXT_WIDTH + GAP + i * (BOX_WIDTH + GAP) for i in range(3)]
+    boxes = [(MARGIN, TEXT_WIDTH), *((left, BOX_WIDTH) for left in lefts)]
+    bottom, middle = TOP + HEIGHT, TOP + HEIGHT / 2
+    below, width = bottom + BACK, lefts[-1] + BOX_WIDTH + MARGIN
+    model = lefts[0] + BOX_WIDTH / 2
+    rectangles = [(left, TOP, left + wide, bottom) for left, wide in boxes]
+    rectangles.append((lefts[0] - GAP, below + 30, lefts[1] + BOX_WIDTH, below + 30 + SIDE_HEIGHT))
     ways: list[list[tuple[float, float]]] = [
-        [(left + BOX_WIDTH, middle), (left + BOX_WIDTH + BOX_GAP - 7, middle)] for left in lefts[:-1]
+        [(left + wide, middle), (left + wide + GAP - 7, middle)] for left, wide in boxes[:-1]
     ]
-    ways.append([(last, top + height), (last, below), (first, below), (first, top + height + 7)])
-    many = f"{counted(len(table), 'run')}, {counted(table['seed'].nunique(), 'seed')}"
+    first, last = MARGIN + TEXT_WIDTH / 2, lefts[-1] + BOX_WIDTH / 2
+    ways.append([(last, bottom), (last, below), (first, below), (first, bottom + 7)])
+    judged = [[(model, bottom), (model, below + 23)]]
+    middles = [left + BOX_WIDTH / 2 for left in lefts]
+    is_own = (loop.table["train.source"] == "own").all()
+    texts = ", ".join(dict.fromkeys(text for data in loop.table["data"] for text in split_at_commas(data)))
     words = [
-        (MARGIN, 14.0, f"{_listed(table['model_label'])}, after t updates", "heading"),
-        (width - MARGIN, 14.0, many, "right"),
-        (width / 2, below + 14.0, f"next step, until {_end(table)}", "centre"),
+        (MARGIN + PADDING, TOP + 20.0, "text of step t", "heading"),
+        *(
+            (x, middle + dy, line, "name" if i == 0 else "line")
+            for x, lines in zip(middles, BOXES, strict=True)
+            for i, (dy, line) in enumerate(lines)
+        ),
+        *((MARGIN + PADDING, TOP + 40.0 + LINE_PX * i, line, "sample") for i, line in enumerate(_excerpt(loop.sample))),
+        (lefts[0] - GAP + PADDING, below + 48.0, f"loss on human text ({texts})", "fact"),
+        (lefts[0] - GAP + PADDING, below + 48.0 + LINE_PX, "is the text degenerate? has the model collapsed?", "fact"),
+        (first + 10.0, below + 15.0, "step t + 1: the updated model writes" if is_own else "step t + 1", "fact"),
     ]
-    for (heading, lines), left in zip(boxes.items(), lefts, strict=True):
-        words.append((left + PADDING, top + PADDING + 12.0, heading, "heading"))
-        start = top + PADDING + HEADING_PX + 10.0
-        words += [(left + PADDING, start + LINE_PX * i, line, "fact") for i, line in enumerate(lines)]
-    rectangles = pd.DataFrame({"x": lefts, "y": top, "x2": [x + BOX_WIDTH for x in lefts], "y2": top + height})
-    mark = alt.Chart(rectangles).mark_rect(fill=BOX_FILL, stroke=INK, strokeWidth=1.2, cornerRadius=6)
-    layers = (mark.encode(**PIXELS, x2="x2:Q", y2="y2:Q"), *_arrows(ways), *_words(words))
-    title = "The loop: a model is trained on the text it has just written"
-    return themed(layered(*layers, width=width, height=below + 22, title=title), has_frame=False)
+    frame = pd.DataFrame(rectangles, columns=pd.Index(["x", "y", "x2", "y2"]))
+    mark = alt.Chart(frame).mark_rect(fill=BOX_FILL, stroke=INK, strokeWidth=1.2, cornerRadius=6)
+    layers = (
+        mark.encode(**PIXELS, x2="x2:Q", y2="y2:Q"),
+        *_arrows(ways),
+        *_arrows(judged, dash=[4, 3]),
+        *_words(words),
+    )
+    what = "the text it has just written" if is_own else _listed(loop.table["train.source"].map(TRAINING_SOURCES))
+    title = f"A model is trained on {what}, step after step, until {_end(loop.table)}"
+    height = below + 30 + SIDE_HEIGHT + 6
+    return themed(layered(*layers, width=width, height=height, title=title), has_frame=False)
 
 
-def caption(table: Frame) -> str:
-    boxes = ". ".join(f"{heading.split('  ')[1]}: {'; '.join(facts)}" for heading, facts in loop(table).items())
-    return f"One step of the loop in {runs_in_words(table)}. {boxes}. Then the next step begins."
+def _excerpt(sample: str | None) -> list[str]:
+    """The beginning of a sample, as lines of the box."""
+    if sample is None:
+        return ["(the records have no sample)"]
+    words = visible(" ".join(sample.split()))
+    return textwrap.wrap(f"“{words}”", CHARS_A_LINE, max_lines=NUM_LINES, placeholder=" …")
 
 
-def loop(table: Frame) -> dict[str, list[str]]:
-    """The parts of one step of the loop with their settings, in the words of the figure."""
+def caption(loop: Loop) -> str:
+    table = loop.table
+    boxes = ". ".join(f"{heading}: {'; '.join(facts)}" for heading, facts in settings_of_loop(table).items())
+    return (
+        f"One step of the loop in {runs_in_words(table)}; the text is the first sample of one of them. {boxes}. "
+        f"Then the next step begins."
+    )
+
+
+def settings_of_loop(table: Frame) -> dict[str, list[str]]:
+    """The parts of one step of the loop with their settings."""
     texts = dict.fromkeys(text for data in table["data"] for text in split_at_commas(data))
     every, updates = _listed(table["eval.every"]), _listed(table["train.steps_per_sequence"])
     sources = [TRAINING_SOURCES[source] for source in dict.fromkeys(table["train.source"])]
     is_stream, window = (table["collapse.source"] == "stream").all(), _listed(table["collapse.window"])
     optimizer = " and ".join({"adamw": "AdamW", "sgd": "SGD"}[name] for name in dict.fromkeys(table["optim.name"]))
     return {
-        "1  Evaluate": [
+        "Evaluate": [
             f"loss on human text: {', '.join(texts)}",
             f"protocol {_listed(table['eval.protocol'])}",
             "at every step" if every == "1" else f"every {every} steps",
         ],
-        "2  Write": _writing(table),
-        "3  Read and judge": [
+        "Write": _writing(table),
+        "Read and judge": [
             f"training loss on {', '.join(sources)}",
             f"is the {'text' if is_stream else 'probe'} degenerate?",
             f"total collapse: the last {window} {'steps' if is_stream else 'probes'} are all degenerate",
         ],
-        "4  Update": [
+        "Update": [
             f"one {optimizer} step" if updates == "1" else f"{updates} {optimizer} steps",
             f"learning rate {_listed(table['lr'])}",
             f"weight decay {_listed(table['optim.weight_decay'])}, gradient clipped at {_listed(table['optim.clip'])}",
@@ -134,10 +177,10 @@ def _listed(values: Any) -> str:
     return f"{words[0]} … {words[-1]}" if len(words) > MAX_VALUES else ", ".join(words) or "none"
 
 
-def _arrows(ways: Sequence[Sequence[tuple[float, float]]]) -> list[alt.Chart]:
+def _arrows(ways: Sequence[Sequence[tuple[float, float]]], dash: Sequence[int] = (1, 0)) -> list[alt.Chart]:
     points = [{"way": i, "turn": k, "x": x, "y": y} for i, way in enumerate(ways) for k, (x, y) in enumerate(way)]
-    heads = [{"x": way[-1][0], "y": way[-1][1], "angle": 90 if way[-1][1] == way[-2][1] else 0} for way in ways]
-    lines = alt.Chart(pd.DataFrame(points)).mark_line(color=INK, strokeWidth=1.6)
+    heads = [{"x": way[-1][0], "y": way[-1][1], "angle": _angle(*way[-2:])} for way in ways]
+    lines = alt.Chart(pd.DataFrame(points)).mark_line(color=INK, strokeWidth=1.6, strokeDash=list(dash))
     tips = alt.Chart(pd.DataFrame(heads)).mark_point(shape="triangle-up", filled=True, color=INK, size=90, opacity=1)
     return [
         lines.encode(detail="way:N", order="turn:Q", **PIXELS),
@@ -145,13 +188,19 @@ def _arrows(ways: Sequence[Sequence[tuple[float, float]]]) -> list[alt.Chart]:
     ]
 
 
+def _angle(before: tuple[float, float], tip: tuple[float, float]) -> int:
+    """Of an arrow to the right, down or up, in degrees from up."""
+    return 90 if tip[1] == before[1] else 180 if tip[1] > before[1] else 0
+
+
 def _words(words: Sequence[tuple[float, float, str, str]]) -> list[alt.Chart]:
     frame = pd.DataFrame(words, columns=pd.Index(["x", "y", "words", "kind"]))
     looks: dict[str, dict[str, Any]] = {
         "heading": {"fontWeight": "bold", "fontSize": 13, "align": "left"},
-        "fact": {"fontSize": 11.5, "align": "left"},
-        "centre": {"fontSize": 12, "align": "center"},
-        "right": {"fontSize": 12, "align": "right"},
+        "name": {"fontWeight": "bold", "fontSize": 13, "align": "center"},
+        "line": {"fontSize": 12, "align": "center"},
+        "sample": {"fontSize": 11.5, "align": "left", "fontStyle": "italic"},
+        "fact": {"fontSize": 12, "align": "left"},
     }
     return [
         alt.Chart(frame[frame["kind"] == kind]).mark_text(color="#111111", **look).encode(text="words:N", **PIXELS)

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import altair as alt
 import pandas as pd
 
 from collapselab.analysis.survival import Frame
 from collapselab.collapse.words import ENDED_BY
-from collapselab.config.schema import split_at_commas
+from collapselab.config.base import split_at_commas
 from collapselab.report.captions import runs_in_words, span
-from collapselab.report.curves import CURVE_COLUMNS, Series, columns, mean_curve, run_series, tails
+from collapselab.report.curves import (
+    CURVE_COLUMNS,
+    MIN_FOR_INTERVAL,
+    Series,
+    columns,
+    mean_curve,
+    run_series,
+    single_curves,
+)
+from collapselab.report.direct_labels import name_labels
 from collapselab.report.entries import Figure
 from collapselab.report.groups import UNFINISHED, run_table
 from collapselab.report.selection import at_shared_rates, drawn_once, left_out, main_runs, num_arms, rates
-from collapselab.report.theme import curve_channels, layered, legend, panel_title, panel_width, themed
+from collapselab.report.theme import curve_channels, layered, legend, panel_title, panel_width, shades, themed
 from collapselab.report.values import short
 from collapselab.rundir.frames import Runs
 
@@ -27,7 +37,7 @@ GAP = 30
 # The lists in the data of each kind of curve.
 FIELDS: dict[str, list[str | alt.FieldName]] = {
     "mean": list(CURVE_COLUMNS),
-    "tail": ["step", "value"],
+    "run": ["step", "value"],
     "end": ["step", "value"],
 }
 ENDING_SHAPES = {
@@ -97,11 +107,26 @@ def select(runs: Runs, position: int) -> Losses | None:
     return losses_of(runs, table, "learning rate", rates(table), left_out(num_arms(every) - num_arms(table)))
 
 
-def draw(losses: Losses, title: str) -> alt.VConcatChart:
-    """Validation loss above training loss, against step: mean over seeds with a 95 % t-interval.
+def message(losses: Losses) -> str:
+    """What the losses do, and on which text."""
+    texts = " and ".join(losses.table["text"].unique())
+    validation, training = (_direction(series) for series in losses.series)
+    return f"On {texts}, validation loss {validation}; training loss on own text {training}"
 
-    A mean curve stops when the first of its runs ends. After that, thin lines show single runs, each up to a mark that
-    shows why it ended.
+
+def _direction(series: Mapping[str, Series]) -> str:
+    """Whether a loss ends above where it began, or below, in at least nine of ten runs."""
+    changes = [values[-1] - values[0] for _, values in series.values()]
+    for verb, sign in (("rises", 1), ("falls", -1)):
+        if sum(sign * change > 0 for change in changes) >= 0.9 * max(1, len(changes)):
+            return verb
+    return "rises or falls"
+
+
+def draw(losses: Losses, title: Callable[[Losses], str] = message) -> alt.VConcatChart:
+    """Validation loss above training loss, against step: single runs, thin, and their mean until the first one ends.
+
+    From five runs on, a mean has a 95 % t-interval. A mark at the end of each run shows why it ended.
     """
     texts = losses.table["text"].unique()
     titles = (f"validation loss, {texts[0]}" if len(texts) == 1 else "validation loss", "training loss")
@@ -112,7 +137,12 @@ def draw(losses: Losses, title: str) -> alt.VConcatChart:
         for metric, name in enumerate(titles)
     ]
     # One frame for all layers: Altair would copy separate frames dozens of times.
-    stack = alt.vconcat(*(row.resolve_scale(y="shared") for row in rows), spacing=14, title=title, data=_data(losses))
+    data = _data(losses)
+    lows = cast("list[list[float | None]]", data["low"].dropna().tolist()) if "low" in data else []
+    has_band = any(value is not None for low in lows for value in low)
+    band = "; bands: 95 % t-intervals" if has_band else ""
+    words = alt.TitleParams(title(losses), subtitle=f"thick: mean until the first run ends; thin: single runs{band}")
+    stack = alt.vconcat(*(row.resolve_scale(y="shared") for row in rows), spacing=14, title=words, data=data)
     return themed(stack)
 
 
@@ -123,8 +153,9 @@ def caption(losses: Losses) -> str:
     endings = ", ".join(f"{number} {words}" for words, number in table["ending"].value_counts().items())
     return (
         f"Validation loss on {' and '.join(table['text'].unique())} (above) and training loss (below) in nats per "
-        f"token against step, one curve per {kind}: {runs_in_words(table)}. Lines are means over seeds until the first "
-        f"run ends; after that, thin lines are single runs. Bands are 95 % t-intervals. "
+        f"token against step, one curve per {kind}: {runs_in_words(table)}. Thin lines are single runs; thick lines "
+        f"are means over seeds until the first run ends, with 95 % t-intervals if they are of at least "
+        f"{MIN_FOR_INTERVAL} runs. "
         f"Validation loss {_from_to(validation)}; training loss {_from_to(training)}. "
         f"Runs end after {span(table['last_step'], 0)} steps: {endings}.{losses.left_out}"
     )
@@ -136,7 +167,7 @@ def _from_to(series: Mapping[str, Series]) -> str:
 
 
 def _panel(losses: Losses, metric: int, panel: int, name: str) -> alt.LayerChart:
-    """One metric of one panel: bands, means, tails and ends of runs, and points for the pointer."""
+    """One metric of one panel: bands, means, single runs and their ends, and points for the pointer."""
     is_alone, num_ticks = len(losses.panels) == 1, 4 if metric else 6
     axis = alt.Axis(title=[name, "(nats per token)"], tickCount=num_ticks)
     axis = axis if panel == 0 else alt.Axis(title=None, labelOpacity=0, ticks=False, tickCount=num_ticks)
@@ -146,7 +177,7 @@ def _panel(losses: Losses, metric: int, panel: int, name: str) -> alt.LayerChart
     last_step = max(1, int(losses.table["last_step"].max()))
     x = alt.X("step:Q", axis=x_axis, scale=alt.Scale(domain=[0, last_step], nice=False))
     color, dash = curve_channels(losses.legend, losses.curves, ordered=losses.is_ordered)
-    means, tails, ends = (
+    means, singles, ends = (
         alt.Chart()
         .transform_filter(f"datum.part === '{kind} {metric} {panel}'")
         .transform_flatten(fields)
@@ -155,13 +186,30 @@ def _panel(losses: Losses, metric: int, panel: int, name: str) -> alt.LayerChart
     )
     layers = [
         means.transform_filter("isValid(datum.low)").mark_area(opacity=0.18).encode(y=low, y2="high:Q"),
-        tails.mark_line(strokeWidth=0.8, opacity=0.5).encode(detail="run:N"),
+        singles.mark_line(strokeWidth=0.7, opacity=0.4).encode(detail="run:N"),
         means.mark_line(strokeWidth=1.7).encode(strokeDash=dash),
         _marks(ends, losses.table),
         means.mark_point(size=60, opacity=0, filled=True).encode(tooltip=_mean_tooltip(losses.legend)),
+        *([] if metric else _labels(losses, panel, x, value)),
     ]
     title = panel_title(losses.panels[panel]) if metric == 0 and not is_alone else alt.Undefined
     return layered(*layers, width=panel_width(len(losses.panels), GAP), height=HEIGHTS[metric], title=title)
+
+
+def _labels(losses: Losses, panel: int, x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    """The name of each curve at the end of its longest run: right of it in a single panel, else above it."""
+    table = losses.table[losses.table["panel"] == losses.panels[panel]]
+    validation, ends = losses.series[0], dict[str, tuple[float, float]]()
+    for name, runs in table.groupby("curve", sort=False):
+        known = [validation[run] for run in runs["run"] if run in validation]
+        if known:
+            at, values = max(known, key=lambda series: series[0][-1])
+            ends[str(name)] = float(at[-1]), float(values[-1])
+    every = [value for _, values in validation.values() for value in (values.min(), values.max())]
+    px_per_step = panel_width(len(losses.panels), GAP) / max(1, int(losses.table["last_step"].max()))
+    px = px_per_step, HEIGHTS[0] / max(1e-9, max(every) - min(every))
+    colors = dict(zip(losses.curves, shades(len(losses.curves), ordered=losses.is_ordered), strict=True))
+    return name_labels(ends, colors, px, (x, y), is_right=len(losses.panels) == 1)
 
 
 def _marks(chart: alt.Chart, table: Frame) -> alt.Chart:
@@ -191,24 +239,21 @@ def _data(losses: Losses) -> pd.DataFrame:
                 continue
             place, curve_of = f"{metric} {losses.panels.index(panel)}", {"curve": curve}
             means: Frame = mean_curve(list(known.values()), [endings[run] != UNFINISHED for run in known])
-            start = min(float(at[0]) for at, _ in known.values())
             if len(means):
                 rows.append({"part": f"mean {place}", **curve_of, **columns(means)})
-                start = float(means["step"].to_numpy()[-1])
-            for run, tail in tails(known, start).items():
-                rows.append({"part": f"tail {place}", **curve_of, "run": run, **columns(tail)})
+            for run, single in single_curves(known).items():
+                rows.append({"part": f"run {place}", **curve_of, "run": run, **columns(single)})
             for run, (at, y) in known.items():
                 end = columns(pd.DataFrame({"step": at[-1:], "value": y[-1:]}))
                 rows.append({"part": f"end {place}", **curve_of, "run": run, "ending": endings[run], **end})
     return pd.DataFrame(rows)
 
 
-TITLE = "Losses of models trained on their own text"
 ON_FIRST_TEXT, ON_SECOND_TEXT = (
     Figure(
         f"Figure {number}: validation and training loss against step, {which} text",
         partial(select, position=position),
-        partial(draw, title=TITLE),
+        draw,
         caption,
         f"no run on its own text has a validation loss{on_it}.",
     )

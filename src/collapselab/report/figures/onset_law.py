@@ -12,7 +12,7 @@ from collapselab.analysis.survival import Frame
 from collapselab.report.captions import span
 from collapselab.report.entries import Figure
 from collapselab.report.theme import RULE_COLOR, layered, legend, log_ticks, styles, themed
-from collapselab.report.values import counted
+from collapselab.report.values import counted, percent
 from collapselab.rundir.frames import Runs
 
 SIDE = 420
@@ -51,7 +51,7 @@ def draw(table: Frame) -> alt.LayerChart:
         shape=alt.Shape("part:N", scale=look.shape),
         tooltip=tooltip,
     )
-    words = [f"median error {error.median():.0%}", counted(len(error), "held-out arm")]
+    words = [f"median error {percent(error.median())}", counted(len(error), "held-out arm")]
     corner = alt.Chart(alt.InlineData(values=[{"words": "; ".join(words)}])).encode(x=alt.value(10), y=alt.value(16))
     layers = [
         ideal.mark_area(color=RULE_COLOR, opacity=0.1, clip=True).encode(y=least, y2="most"),
@@ -86,7 +86,7 @@ def caption(table: Frame) -> str:
     return (
         f"Observed step of onset (median over seeds) against the prediction, for {counted(len(table), 'arm')}: onset = "
         f"C / (relative update norm × sharpening), both means over the first ten steps, with C {c}. C was fitted to "
-        f"{counted(num_fitted, 'arm')}; the other {len(error)} were held out: median error {error.median():.1%}, "
+        f"{counted(num_fitted, 'arm')}; the other {len(error)} were held out: median error {percent(error.median())}, "
         f"{int((error <= BAND).sum())} of them within 25 %. Observed onsets are {span(table['onset'], 0)}.{left_out}"
     )
 

@@ -160,7 +160,7 @@ def _line(table: Frame, slope: float, ends: tuple[float, float]) -> pd.DataFrame
 
 
 def _slope_in_words(slope: Interval) -> str:
-    return "too few onsets for a slope" if slope.estimate is None else f"slope {with_ends(slope, '.2f')}"
+    return "too few onsets for a slope" if slope.estimate is None else f"slope {with_ends(slope)}"
 
 
 def caption(rates: Rates) -> str:

@@ -16,7 +16,7 @@ from collapselab.analysis.intervals import bootstrap_interval
 from collapselab.analysis.sampler_pull import frozen
 from collapselab.analysis.sampler_sizes import equal_pulls
 from collapselab.analysis.survival import Frame, median_onset
-from collapselab.report.captions import medians_in_words, onsets_in_words, runs_in_words
+from collapselab.report.captions import medians_in_words, onsets_in_words, runs_in_words, sentence, tendency
 from collapselab.report.entries import Figure
 from collapselab.report.groups import run_table
 from collapselab.report.selection import judged_once, rates
@@ -131,9 +131,22 @@ def draw(sizes: Sizes) -> alt.HConcatChart:
         y = alt.Y("step:Q", scale=scale, axis=alt.Axis(values=ticks, title=None if i else "step of onset"))
         charts.append(_panel(panel, sizes.models, y, width))
     subtitle = "points: single runs; bars: medians over seeds, with 95 % intervals"
-    title = alt.TitleParams("Onset of collapse against model size", subtitle=subtitle)
+    title = alt.TitleParams(message(sizes), subtitle=subtitle)
     stack = alt.hconcat(*charts, spacing=GAP, title=title)
     return themed(stack.resolve_scale(color="independent", strokeDash="independent"))
+
+
+def message(sizes: Sizes) -> str:
+    """Whether larger models collapse earlier, in each panel."""
+    found = [
+        tendency((part for _, part in runs.groupby("size")) for _, runs in panel.table.groupby("curve", sort=False))
+        for panel in sizes.panels
+    ]
+    where: dict[str, list[str]] = {}
+    for panel, word in zip(sizes.panels, found, strict=True):
+        where.setdefault(word or "at no other time", []).append(panel.title)
+    words = (f"{' and '.join(titles)}, larger models collapse {word}" for word, titles in where.items())
+    return sentence("; ".join(words))
 
 
 def caption(sizes: Sizes) -> str:

@@ -10,12 +10,12 @@ import altair as alt
 import pandas as pd
 
 from collapselab.analysis.survival import Frame, kaplan_meier
-from collapselab.report.captions import onsets_in_words, runs_in_words
+from collapselab.report.captions import onsets_in_words, runs_in_words, tendency
 from collapselab.report.curves import columns
 from collapselab.report.entries import Figure
 from collapselab.report.figures.sizes import GAP, OnsetPanel
 from collapselab.report.selection import at_shared_rates, judged_once, left_out, num_arms, rates
-from collapselab.report.theme import layered, log_ticks, panel_title, panel_width, themed
+from collapselab.report.theme import layered, log_ticks, panel_title, panel_width, share_axis, themed
 from collapselab.report.values import short
 from collapselab.rundir.frames import Runs
 from collapselab.visible import visible
@@ -78,8 +78,21 @@ def draw(survival: Survival) -> alt.VConcatChart:
         for i in range(0, len(charts), PANELS_A_ROW)
     ]
     data = pd.DataFrame([row for panel in panels for row in _rows(panel, ends[0])])
-    title = f"Runs without onset of collapse, by {survival.compared}"
+    subtitle = "share of runs without onset; bands: 95 % (Kaplan-Meier); upright line: a run that ended without onset"
+    title = alt.TitleParams(message(survival), subtitle=subtitle)
     return themed(alt.vconcat(*rows, spacing=14, title=title, data=data))
+
+
+def message(survival: Survival) -> str:
+    """What the compared values do to the time of collapse."""
+    word = tendency(
+        (panel.table[panel.table["curve"] == name] for name in panel.curves if (panel.table["curve"] == name).any())
+        for panel in survival.panels
+    )
+    compared = {"learning rate": "The higher the learning rate", "model size": "The larger the model"}
+    if word is None:
+        return f"Runs without onset of collapse, by {survival.compared}"
+    return f"{compared[survival.compared]}, the {word} the collapse"
 
 
 def caption(survival: Survival) -> str:
@@ -93,7 +106,7 @@ def caption(survival: Survival) -> str:
 
 def _panel(panel: OnsetPanel, x: alt.X, width: int, *, is_left: bool) -> alt.LayerChart:
     color, dash = panel.channels()
-    axis = alt.Axis(format="%", tickCount=5, title="runs without onset" if is_left else None, labelOpacity=int(is_left))
+    axis = share_axis(title="runs without onset" if is_left else None, labelOpacity=int(is_left))
     y = alt.Y("survival:Q", axis=axis, scale=alt.Scale(domain=[0, 1]))
     here = f"datum.panel === {json.dumps(visible(panel.title))}"
     curve, censored = (

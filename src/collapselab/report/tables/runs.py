@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from collapselab.collapse.words import TRAINING_SOURCES
-from collapselab.config.schema import split_at_commas
+from collapselab.config.base import split_at_commas
 from collapselab.report.curves import run_series
 from collapselab.report.entries import Table
 from collapselab.report.groups import run_table

@@ -23,7 +23,7 @@ def build(runs: Runs) -> pd.DataFrame | None:
         return None
     recorded = [onset_with(run, run.rules) for run in judged]
     rows = [{"setting": "as recorded", "change": "none", **_moves(recorded, recorded)}]
-    for variation in variations():
+    for variation in variations(tells_diversity=all(run.tells_diversity for run in judged)):
         moved = [onset_with(run, variation.apply(run.rules)) for run in judged]
         rows.append({"setting": variation.setting, "change": variation.change, **_moves(recorded, moved)})
     return pd.DataFrame(rows)

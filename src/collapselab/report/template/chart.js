@@ -1,6 +1,6 @@
 // The explorer's small line charts: curves against step, a marker that follows the slider, redrawn when the width changes.
 
-const MARGIN = { left: 46, right: 14, bottom: 24 };
+const MARGIN = { left: 46, right: 14, bottom: 24, bottomWithoutSteps: 8 };
 const EVENT_ROW = 15; // px for one row of labels above the plot
 const EVENT_ROOM = 190; // px for the longest label and the axis
 
@@ -36,7 +36,8 @@ function extent(curves, isLog) {
 }
 
 // A chart in `svg`. draw(view) draws { steps, curves, events, lastStep, extent, isLog }, mark(step) moves the marker.
-function createChart(svg, { height, unit, hasWords }) {
+// An extent from high to low makes an axis downward.
+function createChart(svg, { height, unit, hasWords, hasSteps = true }) {
   let view = null;
   let scaleX = null;
   let scaleY = null;
@@ -48,15 +49,15 @@ function createChart(svg, { height, unit, hasWords }) {
     const width = Math.max(240, svg.parentElement.clientWidth);
     const bottom = top(view) + height;
     svg.setAttribute("width", width);
-    svg.setAttribute("height", bottom + MARGIN.bottom);
+    svg.setAttribute("height", bottom + (hasSteps ? MARGIN.bottom : MARGIN.bottomWithoutSteps));
     const [low, high] = view.extent ?? [0, 1];
     const place = view.isLog ? Math.log : (value) => value;
     scaleX = (step) => MARGIN.left + (step / Math.max(1, view.lastStep)) * (width - MARGIN.left - MARGIN.right);
     scaleY = (value) => bottom - ((place(value) - place(low)) / (place(high) - place(low))) * height;
     marker = create("g", { class: "marker" });
     svg.replaceChildren(
-      create("text", { x: 0, y: 12, class: "unit" }, view.extent ? unit : `${unit}: nothing recorded`),
-      ...axes(width, bottom, view.isLog ? logTicks(low, high) : ticks(low, high, height > 150 ? 5 : 4)),
+      create("text", { x: 0, y: 12, class: "unit" }, view.extent ? (view.unit ?? unit) : `${unit}: nothing recorded`),
+      ...axes(width, bottom, view.isLog ? logTicks(low, high) : ticks(Math.min(low, high), Math.max(low, high), height > 150 ? 5 : 4)),
       ...view.events.flatMap(event),
       ...view.curves.map((curve) => create("path", { d: path(curve.values), class: `curve ${curve.style}` })),
       marker,
@@ -70,7 +71,7 @@ function createChart(svg, { height, unit, hasWords }) {
     ]);
     const steps = ticks(0, Math.max(1, view.lastStep), width > 420 ? 8 : 5).filter(Number.isInteger);
     return lines.concat(
-      steps.map((step) => create("text", { x: scaleX(step), y: bottom + 17, class: "tick middle" }, String(step))),
+      (hasSteps ? steps : []).map((step) => create("text", { x: scaleX(step), y: bottom + 17, class: "tick middle" }, String(step))),
     );
   }
 
@@ -110,11 +111,14 @@ function createChart(svg, { height, unit, hasWords }) {
     marker.setAttribute("data-step", step);
   }
 
+  // Where the curves are, in pixels of the svg.
+  const plot = () => ({ left: MARGIN.left, top: top(view), width: Number(svg.getAttribute("width")) - MARGIN.left - MARGIN.right });
+
   // The step below a point of the screen.
   function stepAt(clientX) {
     const width = svg.clientWidth - MARGIN.left - MARGIN.right;
     return ((clientX - svg.getBoundingClientRect().left - MARGIN.left) / width) * view.lastStep;
   }
 
-  return { draw, mark, stepAt };
+  return { draw, mark, stepAt, plot };
 }

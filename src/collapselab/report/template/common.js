@@ -45,6 +45,8 @@ function shown(value) {
   return text.replace("-", "−");
 }
 
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
 function nearestIndex(ascending, value) {
   let low = 0;
   let high = ascending.length - 1;

@@ -56,6 +56,7 @@ async function startFigure(node) {
   await drawFigure(figure);
   addControls(figure);
   addTable(figure);
+  addDownloads(figure);
 }
 
 // Draws a figure in the available width. Each attempt costs at least a tenth of a second, so the first is a good guess.
@@ -69,7 +70,9 @@ async function drawFigure(figure) {
     const { view, vgSpec } = await vegaEmbed(figure.box, variant(figure, factor), options);
     figure.view = view;
     figure.xScale = vgSpec.scales?.find(({ name }) => /(^|_)x$/.test(name))?.name;
-    const width = figure.box.querySelector("svg").getBoundingClientRect().width;
+    const svg = figure.box.querySelector("svg");
+    svg.setAttribute("aria-hidden", "true"); // title and caption are what a screen reader says, not every mark
+    const { width } = svg.getBoundingClientRect();
     if (width <= figure.width || factor <= MIN_FACTOR) break; // the figure fits, or scrolls
     // Axes, gaps and margins keep their width.
     factor = Math.max(MIN_FACTOR, factor - (width - figure.width + 2) / plots);
@@ -101,6 +104,8 @@ function put(spec, pointer, value) {
 
 const inner = (spec) => ["hconcat", "vconcat", "concat", "layer"].flatMap((name) => spec[name] ?? []).concat(spec.spec ?? []);
 
+const units = (part) => [part, ...inner(part).flatMap(units)];
+
 function plotWidth(spec) {
   const own = typeof spec.width === "number" ? spec.width : 0;
   const widths = inner(spec).map(plotWidth);
@@ -117,7 +122,12 @@ function resize(spec, factor) {
 function stack(spec) {
   if (spec.hconcat) {
     const width = plotWidth(spec);
-    for (const part of spec.hconcat) resize(part, width / plotWidth(part)); // each as wide as all were
+    const axis = units(spec.hconcat[0]).map((unit) => unit.encoding?.y?.axis).find((one) => one?.title);
+    for (const part of spec.hconcat) {
+      resize(part, width / plotWidth(part)); // each as wide as all were
+      // Side by side, panels share the numbers and the title of the first; below each other, each has its own.
+      for (const unit of units(part)) if (unit.encoding?.y?.axis && !unit.encoding.y.axis.title) unit.encoding.y.axis = structuredClone(axis ?? {});
+    }
     spec.vconcat = spec.hconcat;
     spec.spacing = 40; // below each other, titles and axes need room
     delete spec.hconcat;
@@ -165,7 +175,6 @@ function switches(figure, param) {
 
 // The entries of the legend that a selection is bound to: the domain written out, or the values in the data.
 function legendValues(spec, field, name) {
-  const units = (part) => [part, ...inner(part).flatMap(units)];
   const bound = units(spec).filter((unit) => unit.encoding?.color?.field === field && JSON.stringify(unit).includes(`"${name}"`));
   const domain = bound.map((unit) => unit.encoding.color.scale?.domain).find(Array.isArray);
   const rows = Object.values(spec.datasets ?? {}).flat();
@@ -213,6 +222,20 @@ function zoomButtons(figure) {
   return create("div", { role: "group", "aria-label": "zoom" }, ...buttons);
 }
 
+// The data of a figure, one row per point: the largest of its sets, lists taken apart.
+function figureRows(figure) {
+  const sets = Object.values(figure.spec.datasets ?? {}).concat([figure.spec.data?.values ?? []]);
+  const longest = sets.reduce((a, b) => (b.length > a.length ? b : a), []);
+  return longest.filter((row) => !row.layer?.endsWith(" (mean)")).flatMap(unlisted); // a line to guide the eye was not measured
+}
+
+function unlisted(row) {
+  const lists = Object.entries(row).filter(([, value]) => Array.isArray(value));
+  const length = Math.max(...lists.map(([, list]) => list.length));
+  if (!lists.length) return [row];
+  return Array.from({ length }, (_, i) => ({ ...row, ...Object.fromEntries(lists.map(([name, list]) => [name, list[i]])) }));
+}
+
 // A figure without axes is a drawing: its data are positions on paper.
 function hasAxes(spec) {
   const { x, y } = spec.encoding ?? {};
@@ -224,16 +247,17 @@ function addTable(figure) {
   details.hidden = !hasAxes(figure.spec);
   details.addEventListener("toggle", () => {
     if (!details.open || details.querySelector("table")) return;
-    const sets = Object.values(figure.spec.datasets ?? {}).concat([figure.spec.data?.values ?? []]);
-    const longest = sets.reduce((a, b) => (b.length > a.length ? b : a), []);
-    const rows = longest.filter((row) => !row.layer?.endsWith(" (mean)")); // a line to guide the eye was not measured
+    const rows = figureRows(figure);
     const every = Math.max(1, Math.ceil(rows.length / TABLE_ROWS));
     const names = [...new Set(rows.slice(0, 50).flatMap(Object.keys))];
     const cells = (tag, values) => create("tr", {}, ...values.map((value) => create(tag, {}, value)));
     const body = rows.filter((_, i) => i % every === 0).map((row) => cells("td", names.map((name) => shown(row[name]))));
     const words = every > 1 ? `Every ${every}th of ${rows.length.toLocaleString("en-US")} rows.` : `${rows.length} rows.`;
     const table = create("table", {}, create("thead", {}, cells("th", names.map(visible))), create("tbody", {}, ...body));
-    details.append(create("p", { class: "note" }, words), create("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "data" }, table));
+    const button = create("button", { type: "button" }, "copy table");
+    button.addEventListener("click", () => copy(tableText(table), button));
+    const title = figure.node.querySelector("h3").textContent;
+    details.append(create("p", { class: "note" }, words, " ", button), create("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": `data of ${title}` }, table));
   });
 }
 

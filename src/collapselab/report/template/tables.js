@@ -3,6 +3,7 @@
 function makeSortable(table) {
   const titles = [...table.tHead.rows[0].cells];
   titles.forEach((cell, column) => {
+    if ("fixed" in cell.dataset) return;
     const button = create("button", { type: "button", class: "sort" }, ...cell.childNodes);
     button.addEventListener("click", () => {
       const isDown = cell.getAttribute("aria-sort") === "ascending";
@@ -23,4 +24,15 @@ function sortRows(body, column, direction) {
     return direction * (Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b, "en", { numeric: true }) : x - y);
   };
   body.append(...[...body.rows].sort((a, b) => compare(read(a), read(b))));
+}
+
+// Shows the rows of a table that contain every word of the input.
+function makeFilter(input, table, output) {
+  const rows = [...table.tBodies[0].rows].map((row) => [row, row.textContent.toLowerCase()]);
+  input.addEventListener("input", () => {
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const [row, text] of rows) row.hidden = !words.every((word) => text.includes(word));
+    const num = rows.filter(([row]) => !row.hidden).length;
+    output.textContent = words.length ? `${num.toLocaleString("en-US")} of ${rows.length.toLocaleString("en-US")} runs` : "";
+  });
 }

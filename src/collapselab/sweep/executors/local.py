@@ -8,21 +8,20 @@ import signal
 import sys
 import tempfile
 import threading
-import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from collapselab.config.names import as_flags
-from collapselab.errors import EXIT_FAILED, EXIT_INTERRUPTED, CollapselabError, InputError, RunFailed
+from collapselab.errors import InputError, RunFailed
 from collapselab.sweep.executors.interface import Attempt, Job
+from collapselab.sweep.executors.worker import execute
 
 EXIT_UNGUARDED = 64  # of a process that began a sweep instead of its run
 MAX_SOCKET_BYTES = 107 - len("/pymp-xxxxxxxx/listener-xxxxxxxx")  # for the folder: a socket's name has at most 107
-_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,14 @@ class LocalExecutor:
 
     A configuration may name another number. A resumed run keeps the number it began with, since that number
     affects the last bits of its results.
+
+    `gpus`: those that the runs share evenly, as CUDA_VISIBLE_DEVICES names them; without any, each run sees all.
     """
 
     num_workers: int
     num_threads: int
+    gpus: tuple[str, ...] = ()
+    _given: dict[str, list[LocalAttempt]] = field(default_factory=dict[str, list[LocalAttempt]])
 
     def start(self, job: Job) -> Attempt:
         """Begins a job.
@@ -74,7 +77,8 @@ class LocalExecutor:
         # milliseconds. macOS does not allow forks once its frameworks are loaded.
         context: Any = multiprocessing.get_context("forkserver" if _has_fork_server() else "spawn")
         context.set_forkserver_preload(["collapselab.runner"])
-        process: BaseProcess = context.Process(target=_carry_out, args=(job, self.num_threads))
+        gpu = min(self.gpus, key=self._num_runs, default=None)
+        process: BaseProcess = context.Process(target=_carry_out, args=(job, self.num_threads, gpu))
         with _signals_blocked():
             resource_tracker.ensure_running()  # the first start would begin it after it has unblocked some signals
         try:
@@ -85,7 +89,14 @@ class LocalExecutor:
                 f"cannot start a process for {job.path.name}: {str(error) or type(error).__name__} (out of memory?)",
                 "use fewer --workers, or check the limits (ulimit -a) on memory, processes and open files",
             ) from None
-        return LocalAttempt(process)
+        attempt = LocalAttempt(process)
+        if gpu is not None:
+            self._given.setdefault(gpu, []).append(attempt)
+        return attempt
+
+    def _num_runs(self, gpu: str) -> int:
+        """The runs in progress on a GPU."""
+        return sum(attempt.process.exitcode is None for attempt in self._given.get(gpu, []))
 
 
 def _has_fork_server() -> bool:
@@ -103,33 +114,13 @@ def _signals_blocked() -> Generator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
-def _carry_out(job: Job, num_threads: int) -> None:
-    """The body of a worker process; its last line in the log says why it failed."""
+def _carry_out(job: Job, num_threads: int, gpu: str | None) -> None:
+    """The body of a worker process."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is first used, which importing torch does not do
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    with job.log.open("a", encoding="utf-8", buffering=1) as log:
-        for stream in (1, 2):  # for libraries that write past Python
-            os.dup2(log.fileno(), stream)
-    try:
-        import torch
-
-        from collapselab.runner import run
-
-        torch.set_num_threads(num_threads)  # the configuration or a resumed run may set another number
-        run(job.config, job.path, resume=True, data_dir=job.data_dir, asked_for=job.asked_for)
-    except CollapselabError as error:
-        _say(f"hint: {as_flags(error.hint)}" if error.hint else "", f"error: {error.message}")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:  # SIGTERM, before the first step
-        sys.exit(EXIT_INTERRUPTED)
-    except Exception as error:
-        _say(traceback.format_exc(), f"error: {type(error).__name__}: {error}")
-        sys.exit(EXIT_FAILED)
-
-
-def _say(*lines: str) -> None:
-    print(*filter(None, lines), sep="\n", file=sys.stderr, flush=True)  # noqa: T201
+    sys.exit(execute(job, num_threads).exit_code)
 
 
 def _end_with_parent() -> None:

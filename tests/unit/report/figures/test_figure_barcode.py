@@ -6,6 +6,7 @@ import itertools
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -90,6 +91,13 @@ def test_the_barcode_shows_probes_where_they_judge_and_nothing_without_samples(s
 
 
 def test_a_caption_of_a_barcode_says_the_shares_of_the_first_and_the_last_row(sparse: Runs) -> None:
-    found = re.search(r"goes from (\d+)% in the first row to (\d+)% in the last", FIGURES["barcode"].caption(sparse))
+    found = re.search(r"goes from (\d+) % in the first row to (\d+) % in the last", FIGURES["barcode"].caption(sparse))
     assert found is not None
     assert int(found[1]) < 20 < 80 < int(found[2])
+
+
+def test_steps_judged_degenerate_are_marked_at_the_edge() -> None:
+    run = run_of(make_samples([[1] * 30] * 4), {})
+    steps = pd.DataFrame({"step": range(4), "degenerate": pd.array([None, False, True, True], dtype="boolean")})
+    found = rows_of(specification(barcode.draw(replace(run, steps=steps))))
+    assert [row["step"] for row in found if row.keys() == {"step", "end"}] == [2, 3]

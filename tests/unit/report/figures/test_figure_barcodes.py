@@ -63,7 +63,7 @@ def test_a_line_says_what_is_seen(samplers: Runs) -> None:
         "melt: temperature 1.2, onset at step 9, entropy 4.00 to 5.92 nats"
     )
     words = FIGURES["barcodes"].caption(samplers)
-    assert "98% in the last" in words
+    assert "98 % in the last" in words
     assert "seed 0, 15 steps" in words
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -20,7 +21,7 @@ def test_figures_2_and_4_are_of_the_first_and_the_second_text(sweep: Runs) -> No
     for key, text, start in (("figure-2", "austen", 3.3), ("figure-4", "moby-dick", 3.8)):
         vega_lite = drawn(key, sweep)
         assert f"validation loss, {text}" in json.dumps(vega_lite)
-        means = [row for row in rows_of(vega_lite) if row["part"].startswith("mean 0")]
+        means = [row for row in rows_of(vega_lite) if row.get("part", "").startswith("mean 0")]
         assert [(row["part"], row["curve"]) for row in means] == [
             ("mean 0 0", "4e-5"),
             ("mean 0 0", "8e-5"),
@@ -32,7 +33,7 @@ def test_figures_2_and_4_are_of_the_first_and_the_second_text(sweep: Runs) -> No
 
 
 def test_every_run_ends_in_a_mark_that_says_why(sweep: Runs) -> None:
-    ends = [row for row in rows_of(drawn("figure-2", sweep)) if row["part"].startswith("end 0")]
+    ends = [row for row in rows_of(drawn("figure-2", sweep)) if row.get("part", "").startswith("end 0")]
     found = {row["run"]: (row["step"][0], row["ending"]) for row in ends}
     table = sweep.runs.set_index("run")
     words = {"collapse": "total collapse", "budget": "steps used up"}
@@ -41,17 +42,42 @@ def test_every_run_ends_in_a_mark_that_says_why(sweep: Runs) -> None:
 
 
 def test_a_diverged_run_is_marked_where_its_losses_were_last_finite(odd: Runs) -> None:
-    ends = [row for row in rows_of(drawn("figure-2", odd)) if row["part"] == "end 0 0"]
+    ends = [row for row in rows_of(drawn("figure-2", odd)) if row.get("part") == "end 0 0"]
     assert {row["run"]: row["step"] for row in ends}["diverged"] == [19]
 
 
-def test_an_unfinished_run_does_not_end_the_mean_of_the_others(odd: Runs) -> None:
+def test_a_mean_is_of_the_same_runs_at_every_step_and_no_unfinished_run_ends_it(odd: Runs) -> None:
     rows = rows_of(drawn("figure-2", odd))
-    (mean,) = [row for row in rows if row["part"] == "mean 0 0"]
-    ends = {row["run"]: row["step"][0] for row in rows if row["part"] == "end 0 0"}
+    (mean,) = [row for row in rows if row.get("part") == "mean 0 0"]
+    ends = {row["run"]: row["step"][0] for row in rows if row.get("part") == "end 0 0"}
     assert mean["step"][-1] == min(end for run, end in ends.items() if run != "unfinished")
     assert mean["step"][-1] > ends["unfinished"]
-    assert mean["n"][0] == len(ends) == mean["n"][-1] + 1
+    assert set(mean["n"]) == {len(ends) - 1}
+
+
+def test_every_run_has_a_thin_line_from_its_first_step_to_its_mark(sweep: Runs) -> None:
+    rows = rows_of(drawn("figure-2", sweep))
+    singles = {(row["part"][-3:], row["run"]): row for row in rows if row.get("part", "").startswith("run")}
+    ends = {(row["part"][-3:], row["run"]): row for row in rows if row.get("part", "").startswith("end")}
+    assert singles.keys() == ends.keys()
+    assert all(singles[key]["step"][0] == 0 for key in ends)
+    assert all(singles[key]["step"][-1] == ends[key]["step"][0] for key in ends)
+
+
+def test_three_seeds_have_no_band_and_the_picture_says_what_is_drawn(sweep: Runs) -> None:
+    text = json.dumps(drawn("figure-2", sweep))
+    assert "thick: mean until the first run ends; thin: single runs" in text
+    assert "t-intervals" not in text
+    means = [row for row in rows_of(drawn("figure-2", sweep)) if row.get("part", "").startswith("mean")]
+    assert all(set(row["low"]) == {None} for row in means)
+
+
+def test_the_title_says_what_the_losses_do_and_on_which_text(sweep: Runs) -> None:
+    found = losses.select(sweep, 0)
+    assert found is not None
+    assert losses.message(found) == "On austen, validation loss rises; training loss on own text falls"
+    turned = replace(found, series=(found.series[1], found.series[0]))
+    assert losses.message(turned) == "On austen, validation loss falls; training loss on own text rises"
 
 
 def test_learning_rates_of_one_model_are_left_out_where_models_share_two(sweep: Runs) -> None:
@@ -122,12 +148,12 @@ def test_a_mean_of_losses_has_points_only_where_all_were_measured(sparse: Runs) 
     chart = FIGURES["figure-2"].draw(sparse)
     assert chart is not None
     rows = rows_of(specification(chart))
-    (mean,) = [row for row in rows if row["part"] == "mean 0 0"]
+    (mean,) = [row for row in rows if row.get("part") == "mean 0 0"]
     measured = sparse.steps.pivot_table(index="step", columns="run", values="val_nll_nats[austen]")
     assert mean["step"][:3] == [0, 4, 8]
     for step, value, n in zip(mean["step"], mean["value"], mean["n"], strict=True):
         known = measured.loc[step].dropna()
         assert (len(known), value) == (n, pytest.approx(known.mean(), abs=1e-4))
     for row in rows:
-        if row["part"] == "tail 0 0":
+        if row.get("part") == "run 0 0":
             assert set(row["step"]) <= set(measured[row["run"]].dropna().index)

@@ -24,8 +24,8 @@ def test_points_are_the_predictions_of_the_law_and_the_error_that_of_held_out_ar
     held_out = found[~found["is_fitted"]]
     error = (held_out["predicted"] / held_out["onset"] - 1).abs().median()
     texts = [part["mark"]["text"] for part in parts(vega_lite) if "mark" in part and "text" in part["mark"]]
-    assert texts == [[f"median error {error:.0%}", f"{len(held_out)} held-out arms"]]
-    assert f"median error {error:.1%}" in FIGURES["onset-law"].caption(samplers)
+    assert texts == [[f"median error {100 * error:.0f} %", f"{len(held_out)} held-out arms"]]
+    assert f"median error {100 * error:.0f} %" in FIGURES["onset-law"].caption(samplers)
 
 
 def test_the_band_is_a_quarter_above_and_below(samplers: Runs) -> None:

@@ -45,7 +45,7 @@ def test_the_slope_is_that_of_the_hypothesis_and_pure_sampling_has_too_few_onset
     assert freeze.slope.estimate is not None
     assert pure.slope.estimate is None
     words = FIGURES["onset-by-rate"].caption(samplers)
-    assert f"freeze: slope {freeze.slope.estimate:.2f}" in words
+    assert f"freeze: slope {freeze.slope.estimate:.3g}".replace("-", "−") in words
     assert "pure sampling: too few onsets for a slope" in words
 
 

@@ -14,10 +14,13 @@ from collapselab.analysis import sensitivity
 from collapselab.analysis.sensitivity import JudgedRun, Rules, judged_runs, onset_with, variations, verdicts
 from collapselab.collapse.course import CollapseState, Observation, advance
 from collapselab.collapse.rules import SampleVerdict, StepVerdict, judge_sample, judge_step
+from collapselab.collapse.start import Start
 from collapselab.config.schema import Collapse
 from collapselab.metrics import repetition_metrics
 from collapselab.rundir.frames import Runs
 from synthetic_runs import make_config, make_records
+
+HEALTHY = SampleVerdict(False)
 
 
 def random_sample(draw: random.Random) -> tuple[int, ...]:
@@ -127,3 +130,41 @@ def test_each_rule_can_be_left_out() -> None:
     assert verdicts(run, rules)[1].tolist() == [True]
     assert verdicts(run, changed["rule match_entropy"])[1].tolist() == [False]
     assert verdicts(run, changed["rule loop"])[1].tolist() == [True]
+
+
+def test_low_diversity_is_judged_anew_where_its_numbers_are_recorded() -> None:
+    """The columns give what `judge_step` gives; what was recorded by other thresholds does not matter."""
+    draw, thresholds = random.Random(0), Collapse(entropy_drop_nats=0.3, distinct_4_share=0.9)
+    samples = [tuple(draw.randrange(8 + 40 * (i < 6)) for _ in range(120)) for i in range(12)]
+    start = Start(thresholds, None, tuple(samples[:4]))
+    found = [judge_step(samples[i : i + 1], [HEALTHY], samples[max(0, i - 3) : i], 1.0, thresholds, start=start)
+             for i in range(4, 12)]  # fmt: skip
+    assert {verdict.degenerate for verdict in found} == {True, False}
+    metrics = {name: np.full(8, 0.0) for name in sensitivity.METRICS} | {"num_tokens": np.full(8, 120.0)}
+    metrics |= {"match_entropy_nats": np.ones(8), sensitivity.LOSS: np.ones(8)}
+    metrics |= {name: np.array([getattr(v, name) for v in found], dtype=float) for name in sensitivity.DIVERSITY}
+    rules = Rules(thresholds)
+    run = JudgedRun(metrics, {"low-diversity": np.ones(8, dtype=bool)}, rules)
+    assert run.tells_diversity
+    assert verdicts(run, rules)[1].tolist() == [verdict.degenerate for verdict in found]
+    changes = {(v.setting, v.change): v.apply(rules) for v in variations(tells_diversity=True)}
+    assert set(sensitivity.DIVERSITY) < {setting for setting, _ in changes}
+    assert verdicts(run, changes["rule low-diversity", "left out"])[1].tolist() == [False] * 8
+    strict = Rules(thresholds.model_copy(update={"entropy_drop_nats": 9.0, "distinct_4_share": 0.0}))
+    assert verdicts(run, strict)[1].tolist() == [False] * 8
+    by_one = Rules(thresholds.model_copy(update={"entropy_drop_nats": 9.0}))
+    assert verdicts(run, by_one)[1].tolist() == [v.distinct_4_share <= 0.9 for v in found]
+    unknown = JudgedRun({k: v for k, v in metrics.items() if k != "distinct_4_share"}, run.broken, rules)
+    assert verdicts(unknown, strict)[1].tolist() == [True] * 8, "as recorded"
+
+
+def test_runs_of_earlier_versions_have_no_diversity_to_judge_by() -> None:
+    _, run, runs = judged_again(make_config(), 10)
+    assert not run.tells_diversity
+    told = runs.steps.assign(entropy_drop_nats=0.1, distinct_4_share=1.0)
+    (again,) = judged_runs(Runs(runs.runs, told, runs.samples))
+    assert again.tells_diversity
+    (empty,) = judged_runs(
+        Runs(runs.runs, runs.steps.assign(entropy_drop_nats=None, distinct_4_share=None), runs.samples)
+    )
+    assert not empty.tells_diversity
