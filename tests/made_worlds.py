@@ -75,7 +75,7 @@ def frames(world: Sequence[Made]) -> Runs:
 def settings_of(changes: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     """The settings as `load_runs` names them."""
     row = dict(flatten(override(RunConfig(data=TEXTS), dict(changes)).model_dump(mode="json")))
-    return row | {"data": ",".join(row["data"]), "lr": row.pop("optim.lr")}
+    return row | {"data": ",".join(row["data"]), "lr": row.pop("optim.lr"), "safeguards": "none"}
 
 
 def frame(run: Made, name: str) -> tuple[dict[str, Any], pd.DataFrame]:

@@ -122,7 +122,7 @@ def test_a_stream_replaces_what_it_cannot_show() -> None:
     assert buffer.getvalue() == b"? ? ?]0;title? \x1b[1mbold\x1b[0m ?"
 
 
-def test_the_verdict_comes_before_a_picture_that_fails(
+def test_the_verdict_comes_last_even_if_the_picture_fails(
     quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(path: Path) -> None:
@@ -132,7 +132,7 @@ def test_the_verdict_comes_before_a_picture_that_fails(
     monkeypatch.setattr("collapselab.cli.running._draw", fails)
     assert ended([*quick, "--out", str(tmp_path / "run")], monkeypatch) == 0
     captured = capsys.readouterr()
-    assert 0 < captured.out.index("No collapse within 2 steps") < captured.out.index("drawing begins")
+    assert 0 < captured.out.index("drawing begins") < captured.out.index("No collapse within 2 steps")
     assert captured.err.splitlines()[-1] == "warning: the picture is not drawn: RuntimeError: no engine"
 
 

@@ -77,4 +77,4 @@ def test_the_notebook(tmp_path: Path) -> None:
 
 def test_every_example_is_run_here() -> None:
     names = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
-    assert names == {"quick_start.py", "custom_metric.py", "own_safeguard.py", "first_run.ipynb"}
+    assert names == {"quick_start.py", "custom_metric.py", "own_safeguard.py", "first_run.ipynb", "twelve.toml"}

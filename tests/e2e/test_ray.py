@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,17 @@ import pytest
 from sweep_runs import assert_equal_records, begins, documented, held, hooked, runs_in, started, wait_for
 
 TIMEOUT_S = 400.0  # each run imports torch anew
+PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
 (SWEEP,) = documented("--address auto")
+
+
+def free_ports() -> dict[str, int]:
+    """Ports for a node's agents, which it would otherwise wait for 15 s only: too short on a busy machine."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return dict(zip(PORTS, ports, strict=True))
 
 
 @pytest.fixture
@@ -20,10 +31,12 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Any]:
     utils = pytest.importorskip("ray.cluster_utils", reason="Ray is missing (collapselab[ray])")
     for name, value in hooked(tmp_path).items():  # what the nodes' processes get
         monkeypatch.setenv(name, value)
-    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # Ray's 15 starves them on a busy machine
+    first = {"num_cpus": 1, "include_dashboard": False, **free_ports()}
+    cluster = utils.Cluster(initialize_head=True, head_node_args=first)
     try:
         for _ in range(2):
-            cluster.add_node(num_cpus=1)
+            cluster.add_node(num_cpus=1, **free_ports())
         yield cluster
     finally:
         cluster.shutdown()

@@ -79,7 +79,8 @@ def test_twelve_runs_requeued_and_killed_have_the_records_of_local_ones(
     assert [path.name for path in runs_in(out)] == [path.name for path in runs_in(twelve_locally)]
     for path in runs_in(twelve_locally):
         assert_equal_records(out / path.name, path)
-    assert {path.name: begins(path) for path in (requeued, killed)} == {requeued.name: [0, 6], killed.name: [0, 5]}
+    assert begins(requeued) == [0, 6]
+    assert begins(killed) in ([0, 4], [0, 5]), "from the checkpoint of the last step, or the one before"
     failed = [line.partition(":")[0] for line in stderr.splitlines() if ": failed at step" in line]
     assert failed == [killed.name], "what its own job queues again is no failure"
     scripts = sorted((out / "logs" / "slurm").glob("*_submission.sh"), key=lambda path: path.stat().st_mtime)

@@ -36,8 +36,8 @@ errors visible files records randomness interruptions config inputs metrics coll
 rundir.layout rundir.claim rundir.lease
 rundir.line_files rundir.record_writer rundir.run_files rundir.judged_again
 rundir.environment rundir.machine rundir.progress rundir.frames rundir.migration rundir.parquet step.measure
-monitor analysis report
-serve tracking sweep.grid sweep.presets sweep.tiers sweep.estimate
+monitor tracking analysis report
+serve sweep.grid sweep.presets sweep.tiers sweep.estimate
 sweep.resources sweep.schedule cli
 """
 

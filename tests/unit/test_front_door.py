@@ -111,6 +111,7 @@ def test_no_hint_of_a_run_speaks_the_command_line() -> None:
     told = [
         f"{path.name}: {line.strip()}"
         for path in sources
+        if not path.name.startswith("corpus") and "audit" not in path.parts  # what audit alone needs
         for line in re.sub(r'""".*?"""', "", path.read_text(encoding="utf-8"), flags=re.DOTALL).splitlines()
         if re.search(r"(?<![\w-])--[a-z]{2}", line)
     ]
@@ -122,6 +123,7 @@ def test_no_hint_of_a_run_speaks_the_command_line() -> None:
         "python tools/",
         '"rev-parse',
         'f"--{name}',
+        '"nvidia-smi", ',
     )
     assert [line for line in told if not any(other in line for other in others)] == []
 

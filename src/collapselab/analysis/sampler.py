@@ -110,6 +110,7 @@ def regimes(rows: Frame) -> Frame:
 def arm_names(frame: Frame) -> list[str]:
     """The name of each run's arm: model, rate, temperature and what else is not the default, in the settings' order."""
     default = {name: _text(value) for name, value in flatten(RunConfig().model_dump(mode="json"))}
+    default["safeguards"] = "none"  # as `load_runs` has it
     without = ("seed", "data", *CARRIED_OUT)
     names = [name for name, _ in settings() if name not in without and not name.startswith((*LOOKING, *JUDGING))]
     columns = ["lr" if name == "optim.lr" else name for name in names]

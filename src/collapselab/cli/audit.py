@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from collapselab.cli.live import sparkline
-from collapselab.cli.text import one_line, plain, stdout_console, table
+from collapselab.cli.text import one_line, plain, sparkline, stdout_console, table
 
 if TYPE_CHECKING:  # these bring in scipy, half a second that only this command needs
     from collapselab.collapse.audit.excerpts import Excerpt

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from itertools import pairwise
 from statistics import fmean
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import Self, cast
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,17 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from collapselab.cli.overview import duration
-from collapselab.cli.text import one_line, plain
+from collapselab.cli.text import one_line, plain, sparkline
 from collapselab.collapse.numbers import label, live_names
 from collapselab.collapse.words import FATES, Fate
 from collapselab.config.schema import RunConfig
 from collapselab.records import Record
+from collapselab.step.parts import Parts
 from collapselab.sweep.estimate import time_left
 
-if TYPE_CHECKING:  # torch takes seconds to import, and `audit` needs none of it
-    from collapselab.step.parts import Parts
-
-BARS = "▁▂▃▄▅▆▇█"
 SPARK_STEPS = 40
 WORDS_WIDTH = 62  # of the panel, for frame, labels, values and changes
 LINES_EVERY_S = 2.0  # without a terminal: at most one line in this time
@@ -139,16 +135,6 @@ def squeezed(values: Sequence[float | None], width: int) -> list[float | None]:
     edges = [round(i * len(values) / max(1, count)) for i in range(count + 1)]
     parts = ([v for v in values[a:b] if v is not None and math.isfinite(v)] for a, b in pairwise(edges))
     return [fmean(part) if part else None for part in parts]
-
-
-def sparkline(values: Sequence[float | None]) -> str:
-    """The values as a row of bars between their least and their greatest; unknown or non-finite ones are blank."""
-    known = [v for v in values if v is not None and math.isfinite(v)]
-    if not known:
-        return ""
-    low, high = min(known), max(known)
-    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(BARS[round((v - low) * scale)] if v is not None and math.isfinite(v) else " " for v in values)
 
 
 def verdict_so_far(record: Record) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +16,7 @@ from collapselab.records import dumps
 from collapselab.visible import visible
 
 WIDTH_WITHOUT_TERMINAL = 140
+BARS = "▁▂▃▄▅▆▇█"
 
 
 def stdout_console() -> Console:
@@ -57,6 +60,16 @@ def table(*columns: str) -> Table:
     for column in columns:
         made.add_column(column, overflow="fold")
     return made
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """The values as a row of bars between their least and their greatest; unknown or non-finite ones are blank."""
+    known = [v for v in values if v is not None and math.isfinite(v)]
+    if not known:
+        return ""
+    low, high = min(known), max(known)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((v - low) * scale)] if v is not None and math.isfinite(v) else " " for v in values)
 
 
 def note(message: str) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collapselab.collapse.numbers import ANY_TEXT, DERIVED, NUMBERS
 from collapselab.collapse.words import EVENTS
 
-N_GRAMS = (
-    "words, signs and line ends inside an n-gram that occurs earlier in the same sample; seq_rep_n counts tokens, "
-    "but token borders are not recorded"
+REPEATS = (
+    "tokens inside a passage of at least n tokens that occurs earlier in the same sample; the share beside the text is "
+    "seq_rep_n of that sample; older records do not say where tokens end, and words, signs and line ends are marked "
+    "instead"
 )
 
 
@@ -16,4 +17,4 @@ def definitions() -> dict[str, str]:
     every = (NUMBERS | DERIVED).items()
     numbers = {name: number.meaning for name, number in every if f"{name}[{ANY_TEXT}]" not in NUMBERS}
     events = {event.label: event.meaning for event in EVENTS.values()}
-    return numbers | events | {"n-grams marked in a sample": N_GRAMS}
+    return numbers | events | {"repeats marked in a sample": REPEATS}

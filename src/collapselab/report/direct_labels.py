@@ -34,9 +34,9 @@ def name_labels(
     for name, (*_, wanted), height in zip(ordered, places, apart(places), strict=True):
         step, value = ends[name]
         at = alt.Chart(alt.InlineData(values=[{"step": step, "value": value}])).encode(x=x, y=y)
-        align, dx = ("left", 7) if is_right else ("right", 3)
         up = height - wanted + (0 if is_right else 9)
-        charts.append(at.mark_text(text=name, dy=-up, color=darker(colors[name]), align=align, dx=dx))
+        align, dx = ("left", 7) if is_right else ("right", 3)
+        charts.append(at.mark_text(text=name, align=align, dx=dx, dy=-up, color=darker(colors[name])))
     return charts
 
 

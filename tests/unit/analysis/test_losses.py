@@ -86,7 +86,7 @@ def test_shares_have_an_interval_above_0() -> None:
 def test_arms_that_do_not_rise_are_counted() -> None:
     world = sweep(lambda m, r: 100, lambda r: ((-0.01, 0.05, 0.05)[r], 0.0))
     h1 = verdicts(world)["H1"]
-    assert h1.note.startswith("rises in 50 of 75 runs; by learning rate: 2e-05 -0.12 [-0.1")
+    assert h1.note.startswith("rises in 50 of 75 runs; by learning rate: 2e-5 −0.12 [−0.1")
     assert h1.verdict == "undecided", "though the mean rises, with p below .05"
     assert (h1.p_adjusted or 1) < 0.05
 

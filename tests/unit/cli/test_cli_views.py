@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from collapselab.cli.live import Progress, sparkline, squeezed, verdict_so_far
+from collapselab.cli.live import Progress, squeezed, verdict_so_far
 from collapselab.cli.overview import told, without_shared
-from collapselab.cli.text import one_line
+from collapselab.cli.text import one_line, sparkline
 from collapselab.cli.verdict import loss_sentence, outcome_sentence, table_1
 from collapselab.config.schema import RunConfig
 from collapselab.records import Record, Sample, dumps

@@ -69,7 +69,7 @@ def test_both_panels_hold_every_line_with_its_values() -> None:
 def test_the_picture_says_what_was_run_and_when_it_collapsed(tmp_path: Path) -> None:
     run = {**RUN, "onset_step": 60, "total_collapse_step": 67, "train.source": "shuffled"}
     found = words(loss_figure(make_steps(68), run), tmp_path)
-    assert "builtin:micro trained on own text, shuffled" in found
+    assert any(text.startswith("builtin:micro trained on own text, shuffled: ") for text in found)
     assert {"onset, step 60", "total collapse, step 67", "loss (nats per token)", "step"} <= set(found)
     (subtitle,) = [text for text in found if text.startswith("learning rate")]
     assert subtitle.split("  ·  ") == ["learning rate 3e-5", "seed 1", "total collapse", "kind loop"]

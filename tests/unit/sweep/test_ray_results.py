@@ -32,7 +32,7 @@ def execute(job: Job, num_threads: int) -> Outcome:
 def task(tmp_path: Path, token: str, archive: bytes | None = None) -> Result:
     path = tmp_path / "out" / "a"
     job = Job(RunConfig(), path, tmp_path / "out" / "logs" / "a.txt", None, {})
-    return carry_out_task(job, Ticket("a", None, token, 1, path.exists()), archive)
+    return carry_out_task(job, Ticket("a", Path.cwd(), None, token, 1, path.exists()), archive)
 
 
 def test_a_run_travels_to_a_node_that_does_not_see_the_folder_and_back(
@@ -51,7 +51,8 @@ def test_a_run_travels_to_a_node_that_does_not_see_the_folder_and_back(
     assert second.archive is not None
     unpack(second.archive, path)
     assert len(read_lines(path / "steps.jsonl")) == 2, "it continued the first"
-    assert task(tmp_path, "mine") == Result(75)
+    monkeypatch.chdir(tmp_path)
+    assert task(Path(), "mine") == Result(75), "paths count from where the sweep was called"
     assert len(read_lines(path / "steps.jsonl")) == 3, "in place"
 
 

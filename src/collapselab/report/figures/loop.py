@@ -54,9 +54,8 @@ def select(runs: Runs) -> Loop | None:
     if table.empty:
         return None
     shown = one_run(runs)
-    if shown is None or shown.samples.empty:
-        return Loop(table, None)
-    return Loop(table, str(shown.samples["text"].iloc[0]))
+    sample = None if shown is None or shown.samples.empty else str(shown.samples["text"].iloc[0])
+    return Loop(table, sample)
 
 
 def draw(loop: Loop) -> alt.LayerChart:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import altair as alt
 import pandas as pd
@@ -138,12 +138,17 @@ def draw(losses: Losses, title: Callable[[Losses], str] = message) -> alt.VConca
     ]
     # One frame for all layers: Altair would copy separate frames dozens of times.
     data = _data(losses)
-    lows = cast("list[list[float | None]]", data["low"].dropna().tolist()) if "low" in data else []
-    has_band = any(value is not None for low in lows for value in low)
+    lows = cast(list[Any], data["low"].tolist()) if "low" in data else list[Any]()
+    has_band = any(value is not None for low in lists_in(lows) for value in low)
     band = "; bands: 95 % t-intervals" if has_band else ""
     words = alt.TitleParams(title(losses), subtitle=f"thick: mean until the first run ends; thin: single runs{band}")
     stack = alt.vconcat(*(row.resolve_scale(y="shared") for row in rows), spacing=14, title=words, data=data)
     return themed(stack)
+
+
+def lists_in(column: Sequence[object]) -> list[list[Any]]:
+    """The lists in a column of a frame; rows without one have NaN."""
+    return [cast(list[Any], value) for value in column if isinstance(value, list)]
 
 
 def caption(losses: Losses) -> str:

@@ -7,6 +7,7 @@ directory and sends it back at the end. A task whose process or node dies is tri
 from __future__ import annotations
 
 import io
+import logging
 import os
 import secrets
 import shutil
@@ -63,10 +64,12 @@ class Stops:
 class Ticket:
     """What a task has to know beside its job: its name, who says when to stop, and how it knows the sweep's folder.
 
-    `token` is in a file of that folder. `has_begun`: there is a run directory to continue from.
+    `cwd`: where the sweep was called, from which paths count. `token` is in a file of the sweep's folder.
+    `has_begun`: there is a run directory to continue from.
     """
 
     name: str
+    cwd: Path
     stops: Any
     token: str
     num_threads: int
@@ -77,6 +80,8 @@ def carry_out_task(job: Job, ticket: Ticket, archive: bytes | None) -> Result:
     """What a node executes; `archive`: the run directory, where the node may not see it."""
     name, stops, token, num_threads = ticket.name, ticket.stops, ticket.token, ticket.num_threads
     threading.Thread(target=_listen, args=(stops, name), daemon=True).start()
+    if ticket.cwd.is_dir():
+        os.chdir(ticket.cwd)
     marker = job.log.parent / MARKER
     if marker.is_file() and marker.read_text(encoding="ascii") == token:
         return Result(execute(job, num_threads).exit_code)
@@ -201,15 +206,20 @@ class RayExecutor:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray's FutureWarning asks for
         if not ray.is_initialized():
             try:
-                ray.init(address or "local", include_dashboard=False if address is None else None, log_to_driver=False)
+                ray.init(
+                    address or "local",
+                    include_dashboard=False if address is None else None,
+                    log_to_driver=False,
+                    logging_level=logging.WARNING,
+                )
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise InputError(
                     f"no Ray cluster at {address!r}: {error}", "start one with: ray start --head"
                 ) from None
-        memory = {} if needs.memory_gib is None else {"memory": int(needs.memory_gib * 2**30)}
+        memory: dict[str, Any] = {} if needs.memory_gib is None else {"memory": int(needs.memory_gib * 2**30)}
         # A process for each run, which numbers and threads of the one before cannot reach.
-        options: dict[str, Any] = {"num_cpus": needs.num_cpus, "num_gpus": needs.num_gpus, "max_calls": 1, **memory}
-        self._task: Any = ray.remote(carry_out_task).options(max_retries=0, **options)
+        once: dict[str, Any] = {"max_calls": 1, "max_retries": 0}
+        self._task: Any = ray.remote(num_cpus=needs.num_cpus, num_gpus=needs.num_gpus, **once, **memory)(carry_out_task)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         self._stops: Any = ray.remote(Stops).options(num_cpus=0, scheduling_strategy=here).remote()
         self._token = secrets.token_hex(16)
@@ -217,7 +227,7 @@ class RayExecutor:
     def start(self, job: Job) -> Attempt:
         (job.log.parent / MARKER).write_text(self._token, encoding="ascii")
         name = f"{job.path} {secrets.token_hex(4)}"
-        ticket = Ticket(name, self._stops, self._token, self.num_threads, job.path.is_dir())
+        ticket = Ticket(name, Path.cwd(), self._stops, self._token, self.num_threads, job.path.is_dir())
         return RayAttempt(self, job, ticket, self.submit(job, ticket))
 
     def submit(self, job: Job, ticket: Ticket, archive: bytes | None = None) -> Any:
