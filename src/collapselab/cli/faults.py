@@ -32,6 +32,9 @@ def explained(error: Exception, name: str) -> CollapselabError:
         return CollapselabError(
             f"{task}: {reason(error)}", "see that the file or folder is there, readable and writable"
         )
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("collapselab"):
+        package = error.name.partition(".")[0]
+        return CollapselabError(f"{task}: the package {package} is not installed", f"pip install {package}")
     last = traceback.extract_tb(error.__traceback__)[-1]
     path = Path(last.filename)
     if path.is_relative_to(_PACKAGE) and not isinstance(error, RecursionError):

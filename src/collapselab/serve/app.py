@@ -7,6 +7,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import cache
@@ -33,7 +34,12 @@ from collapselab.serve.watching import Watch
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S, PAUSE_PER_WORK = 1.0, 5.0, 20
 HEARTBEAT_S = 15.0
 MAX_CLIENTS = 200
-SCRIPTS = ("report/template/common.js", "report/template/chart.js", "serve/template/live.js")
+SCRIPTS = (
+    "report/template/common.js",
+    "report/template/sample.js",
+    "report/template/chart.js",
+    "serve/template/live.js",
+)
 STYLES = ("report/template/page.css", "serve/template/live.css")
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 HEADERS = {
@@ -116,13 +122,13 @@ def make_app(folder: Path, hosts: tuple[str, ...] = LOCAL_HOSTS) -> Starlette:
         return await _answer(live, request, lambda run: curves(run))
 
     async def run_samples(request: Request) -> Response:
-        step = request.query_params.get("step", "")
-        if not step.isascii() or not step.isdigit() or len(step) > 12:
+        step = _whole(request.query_params.get("step", ""))
+        if step is None:
             return PlainTextResponse("step must be a whole number", 400, headers=HEADERS)
-        return await _answer(live, request, lambda run: samples(run, int(step)))
+        return await _answer(live, request, lambda run: samples(run, step))
 
     async def report(request: Request) -> Response:
-        found = live.watch.find(request.path_params["id"]) if "id" in request.path_params else None
+        found = _run(live, request) if "id" in request.path_params else None
         if "id" in request.path_params and found is None:
             return _unknown()
         place, signature = found or (folder, live.watch.signature())
@@ -144,9 +150,9 @@ def make_app(folder: Path, hosts: tuple[str, ...] = LOCAL_HOSTS) -> Starlette:
     routes = [
         Route("/", page, methods=["GET"]),
         Route("/events", events, methods=["GET"]),
-        Route("/runs/{id:int}/curves", run_curves, methods=["GET"]),
-        Route("/runs/{id:int}/samples", run_samples, methods=["GET"]),
-        Route("/runs/{id:int}/report", report, methods=["GET"]),
+        Route("/runs/{id}/curves", run_curves, methods=["GET"]),
+        Route("/runs/{id}/samples", run_samples, methods=["GET"]),
+        Route("/runs/{id}/report", report, methods=["GET"]),
         Route("/report", report, methods=["GET"]),
     ]
     guard = Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
@@ -155,7 +161,7 @@ def make_app(folder: Path, hosts: tuple[str, ...] = LOCAL_HOSTS) -> Starlette:
 
 async def _answer(live: Live, request: Request, made: Callable[[RunDir], object]) -> Response:
     """JSON about the run that is asked for."""
-    found = live.watch.find(request.path_params["id"])
+    found = _run(live, request)
     if found is None:
         return _unknown()
     try:
@@ -163,6 +169,16 @@ async def _answer(live: Live, request: Request, made: Callable[[RunDir], object]
     except (CollapselabError, OSError):
         return PlainTextResponse("the files of this run cannot be read", 409, headers=HEADERS)
     return Response(_json(content), media_type="application/json", headers=HEADERS)
+
+
+def _run(live: Live, request: Request) -> tuple[Path, object] | None:
+    number = _whole(request.path_params["id"])
+    return None if number is None else live.watch.find(number)
+
+
+def _whole(text: str) -> int | None:
+    """A whole number of at most 12 digits; Python refuses thousands of digits, and takes other signs for digits."""
+    return int(text) if re.fullmatch("[0-9]{1,12}", text) else None
 
 
 def _unknown() -> Response:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from collapselab.rundir.layout import RunDir, read_lines
+from collapselab.report.explorer import MAX_SAMPLE_CHARS, with_tokens
+from collapselab.rundir.layout import RunDir, are_token_ends, read_lines
 from collapselab.rundir.line_files import some_lines
 from collapselab.serve.watching import number
 
 MAX_POINTS = 600
-MAX_SAMPLE_CHARS = 20_000
 MAX_SAMPLES = 8
 NO_CURVE = ("step", "seconds_", "val_nll_se", "full_", "loop_", "num_tokens")
 
@@ -39,10 +39,16 @@ def samples(rundir: RunDir, step: int) -> list[dict[str, Any]]:
         InputError: the file is damaged.
     """
     found = [line for line in read_lines(rundir.samples) if line.get("step") == step]
-    return [
-        {"role": str(line.get("role")), "text": (text := str(line.get("text")))[:MAX_SAMPLE_CHARS], "length": len(text)}
-        for line in found[:MAX_SAMPLES]
-    ]
+    return [_sample(line) for line in found[:MAX_SAMPLES]]
+
+
+def _sample(line: dict[str, Any]) -> dict[str, Any]:
+    """A sample as the report has it: a long text cut, and the lengths of its tokens where they were recorded."""
+    text, ids, ends = str(line.get("text")), line.get("token_ids"), line.get("token_ends")
+    sample: dict[str, Any] = {"role": str(line.get("role")), "text": text[:MAX_SAMPLE_CHARS]}
+    sample |= {"cut": len(text) - MAX_SAMPLE_CHARS} if len(text) > MAX_SAMPLE_CHARS else {}
+    is_whole = isinstance(ids, list) and are_token_ends(ends, text, cast(list[int], ids))
+    return with_tokens(sample, cast(list[int], ids), ends) if is_whole else sample
 
 
 class Reports:

@@ -13,10 +13,11 @@ import pytest
 from collapselab.config.overrides import override
 from collapselab.config.presets import demo
 from collapselab.records import Record
+from collapselab.report.explorer import MAX_SAMPLE_CHARS
 from collapselab.rundir.layout import RunDir, read_lines
 from collapselab.rundir.line_files import some_lines
 from collapselab.serve import watching
-from collapselab.serve.details import MAX_SAMPLE_CHARS, curves, samples
+from collapselab.serve.details import curves, samples
 from collapselab.serve.watching import Row, Watch
 from fake_runs import plain_record, write_run
 from report_runs import HOSTILE, readable_run
@@ -152,5 +153,16 @@ def test_details_of_a_run(tmp_path: Path) -> None:
     assert not any(name.startswith("seconds") for name in drawn["values"])
     for step, text in enumerate(HOSTILE):
         (sample,) = samples(RunDir(path), step)
-        assert (sample["text"], sample["length"]) == (text[:MAX_SAMPLE_CHARS], len(text))
+        assert (sample["text"], sample.get("cut", 0)) == (text[:MAX_SAMPLE_CHARS], max(0, len(text) - MAX_SAMPLE_CHARS))
     assert samples(RunDir(path), 99) == []
+
+
+def test_the_tokens_of_a_sample_are_those_of_the_report(tmp_path: Path) -> None:
+    path = tmp_path
+    whole = {"step": 0, "role": "train", "text": "a😀b", "token_ids": [7, 8, 7], "token_ends": [1, 2, 3]}
+    torn = {**whole, "step": 1, "token_ends": [1, 9, "x"]}
+    odd = {"step": 2, "role": 5, "token_ids": "ids", "token_ends": [1]}
+    (path / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in (whole, torn, odd)))
+    assert samples(RunDir(path), 0)[0]["tokens"] == [1, 2, 1], "lengths as in JavaScript"
+    assert samples(RunDir(path), 1) == [{"role": "train", "text": "a😀b"}]
+    assert samples(RunDir(path), 2) == [{"role": "5", "text": "None"}]

@@ -156,9 +156,12 @@ async function show(step) {
   const found = answer.ok ? await answer.json() : [];
   if (number !== asked) return; // a later one was asked for meanwhile
   const [first] = found;
-  const cut = first && first.length > first.text.length ? `, the first ${first.text.length} of ${first.length} characters` : "";
-  find("about-sample").textContent = first ? `sample 1 of ${found.length} (${visible(first.role)})${cut}` : "no sample of this step";
-  find("sample").textContent = first ? visible(first.text) : "";
+  const marks = first ? marked(first, 4) : { texts: [], shades: [], share: 0 };
+  const cut = first?.cut ? `, without its last ${first.cut} characters` : "";
+  find("about-sample").textContent = first
+    ? `sample 1 of ${found.length} (${visible(first.role)})${cut}; marked: 4-grams that occurred before, ${percent(marks.share)}`
+    : "no sample of this step";
+  showSample(find("sample"), marks);
   document.documentElement.dataset.step = step;
 }
 
