@@ -21,22 +21,10 @@ import pytest
 
 from browsing import until
 from report_runs import HOSTILE, readable_run
+from serving import started
 
 pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
 NUM_CLIENTS = 50
-
-
-def started(folder: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
-    """The server and its address."""
-    command = [sys.executable, "-m", "collapselab", "serve", str(folder), "--port", "0", *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    said = ""
-    for line in process.stderr:
-        said += line
-        if found := re.search(r"http://\S+", said):
-            return process, found[0]
-    raise AssertionError(said)
 
 
 @pytest.fixture(scope="module")
