@@ -39,6 +39,7 @@ SWEEPS: dict[str, Callable[[], Sweep]] = {
     "sampler-line": sampler.sampler_line,
     "sampler-sizes": sampler.sampler_sizes,
     "sampler-coarse": sampler.sampler_coarse,
+    "sampler-sgd": sampler.sampler_sgd,
     "sampler-smollm2": sampler.sampler_smollm2,
     "safeguards": safeguards.safeguards,
     "safeguards-recovery": safeguards.safeguards_recovery,

@@ -94,6 +94,21 @@ def sampler_sizes() -> Sweep:
     return Sweep(_base({"stop.max_steps": 400}), {"seed": tuple(range(5))}, listed=arms)
 
 
+def sampler_sgd() -> Sweep:
+    """Plain SGD without clipping, temperatures 0.8 and 1, batches of 1 and 16: the theory without AdamW.
+
+    The rate is `sampler_line`'s 0.01 over the mean norm of the clipped gradients there, 1.73: equal relative updates.
+
+    Command: `collapselab sweep sampler-sgd`.
+    """
+    usual: Arm = {"optim.name": "sgd", "optim.clip": None, "optim.lr": 0.0058}
+    arms: Sequence[Arm] = [
+        {"sampling.temperature": temperature, "generate.batch_size": batch, "stop.max_steps": steps}
+        for temperature, batch, steps in ((0.8, 1, 400), (1.0, 1, 1000), (0.8, 16, 300), (1.0, 16, 500))
+    ]
+    return Sweep(_base(usual), {"seed": tuple(range(5))}, listed=arms)
+
+
 def sampler_smollm2() -> Sweep:
     """SmolLM2 on WikiText-2 (S6): pure sampling beside the paper's sampler, a cross of temperature and top-k, prompts.
 
