@@ -95,18 +95,25 @@ def sampler_sizes() -> Sweep:
 
 
 def sampler_sgd() -> Sweep:
-    """Plain SGD without clipping, temperatures 0.8 and 1, batches of 1 and 16: the theory without AdamW.
+    """Plain SGD without clipping, with and without weight decay: the theory without AdamW (L1 to L3, M1 to M3).
 
-    The rate is `sampler_line`'s 0.01 over the mean norm of the clipped gradients there, 1.73: equal relative updates.
+    0.0058 is `sampler_line`'s 0.01 over the mean norm of the gradients clipped there, 1.73; at 0.042, gradients move
+    the weights as far per step as AdamW does at 3.2e-4.
 
     Command: `collapselab sweep sampler-sgd`.
     """
-    usual: Arm = {"optim.name": "sgd", "optim.clip": None, "optim.lr": 0.0058}
+    free: Arm = {"optim.weight_decay": 0.0}
+    large, fast = {"generate.batch_size": 16}, 0.042
     arms: Sequence[Arm] = [
-        {"sampling.temperature": temperature, "generate.batch_size": batch, "stop.max_steps": steps}
-        for temperature, batch, steps in ((0.8, 1, 400), (1.0, 1, 1000), (0.8, 16, 300), (1.0, 16, 500))
+        *_arms({}, 0.8, {0.0058: 400}, 5),
+        *_arms({}, 1.0, {0.0058: 1000}, 5),
+        *_arms(large, 0.8, {0.0058: 300}, 5),
+        *_arms(large, 1.0, {0.0058: 500}, 5),
+        *_arms(free, 0.8, {0.0058: 400, fast: 100}, 10),
+        *_arms(free, 1.0, {0.0058: 1000, fast: 500}, 10),
+        *_arms(free | large, 0.8, {0.0058: 300}, 10),
     ]
-    return Sweep(_base(usual), {"seed": tuple(range(5))}, listed=arms)
+    return Sweep(_base({"optim.name": "sgd", "optim.clip": None}), listed=arms)
 
 
 def sampler_smollm2() -> Sweep:
