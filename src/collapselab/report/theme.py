@@ -20,6 +20,7 @@ RULE_COLOR = "#444444"
 # Arial and the fonts of equal widths that other systems have in its place: words fit wherever a figure is opened.
 FONT = "Liberation Sans, Arial, Helvetica, Arimo, sans-serif"
 MAX_LEGEND_CHARS = 105  # per row above a figure, symbols included
+PIXELS_OF_A_CHAR = 6
 
 # Okabe & Ito's palette, safe for colour-blind readers; a dash pattern and a shape each, for print in grey.
 COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -76,19 +77,24 @@ def layered(*charts: alt.Chart, **properties: Any) -> alt.LayerChart:
     return cast(alt.LayerChart, alt.layer(*charts, **properties))
 
 
-def legend(title: str, names: Sequence[str], symbol: str | None = None, fill: str | None = None) -> alt.Legend:
+def legend(
+    title: str, names: Sequence[str], symbol: str | None = None, fill: str | None = None, width: int | None = None
+) -> alt.Legend:
     """A legend in as many columns as fit; `symbol` and `fill` replace those of the marks.
 
-    It is above the panels; below them if `fill` is given, since it then explains the shapes of marks.
+    It is above the panels; below them if `fill` is given, since it then explains the shapes of marks. With a `width`
+    in pixels it keeps to that, its title above it.
     """
-    is_one_row = sum(len(name) + 5 for name in names) + len(title) <= MAX_LEGEND_CHARS
+    title_chars = len(title) if width is None else 0
+    most = MAX_LEGEND_CHARS if width is None else width // PIXELS_OF_A_CHAR
+    is_one_row = sum(len(name) + 5 for name in names) + title_chars <= most
     longest = max((len(name) for name in names), default=1)
     own: dict[str, Any] = {"symbolType": symbol, "symbolFillColor": fill, "symbolStrokeColor": fill}
     return alt.Legend(
         title=title,
         orient="top" if fill is None else "bottom",
-        titleOrient="left",
-        columns=max(1, len(names) if is_one_row else (MAX_LEGEND_CHARS - len(title)) // (longest + 5)),
+        titleOrient="left" if width is None else "top",
+        columns=max(1, len(names) if is_one_row else (most - title_chars) // (longest + 5)),
         symbolSize=300 if symbol == "stroke" else 80,
         symbolOpacity=1,
         symbolStrokeWidth=2 if symbol == "stroke" else 1,
@@ -96,9 +102,11 @@ def legend(title: str, names: Sequence[str], symbol: str | None = None, fill: st
     )
 
 
-def curve_channels(title: str, curves: Sequence[str], *, ordered: bool = True) -> tuple[alt.Color, alt.StrokeDash]:
+def curve_channels(
+    title: str, curves: Sequence[str], *, ordered: bool = True, width: int | None = None
+) -> tuple[alt.Color, alt.StrokeDash]:
     """Colour and dash pattern of the curves in the column `curve`, with one legend for both."""
-    look, key = styles(curves, ordered=ordered), legend(title, curves, "stroke")
+    look, key = styles(curves, ordered=ordered), legend(title, curves, "stroke", width=width)
     return alt.Color("curve:N", scale=look.color, legend=key), alt.StrokeDash("curve:N", scale=look.dash, legend=key)
 
 

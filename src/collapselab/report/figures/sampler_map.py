@@ -71,13 +71,18 @@ def select(runs: Runs) -> Map | None:
 
 
 def _panel(cut: str, part: Frame) -> Panel:
-    """Truncation gets stronger from above to below: fewer tokens of top-k and top-p, a larger share of min-p."""
+    """Truncation gets stronger from above to below: fewer tokens of top-k and top-p, a larger share of min-p.
+
+    Temperatures that were combined with no truncation are no column of it.
+    """
     values = sorted(part[cut].dropna().unique(), reverse=cut != "min_p")
     names = [NO_CUT] * bool(part[cut].isna().any()) + [short(value) for value in values]
-    return Panel(cut.replace("_", "-"), sorted(part["temperature"].unique()), names)
+    crossed = part.loc[part[cut].notna(), "temperature"] if values else part["temperature"]
+    return Panel(cut.replace("_", "-"), sorted(crossed.unique()), names)
 
 
 def _cells(part: Frame, panel: Panel) -> Frame:
+    part = part[part["temperature"].isin(panel.temperatures)]
     value = part[panel.cut.replace("-", "_")].map(short, na_action="ignore").fillna(NO_CUT)
     is_reached = part["onset"].notna()
     label = part["onset"].map("{:.0f}".format).where(is_reached, "> " + part["horizon"].map("{:.0f}".format))

@@ -25,6 +25,7 @@ from collapselab.report.values import short
 from collapselab.rundir.frames import Runs
 
 HEIGHT, GAP = 300, 30
+NARROW = 300  # pixels of a panel whose legend has to keep to its width
 ONSET, CENSORED = "onset", "no onset by the last step"
 FATE_SHAPES = alt.Scale(domain=[ONSET, CENSORED], range=["circle", "triangle-up"])
 
@@ -38,8 +39,8 @@ class OnsetPanel:
     curves: Sequence[str]
     legend: str
 
-    def channels(self) -> tuple[alt.Color, alt.StrokeDash]:
-        return curve_channels(self.legend, self.curves)
+    def channels(self, width: int) -> tuple[alt.Color, alt.StrokeDash]:
+        return curve_channels(self.legend, self.curves, width=width if width < NARROW else None)
 
     def medians(self, separator: str) -> str:
         """The median onset of each curve, for captions."""
@@ -145,8 +146,13 @@ def message(sizes: Sizes) -> str:
     where: dict[str, list[str]] = {}
     for panel, word in zip(sizes.panels, found, strict=True):
         where.setdefault(word or "at no other time", []).append(panel.title)
-    words = (f"{' and '.join(titles)}, larger models collapse {word}" for word, titles in where.items())
+    words = (f"{_listed(titles)}, larger models collapse {word}" for word, titles in where.items())
     return sentence("; ".join(words))
+
+
+def _listed(words: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join([*filter(None, [", ".join(words[:-1])]), words[-1]])
 
 
 def caption(sizes: Sizes) -> str:
@@ -159,8 +165,9 @@ def caption(sizes: Sizes) -> str:
 
 
 def _panel(panel: OnsetPanel, models: Sequence[str], y: alt.Y, width: int) -> alt.LayerChart:
-    color, dash = panel.channels()
-    x = alt.X("model:N", sort=list(models), title="model (parameters)", axis=alt.Axis(labelAngle=0, grid=False))
+    color, dash = panel.channels(width)
+    two_lines = alt.Axis(labelAngle=0, grid=False, labelExpr="split(replace(datum.label, ')', ''), ' (')")
+    x = alt.X("model:N", sort=list(models), title="model, parameters", axis=two_lines)
     offset = alt.XOffset("curve:N", sort=list(panel.curves), scale=alt.Scale(paddingOuter=0.7))
     what = alt.Tooltip("curve:N", title=panel.legend)
     numbers = [alt.Tooltip(f"{name}:Q") for name in ("step", "low", "high")]

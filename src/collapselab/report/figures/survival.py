@@ -105,7 +105,7 @@ def caption(survival: Survival) -> str:
 
 
 def _panel(panel: OnsetPanel, x: alt.X, width: int, *, is_left: bool) -> alt.LayerChart:
-    color, dash = panel.channels()
+    color, dash = panel.channels(width)
     axis = share_axis(title="runs without onset" if is_left else None, labelOpacity=int(is_left))
     y = alt.Y("survival:Q", axis=axis, scale=alt.Scale(domain=[0, 1]))
     here = f"datum.panel === {json.dumps(visible(panel.title))}"
