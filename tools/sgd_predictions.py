@@ -1,4 +1,4 @@
-"""Predictions L1 to L3 (docs/sampler.md): is it AdamW, clipping, or noise?
+"""Predictions L1 to L3 and M1 to M3 (docs/sampler.md): is it AdamW, clipping, noise, or weight decay?
 
 python tools/sgd_predictions.py LINE SGD
 
@@ -15,8 +15,9 @@ import numpy as np
 
 from collapselab import load_runs
 from collapselab.analysis.evidence import gather
-from collapselab.analysis.intervals import Interval, in_figures, over_seeds
+from collapselab.analysis.intervals import Interval, in_figures, over_seeds, share_interval
 from collapselab.analysis.sampler import measured, t_interval
+from collapselab.analysis.sampler_line import LEAST_ONSET, pairs
 from collapselab.analysis.survival import Frame
 from collapselab.analysis.times import log_time_ratio
 
@@ -35,28 +36,44 @@ def shown(interval: Interval) -> str:
     return f"{in_figures(interval.estimate or math.nan)} [{', '.join(ends)}] ({interval.n} runs)"
 
 
+def batch_ratio(rows: Frame) -> Interval:
+    """Time ratio of batch 16 to batch 1, seeds paired."""
+    columns = (rows["is_event"], rows["generate.batch_size"] != 1, rows["seed"].astype(str), rows["seed"])
+    time = np.maximum(rows["duration"].to_numpy(dtype=float), LEAST_ONSET)
+    return log_time_ratio(time, *columns).interval(math.exp)
+
+
 def main(line: Path, sgd: Path) -> None:
-    """Prints each arm, then the three ratios with their intervals."""
+    """Prints each arm, then what the predictions are judged by, with intervals."""
     clipped = measured(gather(load_runs(line)))
     clipped = clipped[(clipped["optim.name"] == "sgd") & (clipped["lr"] == CLIPPED_RATE)]
     clipped = clipped[clipped["sampling.temperature"] == 1]
-    free = measured(gather(load_runs(sgd)))
-    for (temperature, batch), part in free.groupby(["sampling.temperature", "generate.batch_size"]):
+    print(f"clipped, at {CLIPPED_RATE:g}, temperature 1: slope {shown(t_interval(clipped['entropy_slope']))}")
+    rows = measured(gather(load_runs(sgd)))
+    for (decay, rate, temperature, batch), part in rows.groupby(
+        ["optim.weight_decay", "lr", "sampling.temperature", "generate.batch_size"]
+    ):
         print(
-            f"temperature {temperature:g}, batch {batch:g}: onset in {part['is_event'].sum()} of {len(part)}, median "
-            f"{part['duration'].median():g}, melted {part['is_melted'].sum()}, relative update "
-            f"{part['relative_update_norm'].mean():.3g}, slope {shown(t_interval(part['entropy_slope']))}, "
-            f"rise {part['val_rise_nats'].mean():+.3f}"
+            f"decay {decay:g}, rate {rate:g}, temperature {temperature:g}, batch {batch:g}: onset in "
+            f"{part['is_event'].sum()} of {len(part)}, median {part['duration'].median():g}, melted "
+            f"{part['is_melted'].sum()}, relative update {part['relative_update_norm'].mean():.3g}, slope "
+            f"{shown(t_interval(part['entropy_slope']))}, rise {part['val_rise_nats'].mean():+.3f}"
         )
-    print(f"clipped, at {CLIPPED_RATE:g}: slope {shown(t_interval(clipped['entropy_slope']))}")
-    pure = free[free["sampling.temperature"] == 1]
-    alone, many = (pure[pure["generate.batch_size"] == size] for size in (1, LARGE_BATCH))
+    decayed, free = rows[rows["optim.weight_decay"] > 0], rows[rows["optim.weight_decay"] == 0]
+    alone, many = (_pure(decayed[decayed["generate.batch_size"] == size]) for size in (1, LARGE_BATCH))
     print("L1 slope without clipping over that with it:", shown(slope_ratio(alone, clipped)))
     print(f"L2 slope of batch {LARGE_BATCH} over that of batch 1:", shown(slope_ratio(many, alone)))
-    sharp = free[free["sampling.temperature"] != 1]
-    columns = (sharp["is_event"], sharp["generate.batch_size"] != 1, sharp["seed"].astype(str), sharp["seed"])
-    time = np.maximum(sharp["duration"].to_numpy(dtype=float), 0.5)
-    print(f"L3 time ratio of batch {LARGE_BATCH} to 1:", shown(log_time_ratio(time, *columns).interval(math.exp)))
+    print(f"L3 time ratio of batch {LARGE_BATCH} to 1:", shown(batch_ratio(decayed.drop(_pure(decayed).index))))
+    slow = free[free["lr"] < CLIPPED_RATE]
+    print("M1 slope without decay over that with it:", shown(slope_ratio(_pure(slow), alone)))
+    print(f"M2 time ratio of batch {LARGE_BATCH} to 1:", shown(batch_ratio(slow.drop(_pure(slow).index))))
+    lasts = pairs(free[free["lr"] > CLIPPED_RATE])["outlasts"].dropna()
+    share = share_interval(int(lasts.sum()), len(lasts))
+    print(f"M3 {lasts.sum():g} of {len(lasts)} pairs without onset by ten times the partner's:", shown(share))
+
+
+def _pure(rows: Frame) -> Frame:
+    return rows[rows["sampling.temperature"] == 1]
 
 
 if __name__ == "__main__":

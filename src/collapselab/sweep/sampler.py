@@ -103,7 +103,8 @@ def sampler_sgd() -> Sweep:
     Command: `collapselab sweep sampler-sgd`.
     """
     free: Arm = {"optim.weight_decay": 0.0}
-    large, fast = {"generate.batch_size": 16}, 0.042
+    large: Arm = {"generate.batch_size": 16}
+    fast = 0.042
     arms: Sequence[Arm] = [
         *_arms({}, 0.8, {0.0058: 400}, 5),
         *_arms({}, 1.0, {0.0058: 1000}, 5),
