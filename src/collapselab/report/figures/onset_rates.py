@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -90,15 +91,15 @@ def select(runs: Runs) -> Rates | None:
 def _labels(table: Frame) -> list[str]:
     """Model and sampler of each run, and what else it has that most runs do not; a model that all have is left out."""
     names = [name for name in settings_of(table) if not name.startswith((*NO_ARM, "model", "lr", "sampling."))]
-    words = {name: table[name].map(lambda value, name=name: _setting_in_words(name, value)) for name in names}
-    usual = {name: column.mode().iloc[0] for name, column in words.items()}
+    words = {name: [_setting_in_words(name, value) for value in table[name].tolist()] for name in names}
+    usual = {name: Counter(column).most_common(1)[0][0] for name, column in words.items()}
     is_one = table["model_label"].nunique() == 1
     return [
         ", ".join(
             [
                 *([] if is_one else [row["model_label"]]),
                 sampler_in_words(row),
-                *(column.iloc[i] for name, column in words.items() if column.iloc[i] != usual[name]),
+                *(column[i] for name, column in words.items() if column[i] != usual[name]),
             ]
         )
         for i, row in enumerate(table.to_dict("records"))
