@@ -188,6 +188,8 @@ def test_a_hostile_text_stays_text(browser: Any, address: str) -> None:
     page.locator("#filter").fill("hostile")
     assert page.locator("#rows tr:visible").count() == 1
     assert page.locator("#losses path").count() == 3
+    colors = "all => all.map(one => getComputedStyle(one).stroke)"
+    assert len(set(page.locator("#losses path").evaluate_all(colors))) == 3, "all curves were black"
     assert said == []
     assert {urlsplit(url).netloc for url in asked} == {urlsplit(address).netloc}
     context.close()

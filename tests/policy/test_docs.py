@@ -138,6 +138,12 @@ def alternatives(line: str) -> list[list[str]]:
     return [[either[i % len(either)] for either in words] for i in range(max(map(len, words)))]
 
 
+def test_the_front_page_is_short_and_has_both_commands() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.split()) <= 900
+    assert {"make demo", "make test"} <= {line.strip().partition(" #")[0].strip() for line in text.splitlines()}
+
+
 def inline_code(text: str) -> list[str]:
     return re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
 

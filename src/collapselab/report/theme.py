@@ -22,8 +22,9 @@ FONT = "Liberation Sans, Arial, Helvetica, Arimo, sans-serif"
 MAX_LEGEND_CHARS = 105  # per row above a figure, symbols included
 PIXELS_OF_A_CHAR = 6
 
-# Okabe & Ito's palette, safe for colour-blind readers; a dash pattern and a shape each, for print in grey.
-COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Okabe & Ito's palette, safe for colour-blind readers, and three colours for more curves than it has; a dash pattern
+# and a shape each, for print in grey.
+COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7B3FA0", "#8C564B", "#888888")
 DASHES = ((1, 0), (6, 3), (2, 2), (8, 2, 2, 2), (10, 4), (4, 1), (1, 3))
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 # For ordered values (learning rates, sizes): light to dark, even in grey, distinct for colour-blind readers.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,13 +24,23 @@ from collapselab.report.figures.sizes import CENSORED, ONSET
 from collapselab.report.groups import NO_ARM
 from collapselab.report.samplers import REGIMES, sampler_in_words, sampler_runs
 from collapselab.report.selection import left_out
-from collapselab.report.theme import RULE_COLOR, curve_channels, layered, log_ticks, panel_title, panel_width, themed
+from collapselab.report.theme import (
+    RULE_COLOR,
+    layered,
+    legend,
+    log_ticks,
+    panel_title,
+    panel_width,
+    styles,
+    themed,
+)
 from collapselab.report.values import readable
 from collapselab.rundir.frames import Runs
 
 HEIGHT, GAP = 300, 30
 MAX_CURVES = 5  # in a panel; of more, those with the most learning rates
 TITLES = {"freeze": "freeze", "drift": "pure sampling", "melt": "melt"}
+OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}
 SLOPES = {-1: [6, 3], -2: [2, 2]}  # of a steady pull and of a random walk; with their dash patterns
 
 
@@ -78,20 +89,28 @@ def select(runs: Runs) -> Rates | None:
 
 
 def _labels(table: Frame) -> list[str]:
-    """Model and sampler of each run, and what else differs; a model that all have is left out."""
+    """Model and sampler of each run, and what else it has that most runs do not; a model that all have is left out."""
     names = [name for name in settings_of(table) if not name.startswith((*NO_ARM, "model", "lr", "sampling."))]
-    varying = [name for name in names if table[name].astype(str).nunique() > 1]
+    words = {name: [_setting_in_words(name, value) for value in table[name].tolist()] for name in names}
+    usual = {name: Counter(column).most_common(1)[0][0] for name, column in words.items()}
     is_one = table["model_label"].nunique() == 1
     return [
         ", ".join(
             [
                 *([] if is_one else [row["model_label"]]),
                 sampler_in_words(row),
-                *(f"{name.split('.')[-1]} {readable(row[name])}" for name in varying),
+                *(column[i] for name, column in words.items() if column[i] != usual[name]),
             ]
         )
-        for row in table.to_dict("records")
+        for i, row in enumerate(table.to_dict("records"))
     ]
+
+
+def _setting_in_words(name: str, value: object) -> str:
+    """An optimiser is known by its name; of other settings the name is needed too."""
+    if name == "optim.name":
+        return OPTIMIZERS.get(str(value), str(value))
+    return f"{name.split('.')[-1].replace('_', ' ')} {readable(value)}"
 
 
 def draw(rates: Rates) -> alt.HConcatChart:
@@ -116,7 +135,9 @@ def _chart(panel: Panel, curves: Sequence[str], y: alt.Y, ends: tuple[float, flo
     x_scale = alt.Scale(type="log", domain=[rates[0] / 1.3, rates[-1] * 1.3], nice=False)
     axis = alt.Axis(values=rates, format="~e", title="learning rate", labelOverlap="greedy", grid=False)
     x = alt.X("lr:Q", scale=x_scale, axis=axis)
-    color, _ = curve_channels("", curves, ordered=False)
+    look = styles(curves, ordered=False)
+    color = alt.Color("curve:N", scale=look.color, legend=legend("", curves))
+    shape = alt.Shape("curve:N", scale=look.shape, legend=None)
     rows = alt.Chart(_rows(panel.table)).encode(
         x=x, y=y, color=color, tooltip=["run:N", "curve:N", "lr:Q", "fate:N", "step:Q"]
     )
@@ -136,7 +157,7 @@ def _chart(panel: Panel, curves: Sequence[str], y: alt.Y, ends: tuple[float, flo
         x=alt.value("width"), y=alt.value(14)
     )
     layers += [
-        onsets.mark_point(filled=True, size=30, opacity=0.8),
+        onsets.mark_point(filled=True, size=30, opacity=0.8).encode(shape=shape),
         censored.mark_point(filled=False, size=220, strokeWidth=1.2, opacity=0.9, shape="arrow"),
         corner.mark_text(text=_slope_in_words(panel.slope), align="right", dx=-8, fontWeight="bold", color=RULE_COLOR),
     ]

@@ -127,16 +127,16 @@ function draw(next) {
   const { row } = rows.get(chosen);
   const lastStep = view.steps.at(-1) ?? 0;
   const texts = Object.keys(view.values).filter((name) => name.startsWith("val_nll_nats["));
-  const losses = [["train_nll_nats", "own text", "own"], ...texts.map((name, i) => [name, name.slice(13, -1), `text-${i % 4}`])];
-  const shares = [["seq_rep_4", "repeated 4-grams", "text-1"], ["degenerate_share", "degenerate share", "text-2"]];
+  const losses = [["train_nll_nats", "own text", "curve-0"], ...texts.map((name, i) => [name, name.slice(13, -1), `curve-${1 + (i % 4)}`])];
+  const shares = [["seq_rep_4", "repeated 4-grams", "curve-2"], ["degenerate_share", "degenerate share", "curve-3"]];
   const events = Object.keys(METADATA.events).filter((name) => row[name] !== null).map((name) => [name, row[name]]);
-  const curves = (list) => list.filter(([name]) => view.values[name]).map(([name, , style]) => ({ values: view.values[name], style }));
   for (const [name, list] of [["losses", losses], ["shares", shares]]) {
-    const shownCurves = curves(list);
-    charts[name].draw({ steps: view.steps, curves: shownCurves, events, lastStep, extent: extent(shownCurves, false), isLog: false });
+    const drawn = list.filter(([name]) => view.values[name]);
+    const curves = drawn.map(([name, , style]) => ({ values: view.values[name], style }));
+    charts[name].draw({ steps: view.steps, curves, events, lastStep, extent: extent(curves, false), isLog: false });
+    const keys = drawn.map(([, word, style]) => [create("span", { class: `key ${style}` }), `${visible(word)}`]);
+    find(`${name}-legend`).replaceChildren(...keys.map((parts) => create("span", {}, ...parts)));
   }
-  const words = [...losses, ...shares].filter(([name]) => view.values[name]);
-  find("legend").replaceChildren(...words.map(([, word, style]) => create("span", { class: `key ${style}` }, `${visible(word)}  `)));
   find("outcome").textContent = [row.status, row.fate].filter(Boolean).map(visible).join(", ");
   find("slider").max = lastStep;
   const at = wanted ?? (find("follow").checked ? lastStep : Number(find("slider").value));

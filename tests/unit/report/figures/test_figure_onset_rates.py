@@ -11,6 +11,7 @@ from collapselab.analysis.evidence import gather
 from collapselab.analysis.sampler_pull import onset_by_rate
 from collapselab.report.figures import FIGURES, onset_rates
 from collapselab.report.groups import run_table
+from collapselab.report.theme import shades
 from collapselab.rundir.frames import Runs
 from figure_specs import drawn, parts, rows_of
 
@@ -72,3 +73,19 @@ def test_a_run_that_ended_at_step_0_has_a_place_on_the_axis(samplers: Runs) -> N
 def test_one_rate_has_no_slope(samplers: Runs) -> None:
     part = samplers.runs[samplers.runs["lr"] == 8e-5]
     assert onset_rates.select(Runs(part, samplers.steps, samplers.samples)) is None
+
+
+def test_names_say_what_most_runs_do_not_have(samplers: Runs) -> None:
+    """The legend had "name sgd", and "name adamw" for all others."""
+    table = run_table(samplers)
+    table = table.assign(**{"optim.name": ["sgd"] + ["adamw"] * (len(table) - 1), "generate.batch_size": 1})
+    table.loc[table.index[-1], "generate.batch_size"] = 16
+    labels = onset_rates._labels(table)  # pyright: ignore[reportPrivateUsage]
+    assert labels[0].endswith(", SGD")
+    assert labels[-1].endswith(", batch size 16")
+    assert not any("name" in label or "AdamW" in label or "batch" in label for label in labels[:-1])
+
+
+def test_ten_curves_have_ten_colours() -> None:
+    """Two of eight curves were black."""
+    assert len(set(shades(10, ordered=False))) == 10
