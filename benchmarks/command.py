@@ -47,7 +47,9 @@ def parse(arguments: Sequence[str]) -> Callable[[], None]:
 
 
 def bench(
-    task: Positional[Literal["iteration", "decode", "evaluate", "update", "metrics", "growth"]] = "iteration",
+    task: Positional[
+        Literal["iteration", "decode", "evaluate", "update", "metrics", "monitor", "growth"]
+    ] = "iteration",
     model: str = "gpt2-shape",
     n: int = 5,
     threads: int | None = None,
@@ -60,7 +62,7 @@ def bench(
     """Measures speed against the authors' method, plain transformers and the machine's limits.
 
     Args:
-        task: a whole step (iteration), one phase of it, its metrics, or how a step's cost grows (growth)
+        task: a whole step (iteration), one phase of it, its metrics, the monitor, or how a step's cost grows (growth)
         model: a shape with random weights (gpt2-shape, smollm2-shape, …), or a name as in `collapselab models`
         n: runs of each variant, alternating, after one warm-up; for growth, runs per point
         threads: CPU threads; by default each variant's own choice
@@ -83,6 +85,9 @@ def bench(
         return
     if task == "metrics":
         _metrics(model, [v for v in names if v in ("exact", "fast")], n, threads, json)
+        return
+    if task == "monitor":
+        _monitor(model, n, threads, json)
         return
     from benchmarks.results import to_json
     from benchmarks.suite import bench as measure
@@ -224,6 +229,28 @@ def _metrics(model: str, numerics: Sequence[str], n: int, threads: int | None, j
             table.add_row(name, _cell(group.seconds, 1000), _number(group.per_step), f"{share:.2f} %")
         total = f"all default metrics: {100 * costs.default_share:.2f} % of a step of {_number(costs.step_s.median)} s"
         stdout_console().print(plain(f"{costs.model}, {costs.numerics}"), table, plain(total), sep="\n")
+
+
+def _monitor(model: str, n: int, threads: int | None, json: bool) -> None:
+    import torch
+
+    from benchmarks.monitor import monitor_costs
+    from benchmarks.workload import Workload
+    from collapselab.monitor.probes import Probes
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    costs = monitor_costs(Workload(model, threads), n, lambda done: _note(f"round {done} of {n + 1}"))
+    if json:
+        print_json({**asdict(costs), "observe_share": costs.observe_share, "probe_share": costs.probe_share})
+        return
+    lines = [
+        f"{costs.model}, CPU seconds, n = {n} pairs in alternating order: median (minimum to maximum)",
+        f"a step: {_cell(costs.step_s)}; watched, × {_cell(costs.ratio)}",
+        f"judging its completions: {_cell(costs.observe_s, 1000)} ms, {100 * costs.observe_share:.2f} % of the step",
+        f"a probe: {_cell(costs.probe_s)}; one per {Probes().every} steps: {100 * costs.probe_share:.2f} % of a step",
+    ]
+    stdout_console().print(*map(plain, lines), sep="\n", soft_wrap=True)
 
 
 def _split(names: str) -> list[str]:

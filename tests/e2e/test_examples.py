@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from collapselab import build, online_loop, override, presets
+from collapselab import build, load_runs, online_loop, override, presets
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def output_of(name: str, *arguments: str) -> str:
-    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
+def output_of(name: str, *arguments: str, warnings: str = "error") -> str:
+    command = [sys.executable, "-W", warnings, str(EXAMPLES / name), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -42,6 +43,46 @@ def test_own_safeguard() -> None:
     first = next(online_loop(build(config)))
     assert float(rows[0][1]) == pytest.approx(float(str(first.values["path_length"])) / 2, abs=1e-5)
     assert len((EXAMPLES / "own_safeguard.py").read_text(encoding="utf-8").splitlines()) <= 30
+
+
+def test_grpo_while_watch_follows_its_completions_from_outside(tmp_path: Path) -> None:
+    pytest.importorskip("trl", reason="trl is missing (collapselab[dev] has it)")
+    (out := tmp_path / "out").mkdir()
+    command = [
+        sys.executable,
+        "-m",
+        "collapselab",
+        "watch",
+        str(out),
+        "--idle-s",
+        "120",
+        "--out",
+        str(tmp_path / "seen"),
+    ]
+    watching = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert watching.stderr is not None
+    try:
+        # Warnings of TRL and transformers about themselves are not ours to mend.
+        told = output_of("grpo_watched.py", "--steps", "3", "--out", str(out), warnings="ignore")
+        shown = [watching.stderr.readline() for _ in range(3)]
+    finally:
+        watching.send_signal(signal.SIGINT)
+        watching.communicate(timeout=60)
+    assert told.splitlines()[-1] == "ended at step 3"
+    assert [line.split()[:2] for line in shown] == [["step", str(step)] for step in (1, 2, 3)]
+    inside, outside = load_runs(out / "collapse"), load_runs(tmp_path / "seen")
+    assert inside.steps["step"].tolist() == [0, 1, 2], "the step at which a completion is written"
+    assert outside.steps["step"].tolist() == [1, 2, 3], "TRL's files have the step after it"
+    assert outside.samples["text"].tolist()[0] in inside.samples["text"].tolist()[0]
+
+
+@pytest.mark.parametrize("source", ["own", "austen"])
+def test_sft_on_own_text(source: str, tmp_path: Path) -> None:
+    pytest.importorskip("trl", reason="trl is missing (collapselab[dev] has it)")
+    told = output_of("sft_on_own_text.py", source, "--steps", "2", "--out", str(tmp_path / "out"), warnings="ignore")
+    assert told.splitlines()[-1] == "ended at step 2"
+    assert load_runs(tmp_path / "out" / "collapse").steps["step"].tolist() == [0, 1, 2]
+    assert len((EXAMPLES / "sft_on_own_text.py").read_text(encoding="utf-8").splitlines()) <= 60
 
 
 SHOWING = """
@@ -77,4 +118,7 @@ def test_the_notebook(tmp_path: Path) -> None:
 
 def test_every_example_is_run_here() -> None:
     names = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
-    assert names == {"quick_start.py", "custom_metric.py", "own_safeguard.py", "first_run.ipynb", "twelve.toml"}
+    assert names == {
+        "quick_start.py", "custom_metric.py", "own_safeguard.py", "first_run.ipynb", "twelve.toml",
+        "grpo_watched.py", "sft_on_own_text.py",
+    }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # these bring in scipy, half a second that only this command 
     from collapselab.collapse.audit.samples import Judge
     from collapselab.collapse.audit.tally import Tally
 
-GROUPS_SHOWN, WORST_SHOWN, BAD_SHOWN, EXCERPT_CHARACTERS = 40, 8, 5, 160
+FOLDED_FROM, GROUPS_SHOWN, WORST_SHOWN, BAD_SHOWN, EXCERPT_CHARACTERS = 20, 40, 8, 5, 160
 
 
 def print_audit(name: str, audit: Audit, judge: Judge, healthy: Audit | None) -> None:
@@ -116,8 +116,9 @@ def _pools(audit: Audit) -> str:
     if not audit.num_pooled:
         return ""
     pools = audit.pools
+    together = f"{pools.num_samples:,} pool{'' if pools.num_samples == 1 else 's'}"
     return (
-        f"{audit.num_pooled:,} texts under 20 tokens, judged together in {pools.num_samples:,} pools: "
+        f"{audit.num_pooled:,} texts under 20 tokens, judged together in {together}: "
         f"{pools.num_degenerate:,} of {pools.num_judged:,} degenerate."
     )
 
@@ -156,14 +157,30 @@ def _print_groups(console: Console, audit: Audit) -> None:
     if not audit.by:
         return
     shown = table("group", "texts", "degenerate", "share", "95 % interval", "kinds")
-    for name, tally in list(_sorted(audit.by).items())[:GROUPS_SHOWN]:
+    groups = _folded(_sorted(audit.by))
+    for name, tally in groups[:GROUPS_SHOWN]:
         low, high = tally.interval or (0.0, 0.0)
         kinds = ", ".join(f"{count} {kind}" for kind, count in tally.kinds.most_common(3))
         share = ("–", "–") if tally.share is None else (f"{tally.share:.1%}", f"{low:.1%} to {high:.1%}")
         shown.add_row(plain(name), f"{tally.num_judged:,}", f"{tally.num_degenerate:,}", *share, kinds)
     console.print("", shown, sep="\n")
-    if len(audit.by) > GROUPS_SHOWN:
-        console.print(f"… and {len(audit.by) - GROUPS_SHOWN:,} more groups; --json has all of them")
+    if len(groups) > GROUPS_SHOWN:
+        console.print(f"… and {len(groups) - GROUPS_SHOWN:,} more groups; --json has all of them")
+
+
+def _folded(groups: dict[str, Tally]) -> list[tuple[str, Tally]]:
+    """The groups as they are shown: of many, neighbours without a degenerate text are one, `1 … 38`."""
+    found: list[tuple[str, Tally]] = []
+    is_folding, first = len(groups) > FOLDED_FROM, ""
+    for name, tally in groups.items():
+        if is_folding and found and not tally.num_degenerate and not found[-1][1].num_degenerate:
+            former = found[-1][1]
+            sums = former.num_samples + tally.num_samples, former.num_judged + tally.num_judged
+            found[-1] = (f"{first} … {name}", replace(former, num_samples=sums[0], num_judged=sums[1]))
+        else:
+            first = name
+            found.append((name, tally))
+    return found
 
 
 def _sorted(groups: dict[str, Tally]) -> dict[str, Tally]:

@@ -19,6 +19,8 @@ from rich.text import Text
 from collapselab.cli.overview import duration
 from collapselab.cli.text import one_line, plain, sparkline
 from collapselab.collapse.numbers import label, live_names
+from collapselab.collapse.summary import is_warned_of
+from collapselab.collapse.warning import ALARMS, SIGNALS, Warnings
 from collapselab.collapse.words import FATES, Fate
 from collapselab.config.schema import RunConfig
 from collapselab.records import Record
@@ -36,6 +38,7 @@ class Progress:
     def __init__(self, config: RunConfig, console: Console) -> None:
         self._config, self._console = config, console
         self._records: list[Record] = []
+        self._warnings = Warnings.of(ALARMS if is_warned_of(config) else ())
         self._live = Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
         self._started = self._first_shown = self._last_line = time.monotonic()
         self._first_step = 0
@@ -57,11 +60,14 @@ class Progress:
         resumed = f", resumed at step {len(history)}" if history else ""
         self._console.print(plain(f"{learner.name}: {learner.num_parameters:,} parameters{resumed}"), soft_wrap=True)
         self._records, self._first_step = list(history), len(history)
+        for record in history:
+            self._warnings = self._warnings.see(record.step, record.values)
         self._started = time.monotonic()
 
     def show(self, record: Record) -> None:
         """Shows one more record."""
         self._records.append(record)
+        self._warnings = self._warnings.see(record.step, record.values)
         if record.step == self._first_step:
             self._first_shown = time.monotonic()
         if self._live:
@@ -75,6 +81,8 @@ class Progress:
     def _line(self, record: Record) -> str:
         numbers = "  ".join(f"{word} {_number(record.number(name))}" for name, word in live_names(self._config.data))
         degenerate = f"degenerate {100 * (record.number('degenerate_share') or 0.0):.0f} %{_loss_word(record)}"
+        if self._warnings.since is not None:
+            degenerate += f"  warning since step {self._warnings.since}"
         return f"step {record.step:>4}  {numbers}  {degenerate}  {self._times(record)}"
 
     def _panel(self) -> Panel:
@@ -88,9 +96,23 @@ class Progress:
         phases = ("generate", "update", "evaluate")
         seconds = " · ".join(f"{phase} {record.number(f'seconds_{phase}') or 0:.2f} s" for phase in phases)
         sample = Text(one_line(record.samples[0].text) if record.samples else "", overflow="ellipsis", no_wrap=True)
-        body = Group(table, Text(verdict_so_far(record)), Text(self._times(record)), Text(seconds, style="dim"), sample)
+        body = Group(
+            table,
+            Text(verdict_so_far(record)),
+            *self._warning(),
+            Text(self._times(record)),
+            Text(seconds, style="dim"),
+            sample,
+        )
         title = plain(f"{config.model}  lr {config.optim.lr:g}  step {record.step}/{config.stop.max_steps}")
         return Panel(body, title=title, width=min(100, self._console.width))
+
+    def _warning(self) -> list[Text]:
+        """The early warning that lasts, as a line of the panel."""
+        return [
+            Text(f"early warning since step {watch.since}: {SIGNALS[watch.alarm.signal].label}", style="yellow")
+            for watch in self._warnings.on[:1]
+        ]
 
     def _add_row(self, table: Table, name: str) -> None:
         values = [record.number(name) for record in self._records]

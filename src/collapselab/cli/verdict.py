@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from collapselab.cli.text import one_line, plain
+from collapselab.collapse.warning import warning_in_words
 from collapselab.collapse.words import FATES
 from collapselab.records import Record
 from collapselab.rundir.layout import RunDir
@@ -38,11 +39,16 @@ def print_verdict(path: Path, summary: Mapping[str, Any], console: Console) -> N
 
 
 def outcome_sentence(summary: Mapping[str, Any]) -> str:
-    """The outcome of a run in a sentence, or two."""
+    """The outcome of a run in a sentence, or two; then the early warning, if there was one."""
+    warning = warning_in_words(summary.get("warned_step"), summary["onset_step"])
+    return _outcome(summary) + (f" {warning[0].upper()}{warning[1:]}." if warning else "")
+
+
+def _outcome(summary: Mapping[str, Any]) -> str:
     onset, total, last = summary["onset_step"], summary["total_collapse_step"], summary["last_step"]
     if summary["diverged_step"] is not None:
         diverged = f"Diverged at step {summary['diverged_step']}: {FATES['diverged'].meaning}."
-        return diverged if onset is None else f"{outcome_sentence({**summary, 'diverged_step': None})} {diverged}"
+        return diverged if onset is None else f"{_outcome({**summary, 'diverged_step': None})} {diverged}"
     if total is not None:
         return f"Collapsed: onset at step {onset}, total collapse at step {total}, kind {summary['kind_at_end']}."
     if onset is not None:

@@ -125,6 +125,7 @@ SUMMARY: dict[str, str] = {
     "ended_by": f"why the run ended: {', '.join(ENDED_BY)}",
     "fate": f"what became of the run: {', '.join(FATES)}; if several apply, the last of them",
     **{name: event.meaning for name, event in EVENTS.items()},
+    "warning_lead": "(onset_step − warned_step) / onset_step: how far ahead the early warning was",
     "kind_at_onset": "kind of degeneration at onset",
     "kind_at_end": "kind of degeneration at the last step",
     "last_step": "the last record's step",

@@ -11,6 +11,7 @@ from typing import Any
 
 from collapselab.collapse.course import outcome
 from collapselab.collapse.judging import replay
+from collapselab.collapse.warning import warning_values
 from collapselab.config.schema import Collapse, RunConfig
 from collapselab.records import SCHEMA_VERSION, Record
 
@@ -27,13 +28,17 @@ def summarise(
     `val` (every step) and `full` (the whole text).
     """
     last = records[-1]
+    course = course_values(records, config.collapse, vocab_size)
+    # The alarms are about what the model writes: on other text the loss falls because it learns.
+    seen = [record.values for record in records] if is_warned_of(config) else []
     return {
         "schema": SCHEMA_VERSION,
         "run_id": config.run_id,
         "num_parameters": num_parameters,
         "vocab_size": vocab_size,
         "ended_by": last.values["ended_by"],
-        **course_values(records, config.collapse, vocab_size),
+        **course,
+        **warning_values(seen, course["onset_step"]),
         "train_nll_first": records[0].number("train_nll_nats"),
         "train_nll_last": last.number("train_nll_nats"),
         "clipped_share": clipped_share(records, config.optim.clip),
@@ -42,6 +47,11 @@ def summarise(
         "seconds": {phase: sum(r.number(f"seconds_{phase}") or 0.0 for r in records) for phase in PHASES},
         "num_steps": len(records),
     }
+
+
+def is_warned_of(config: RunConfig) -> bool:
+    """Whether the alarms say something of a run: its records are of its own text, and that is what is judged."""
+    return config.train.source == "own" and config.collapse.source == "stream"
 
 
 def course_values(records: Sequence[Record], thresholds: Collapse, vocab_size: int | None) -> dict[str, Any]:

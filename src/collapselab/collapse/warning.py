@@ -7,7 +7,7 @@ sound, and how often in runs that stay healthy.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median, stdev
 from typing import Literal
@@ -74,7 +74,7 @@ ALARMS = (MODEL_ALARM, TEXT_ALARM)
 
 @dataclass(frozen=True)
 class Watch:
-    """An alarm and what it has seen. `since`: the step at which it began, if it lasts; `first`: its first beginning."""
+    """An alarm and what it has seen. `since`: the step at which it began, if it lasts."""
 
     alarm: Alarm
     baseline: tuple[float, ...] = ()
@@ -83,7 +83,6 @@ class Watch:
     score: float = 0.0
     streak: int = 0
     since: int | None = None
-    first: int | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -109,8 +108,7 @@ class Watch:
         since = None if score < alarm.threshold / 2 else self.since
         if since is None and streak >= alarm.patience:
             since = step
-        first = since if self.first is None else self.first
-        return replace(self, score=score, streak=streak, since=since, first=first)
+        return replace(self, score=score, streak=streak, since=since)
 
     def _collect(self, value: float) -> Watch:
         values = (*self.baseline, value)
@@ -159,6 +157,39 @@ class Warnings:
     def since(self) -> int | None:
         """Since which step there is a warning; `None`: there is none."""
         return self.on[0].since if self.on else None
+
+
+def warning_values(
+    records: Iterable[Mapping[str, Value]], onset_step: int | None, alarms: tuple[Alarm, ...] = ALARMS
+) -> dict[str, int | float | None]:
+    """`warned_step` and `warning_lead` of a run (`collapse.numbers`); `None`: no warning, or no onset to be ahead of.
+
+    Args:
+        records: the values of its steps, in order.
+        onset_step: of its collapse; none: no onset.
+        alarms: those that watched it.
+    """
+    warnings = Warnings.of(alarms)
+    for values in records:
+        step = values["step"]
+        assert isinstance(step, int), step
+        if onset_step is not None and step > onset_step:
+            break
+        warnings = warnings.see(step, values)
+    return {"warned_step": warnings.since, "warning_lead": lead(warnings.since, onset_step)}
+
+
+def lead(warned_step: int | None, onset_step: int | None) -> float | None:
+    """The share of the time to onset that was left when the warning began; `None`: one of the two is unknown."""
+    return None if warned_step is None or not onset_step else (onset_step - warned_step) / onset_step
+
+
+def warning_in_words(warned_step: int | None, onset_step: int | None) -> str:
+    """When the warning began, and how far ahead of the onset; empty without a warning."""
+    if warned_step is None:
+        return ""
+    share = lead(warned_step, onset_step)
+    return f"early warning at step {warned_step}" + (f", {share:.0%} of the time to onset ahead" if share else "")
 
 
 def _number(value: Value) -> float | None:

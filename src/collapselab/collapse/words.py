@@ -51,6 +51,10 @@ FATES: dict[Fate, Word] = {
 
 # The events of a run, by the column that holds their step.
 EVENTS: dict[str, Word] = {
+    "warned_step": Word(
+        "early warning",
+        "the step at which the early warning began that lasts at the onset, or at the end of a run without onset",
+    ),
     "degraded_step": Word(
         "degraded", "the first step at which perplexity on the first human text is 10 % higher than at step 0"
     ),
@@ -79,7 +83,7 @@ EVENTS: dict[str, Word] = {
     ),
     "diverged_step": Word("diverged", "the first step with a loss or norm that is not finite"),
 }
-MARKED_EVENTS = ("onset_step", "total_collapse_step", "recovered_step", "diverged_step")  # in figures of one run
+MARKED_EVENTS = ("warned_step", "onset_step", "total_collapse_step", "recovered_step", "diverged_step")  # of one run
 
 # What most degenerate steps of the window are.
 KINDS: dict[Kind, str] = {

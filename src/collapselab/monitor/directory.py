@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from collapselab.collapse.course import CollapseState, outcome
 from collapselab.collapse.summary import samples_begin
+from collapselab.collapse.warning import Alarm, warning_values
 from collapselab.collapse.words import EndedBy
 from collapselab.config.identity import identity
 from collapselab.config.schema import Collapse, RunConfig
@@ -80,10 +81,13 @@ class MonitorDir:
             self._rundir.write_status("running", record.step)
             self._told = time.monotonic()
 
-    def finish(self, state: CollapseState, ended_by: EndedBy, more: Mapping[str, object]) -> None:
+    def finish(
+        self, state: CollapseState, alarms: tuple[Alarm, ...], ended_by: EndedBy, more: Mapping[str, object]
+    ) -> None:
         """Writes summary.json and lets the directory go."""
         if self._writer is not None and self._records:
             self._writer.sync()
+            more = {**warning_values((record.values for record in self._records), state.onset_step, alarms), **more}
             write_json(self._rundir.summary, self._summary(state, ended_by, more, self._writer.extents()))
             self._rundir.write_status("finished", self._records[-1].step)
         self.close()

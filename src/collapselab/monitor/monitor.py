@@ -177,7 +177,7 @@ class CollapseMonitor(TrainerEvents):
         values |= {**verdict, "degenerate_share": self.state.degenerate_share, "loss_fate": self.state.loss_fate}
         values["warning"] = [watch.alarm.signal for watch in self.warnings.on]
         values["ended_by"] = None
-        events = course_events(former, self.state) + self.troubles.news(had, values)
+        events = course_events(former, self.state, self.warnings.since) + self.troubles.news(had, values)
         if self.warnings.since is not None and was_warned is None and former.onset_step is None:
             events.append(warning_event(self.warnings))
         values["seconds_measure"] = time.perf_counter() - begun
@@ -269,7 +269,6 @@ class CollapseMonitor(TrainerEvents):
     def finish(self, ended_by: EndedBy = "budget") -> None:
         """Writes summary.json, and lets the run directory go; observing again continues it."""
         if self._directory is not None:
-            first = [watch.first for watch in self.warnings.watches if watch.first is not None]
             told = [f"{event.name} at step {event.step}" for event in self.events]
-            self._directory.finish(self.state, ended_by, {"warned_step": min(first, default=None), "events": told})
+            self._directory.finish(self.state, self._alarms, ended_by, {"events": told})
             self._directory, self._has_begun = None, False

@@ -11,7 +11,7 @@ from typing import Literal
 from collapselab.collapse.course import CollapseState
 from collapselab.collapse.rules import MIN_TOKENS
 from collapselab.collapse.start import four_grams
-from collapselab.collapse.warning import SIGNALS, Warnings
+from collapselab.collapse.warning import SIGNALS, Warnings, warning_in_words
 from collapselab.collapse.words import KINDS
 from collapselab.metrics.repetition import Ids
 from collapselab.records import Value
@@ -40,17 +40,21 @@ class Event:
 
 @dataclass(frozen=True)
 class Condition:
-    """A number that must be at least `bound`, and `rise` above its own baseline, `PATIENCE` times in a row."""
+    """A number that must be at least `bound`, and `rise` above its own baseline, `PATIENCE` times in a row.
+
+    A baseline of `most_before` or more rules it out.
+    """
 
     number: str
     bound: float
     rise: float
+    most_before: float = math.inf
 
 
 # By hand, from what each means: no records with such troubles are at hand to calibrate them.
 CONDITIONS: dict[str, Condition] = {
     "template": Condition("overlap_across", 0.5, 0.2),
-    "no-end": Condition("unended_share", 0.5, 0.3),
+    "no-end": Condition("unended_share", 0.5, 0.3, most_before=0.5),
     "mismatch": Condition("sampler_difference_nats", 0.2, 0.0),
 }
 PATIENCE, BASELINE = 3, 5
@@ -107,7 +111,7 @@ def _advanced(seen: _Seen, condition: Condition, step: int, values: Mapping[str,
     if condition.rise and len(seen.baseline) < BASELINE:
         return replace(seen, baseline=(*seen.baseline, float(value)))
     level = median(seen.baseline) if seen.baseline else 0.0
-    holds = value >= max(condition.bound, level + condition.rise)
+    holds = value >= max(condition.bound, level + condition.rise) and level < condition.most_before
     streak = seen.streak + 1 if holds else 0
     return replace(seen, streak=streak, step=step if seen.step is None and streak >= PATIENCE else seen.step)
 
@@ -122,13 +126,15 @@ def warning_event(warnings: Warnings) -> Event:
     return Event(since, "warning", "early-warning", f"{how}{by}: {label}, as before a collapse")
 
 
-def course_events(former: CollapseState, state: CollapseState) -> list[Event]:
-    """The verdicts that a step has brought: collapse, and divergence."""
+def course_events(former: CollapseState, state: CollapseState, warned_step: int | None) -> list[Event]:
+    """The verdicts that a step has brought: collapse, with the lead of a warning that lasts, and divergence."""
     events: list[Event] = []
     if state.onset_step is not None and former.onset_step is None:
         kind = state.kind_at_onset or "unknown"
         known = f"known at step {state.step}"
         message = f"the model's text has been degenerate since step {state.onset_step} ({known}), kind {kind}"
+        if warned_step is not None and warned_step < state.onset_step:
+            message += f" ({warning_in_words(warned_step, state.onset_step)})"
         meaning = KINDS.get(kind)  # pyright: ignore[reportArgumentType, reportCallIssue]
         events.append(Event(state.onset_step, "verdict", "collapse", f"{message}: {meaning}" if meaning else message))
     if state.diverged_step is not None and former.diverged_step is None:

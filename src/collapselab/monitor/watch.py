@@ -24,6 +24,7 @@ FORMS: dict[str, re.Pattern[str]] = {
 _COMPLETION = ("completion", "output", "response", "completions", "text")
 _PROMPT = ("prompt", "input", "example_id")
 _REWARD = ("reward", "score")
+_ADVANTAGE = "advantage"  # in TRL's files, beside one column of numbers per reward function, named after it
 _SETTLED_S = 1.0  # a file is complete once a later step exists, or it has not grown for this long
 
 
@@ -68,7 +69,7 @@ def read_rollouts(step: int, path: Path) -> Rollouts:
     prompt = next((key for key in _PROMPT if key in rows[0]), None)
     texts = tuple(_text(row.get(name)) for row in rows)
     prompts = tuple("" if prompt is None else json.dumps(row.get(prompt), default=str) for row in rows)
-    rewards = [x for row in rows for key in _REWARD if isinstance(x := row.get(key), (int, float)) and math.isfinite(x)]
+    rewards = [x for row in rows if (x := _reward(row)) is not None]
     return Rollouts(step, texts, prompts, fmean(rewards) if rewards else None, path)
 
 
@@ -120,6 +121,15 @@ def follow(
             return
         on_wait()
         sleep(look_every_s)
+
+
+def _reward(row: Mapping[str, Any]) -> float | None:
+    """The reward of a row; in TRL's files the sum over its reward functions, as if all had the weight 1."""
+    names = [name for name in _REWARD if name in row][:1]
+    if not names and _ADVANTAGE in row:
+        names = [name for name, value in row.items() if isinstance(value, float) and name != _ADVANTAGE]
+    known = [x for name in names if isinstance(x := row[name], (int, float)) and math.isfinite(x)]
+    return sum(known) if known else None
 
 
 def _json_rows(path: Path) -> list[dict[str, Any]]:

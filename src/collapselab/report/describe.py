@@ -11,6 +11,7 @@ import pandas as pd
 
 from collapselab.analysis.comparisons import CARRIED_OUT, LOOKING
 from collapselab.analysis.survival import Frame
+from collapselab.collapse.warning import warning_in_words
 from collapselab.collapse.words import ENDED_BY, KINDS, TRAINING_SOURCES
 from collapselab.config.overrides import settings
 from collapselab.report.values import known, short, shown
@@ -58,6 +59,8 @@ def outcome(row: Mapping[str, Any]) -> str:
         return str(row["status"]) if known(row, "status") else "unfinished"
     loss = loss_on_human_text(row)
     after = f"; loss on human text: {loss}" if loss else ""
+    if warning := warning_in_words(_step(row, "warned_step"), onset):
+        after = f"; {warning}{after}"
     if row.get("fate") == "diverged":
         return f"diverged at step {diverged}{after}"
     if total is not None:
@@ -87,6 +90,8 @@ def story(row: Mapping[str, Any]) -> str:
     else:
         end = f"the run is {row['status'] if known(row, 'status') else 'unfinished'}"
     model = str(row["model"]).removeprefix("builtin:")
+    if warning := warning_in_words(_step(row, "warned_step"), onset):
+        end += f"; {warning}"
     return f"{model}, trained on {whose}{rate}: {end}."
 
 

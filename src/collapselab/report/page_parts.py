@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # lifelines and scipy take a second to import, and only pages
     from collapselab.analysis.hypotheses import Hypothesis
 
 STEPS = {
-    **{name: EVENTS[name].label for name in ("onset_step", "total_collapse_step")},
+    **{name: EVENTS[name].label for name in ("warned_step", "onset_step", "total_collapse_step")},
     "last_step": "last step",
 }
 VERDICT_STYLES = {"holds": "holds", "does not hold": "fails", "undecided": "undecided"}

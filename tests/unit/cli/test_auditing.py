@@ -36,6 +36,12 @@ def called(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
     return caught.value.code, written.out, written.err
 
 
+def test_of_many_groups_healthy_neighbours_are_shown_as_one(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = called(capsys, "audit", str(corpus), "--by", "step")
+    groups = [re.split(r"\s{2,}", line)[:3] for line in out[out.index("\ngroup ") :].splitlines()[2:13]]
+    assert groups == [["0 … 29", "30", "0"], *([str(step), "1", "1"] for step in range(30, 40))]
+
+
 def test_the_sentence_comes_first_and_a_loop_is_shown_once(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = called(capsys, "audit", str(corpus))
     first = out.splitlines()[0]

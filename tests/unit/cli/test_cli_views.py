@@ -121,6 +121,16 @@ def test_the_live_panel_has_losses_verdict_times_and_the_sample() -> None:
     assert "\x1b[31m" not in text
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_loss_that_leaves_its_baseline_is_warned_of(terminal: bool) -> None:
+    falling = [record(i, train_nll_nats=2.5 + 0.01 * (i % 2) - max(0, i - 4) / 10) for i in range(12)]
+    last = Record(12, {**falling[-1].values, "step": 12, "ended_by": "budget"})
+    text = shown([*falling, last], terminal=terminal)
+    words = "early warning since step 7: loss on own text" if terminal else "warning since step 7"
+    assert words in text
+    assert "warning" not in shown([record(i) for i in range(12)], terminal=terminal)
+
+
 def test_without_a_terminal_the_first_and_the_last_step_are_lines() -> None:
     text = shown([record(0), record(1), record(2, ended_by="budget")], terminal=False)
     steps = [line.split()[1] for line in text.splitlines()]
@@ -178,6 +188,12 @@ def test_a_sweep_says_what_the_loss_of_a_run_has_come_to(
             {"onset_step": 9, "total_collapse_step": 14, "kind_at_end": "loop", "ended_by": "collapse"},
             "Collapsed: onset at step 9, total collapse at step 14, kind loop.",
         ),
+        (
+            {"onset_step": 20, "warned_step": 5},
+            "Onset of collapse at step 20; no total collapse within 50 steps. "
+            "Early warning at step 5, 75% of the time to onset ahead.",
+        ),
+        ({"warned_step": 5}, "No collapse within 50 steps. Early warning at step 5."),
         ({"degenerate_share": None}, "Not judged within 50 steps: no sample had the 100 tokens that it takes."),
         (
             {"ended_by": "budget", "fate": "diverged", "diverged_step": 3},

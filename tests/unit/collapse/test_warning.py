@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collapselab.analysis.lead_time import Series, alarm_rule, scores
-from collapselab.collapse.warning import ALARMS, SIGNALS, Alarm, Warnings, Watch
+from collapselab.collapse.warning import ALARMS, SIGNALS, Alarm, Warnings, Watch, warning_in_words, warning_values
+from collapselab.records import Value
 
 EWMA = Alarm("entropy_nats", -1, "ewma", "level", 0.5, 0.2, baseline=3, patience=2)
 CUSUM = Alarm("seq_rep_4", 1, "cusum", "spread", 0.5, 4.0, baseline=3, patience=1)
@@ -29,7 +30,6 @@ def test_an_average_warns_after_two_values_beyond_its_threshold_and_ends_below_h
     assert seen[2].level == 3.0, "the median of the first three"
     assert [round(watch.score, 4) for watch in seen[3:]] == [0, 0.25, 0.375, 0.4375, 0.2188, 0.1094, 0.0547]
     assert [watch.since for watch in seen[3:]] == [None, None, 5, 5, 5, 5, None]
-    assert seen[-1].first == 5
     assert seen[5].change == pytest.approx(-0.375)
 
 
@@ -51,6 +51,22 @@ def test_the_warning_is_that_of_the_alarm_that_lasts_longest() -> None:
         warnings = warnings.see(step, {"entropy_nats": entropy, "seq_rep_4": repeats})
     assert [(watch.alarm.signal, watch.since) for watch in warnings.on] == [("seq_rep_4", 3), ("entropy_nats", 6)]
     assert warnings.since == 3
+
+
+def steps_of(repeats: list[float]) -> list[dict[str, Value]]:
+    return [{"step": 10 * i, "seq_rep_4": value} for i, value in enumerate(repeats)]
+
+
+def test_the_lead_is_that_of_the_warning_that_lasts_at_the_onset() -> None:
+    rises = steps_of([0.1, 0.2, 0.3, 0.9, 0.0, 0.0, 0.9, 0.9, 0.9])
+    assert warning_values(rises[:4], None, (CUSUM,)) == {"warned_step": 30, "warning_lead": None}
+    assert warning_values(rises[:6], None, (CUSUM,))["warned_step"] is None, "withdrawn"
+    assert warning_values(rises, 80, (CUSUM,)) == {"warned_step": 60, "warning_lead": 0.25}
+    assert warning_values(rises, 50, (CUSUM,))["warned_step"] is None, "what comes after the onset is no warning"
+    assert warning_values(rises, 80, ())["warned_step"] is None
+    assert warning_in_words(60, 80) == "early warning at step 60, 25% of the time to onset ahead"
+    assert warning_in_words(60, None) == "early warning at step 60"
+    assert warning_in_words(None, 80) == ""
 
 
 @pytest.mark.parametrize("alarm", [EWMA, CUSUM, *ALARMS])

@@ -88,6 +88,14 @@ def test_completions_that_no_longer_end_are_told() -> None:
     assert [(event.name, event.step) for event in events] == [("no-end", 8)]
 
 
+def test_where_most_completions_had_no_end_from_the_first_it_is_no_news() -> None:
+    monitor = CollapseMonitor()
+    events: list[Event] = []
+    for step in range(12):
+        events += monitor.observe(step, healthy(step, 8), ended=[i < (3 if step < 6 else 0) for i in range(8)])
+    assert events == [], "0.62, then 1: seen in a GRPO run whose completions had 128 tokens at most"
+
+
 def test_a_sampler_with_other_weights_is_told() -> None:
     monitor = CollapseMonitor()
     events: list[Event] = []
@@ -129,6 +137,8 @@ def test_the_run_directory_can_be_loaded_and_tells_what_happened(tmp_path: Path)
     assert row["onset_step"] == events[-1].step
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["warned_step"] == events[0].step
+    assert summary["warning_lead"] == (events[-1].step - events[0].step) / events[-1].step
+    assert f"early warning at step {events[0].step}, " in events[-1].message
     assert len(runs.steps) == 80
     assert len(runs.samples) == 320
 

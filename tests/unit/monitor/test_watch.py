@@ -83,6 +83,14 @@ def test_a_collapse_ends_with_exit_code_1(name: str, tmp_path: Path, capsys: pyt
     assert ended(str(tmp_path / "out"), "--once", "--until", "warning") == 1
 
 
+def test_trls_rewards_are_named_after_their_functions(tmp_path: Path) -> None:
+    made = [
+        {"step": 3, "prompt": "p", "completion": "c", "short": 0.5, "polite": x, "advantage": 9.0} for x in (1.0, None)
+    ]
+    pd.DataFrame(made).to_parquet(tmp_path / "completions_00003.parquet")
+    assert read_rollouts(*step_files(tmp_path)[0]).reward == 1.0, "1.5 and 0.5: a function may leave a row out"
+
+
 def test_a_healthy_folder_ends_with_exit_code_0(tmp_path: Path) -> None:
     for step in range(15):
         write_verl(tmp_path, step)

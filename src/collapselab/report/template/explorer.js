@@ -3,7 +3,7 @@
 const CHARTS = METADATA.charts.map((chart, i) => ({ ...chart, height: i ? 110 : 150, hasWords: false }));
 const JUMPS = [
   ["first step", () => 0],
-  ...["onset_step", "total_collapse_step"].map((name) => [METADATA.events[name], (run) => run.events[name]]),
+  ...["warned_step", "onset_step", "total_collapse_step"].map((name) => [METADATA.events[name], (run) => run.events[name]]),
   ["last step", () => Infinity],
 ];
 
