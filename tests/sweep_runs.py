@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -29,9 +30,9 @@ stop.on_divergence = false
 """
 # Read by every process of a sweep as it starts: a step takes 50 ms at least, so that a signal comes in its middle on a
 # quick machine too, and is counted, by a line in a file, before its record is written. A run waits before the record of
-# step 5 while there is a file hold-<run> beside that file.
+# step 5 while there is a file hold-<run> beside that file, and makes hold-<run>.signalled when it gets a signal then.
 HOOK = """
-import os, time
+import os, signal, time
 from collapselab.rundir.record_writer import RecordWriter
 
 append = RecordWriter.append
@@ -40,10 +41,19 @@ def counted(self, record):
     with open(os.environ["COUNTED_STEPS"], "a") as file:
         file.write(f"{self._rundir.path.name} {record.step}\\n")
     hold = os.path.join(os.path.dirname(os.environ["COUNTED_STEPS"]), f"hold-{self._rundir.path.name}")
+    if record.step == 5 and os.path.exists(hold):
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, noted(hold + ".signalled", signal.getsignal(number)))
     while record.step == 5 and os.path.exists(hold):
         time.sleep(0.01)
     append(self, record)
     time.sleep(0.05)
+
+def noted(path, handler):
+    def note(number, frame):
+        handler(number, frame)
+        open(path, "w").close()
+    return note
 
 RecordWriter.append = counted
 """
@@ -107,6 +117,16 @@ def wait_for(
         assert process is None or process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s"
         time.sleep(0.02)
+
+
+def ended(process: subprocess.Popen[str], folder: Path, timeout_s: float = TIMEOUT_S) -> str:
+    """The standard error of a sweep begun by `started` in that folder; on a busy machine each *step* has the time."""
+    steps, seen = folder / "counted", -1
+    while (now := steps.stat().st_size if steps.exists() else 0) != seen:
+        seen = now
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=timeout_s)[1]
+    raise AssertionError(f"no step within {timeout_s:.0f} s")
 
 
 def count(path: Path) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sweep_runs import assert_equal_records, begins, documented, held, hooked, runs_in, started, wait_for
+from sweep_runs import assert_equal_records, begins, documented, ended, held, hooked, runs_in, started, wait_for
 
 TIMEOUT_S = 400.0  # each run imports torch anew
 PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
@@ -42,8 +42,6 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Any]:
         cluster.shutdown()
 
 
-# In `make test` again once it is steady on a busy machine.
-@pytest.mark.slow
 def test_twelve_runs_on_three_nodes_one_of_them_killed_have_the_records_of_local_ones(
     cluster: Any, twelve_locally: Path, tmp_path: Path
 ) -> None:
@@ -57,7 +55,7 @@ def test_twelve_runs_on_three_nodes_one_of_them_killed_have_the_records_of_local
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
     for hold in holds:
         hold.unlink()
-    _, stderr = process.communicate(timeout=TIMEOUT_S)
+    stderr = ended(process, tmp_path, TIMEOUT_S)
     assert process.returncode == 0, stderr
     assert [path.name for path in runs_in(out)] == [path.name for path in runs_in(twelve_locally)]
     for path in runs_in(twelve_locally):

@@ -72,7 +72,7 @@ class SlurmAttempt:
             outcome, code = self.submitted._get_outcome_and_result()
             return int(code) if outcome == "success" else EXIT_FAILED
         self.ended_at = self.ended_at or time.monotonic()
-        if time.monotonic() - self.ended_at < RESULT_S and state not in ("CANCELLED", "OUT_OF_MEMORY"):
+        if time.monotonic() - self.ended_at < RESULT_S and state in ("COMPLETED", "GONE"):  # perhaps with a result
             return None
         return EXIT_INTERRUPTED if state == "CANCELLED" else -signal.SIGKILL
 
