@@ -18,7 +18,7 @@ from collapselab.rundir.layout import RunDir, read_json, read_lines
 
 SAMPLES_EVERY = 50
 DIGITS = 6
-EVENTS = ("onset_step", "total_collapse_step", "last_step")
+EVENTS = ("warned_step", "onset_step", "total_collapse_step", "last_step")
 
 
 def pack(folder: Path, out: Path) -> int:

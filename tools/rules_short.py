@@ -5,8 +5,9 @@
     python tools/rules_short.py whole TEXTS --half 1                # whole-half-1.csv
     python tools/rules_short.py bounds TOKENIZERS TEXTS             # what the rules' metrics reach on half 0 (printed)
 
-TEXTS is what `rules_texts.py` wrote; TOKENIZERS holds `gpt2.json` (the builtin one is added). Thresholds were chosen on
-half 0. Windows of 20, 50 and 80 tokens begin at the start of a line or of a sentence, as answers do.
+TEXTS is what `rules_texts.py` wrote; TOKENIZERS holds `gpt2.json` and `smollm2.json` (the builtin one is added).
+Thresholds were chosen on half 0. Windows of 20, 50 and 80 tokens begin at the start of a line or of a sentence, as
+answers do.
 """
 
 from __future__ import annotations

@@ -189,7 +189,8 @@ def warning_in_words(warned_step: int | None, onset_step: int | None) -> str:
     if warned_step is None:
         return ""
     share = lead(warned_step, onset_step)
-    return f"early warning at step {warned_step}" + (f", {share:.0%} of the time to onset ahead" if share else "")
+    ahead = f", {100 * share:.0f} % of the time to onset ahead" if share else ""
+    return f"early warning at step {warned_step}{ahead}"
 
 
 def _number(value: Value) -> float | None:

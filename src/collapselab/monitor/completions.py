@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
+from collapselab.engine.repetition import repetition_of
 from collapselab.errors import InputError
+from collapselab.metrics import METRICS
+from collapselab.records import Value
 
 
 def nested(rows: Any) -> list[list[Any]]:
@@ -27,6 +30,13 @@ def difference(own: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]
     return fmean(
         abs(x - y) for ours, others in zip(own, theirs, strict=True) for x, y in zip(ours, others, strict=True)
     )
+
+
+def metrics_of(samples: Sequence[Sequence[int]]) -> list[dict[str, Value]]:
+    """`repetition_metrics` of each sample, in C where there is a compiler."""
+    lz_ratio = METRICS["lz_ratio"].function
+    assert lz_ratio is not None
+    return [row | {"lz_ratio": lz_ratio(ids)} for ids, row in zip(samples, repetition_of(samples), strict=True)]
 
 
 def spread(items: Sequence[int], most: int) -> list[int]:

@@ -16,9 +16,8 @@ from collapselab.collapse.warning import ALARMS, Alarm, Warnings
 from collapselab.collapse.words import EndedBy
 from collapselab.config.schema import Collapse
 from collapselab.errors import InputError
-from collapselab.metrics import repetition_metrics
 from collapselab.monitor.actions import Action, act, checked
-from collapselab.monitor.completions import cached, difference, nested, spread
+from collapselab.monitor.completions import cached, difference, metrics_of, nested, spread
 from collapselab.monitor.directory import MonitorDir
 from collapselab.monitor.trainer import Probes, TrainerEvents
 from collapselab.monitor.troubles import Event, Troubles, course_events, overlap_across, overlap_within, warning_event
@@ -150,7 +149,7 @@ class CollapseMonitor(TrainerEvents):
             known["unended_share"] = 1 - sum(map(bool, ended)) / len(ended)
         chosen = spread([i for i, ids in enumerate(samples) if len(ids) >= MIN_SIGNAL_TOKENS], self.max_samples)
         judged = [tuple(samples[i][-self.window :]) for i in chosen]
-        metrics = [repetition_metrics(ids) for ids in judged]
+        metrics = metrics_of(judged)
         if judged:
             known |= mean_values([{"num_tokens": len(ids), **row} for ids, row in zip(judged, metrics, strict=True)])
         if groups is not None and judged:
@@ -264,7 +263,7 @@ class CollapseMonitor(TrainerEvents):
         self._directory = MonitorDir(self.out, self.name, self.lr, self.thresholds)
         for record in self._directory.keep_before(step):
             judged = [sample.token_ids for sample in record.samples]
-            self._advance(record.values, judged, [repetition_metrics(ids) for ids in judged])
+            self._advance(record.values, judged, metrics_of(judged))
 
     def finish(self, ended_by: EndedBy = "budget") -> None:
         """Writes summary.json, and lets the run directory go; observing again continues it."""

@@ -139,7 +139,8 @@ class TrainerEvents(ABC):
             self._use(known["processing_class"])
         self.lr = getattr(args, "learning_rate", None)
         config = getattr(self._model, "config", None)
-        self.name = getattr(config, "_name_or_path", "") or type(self._model).__name__
+        name = getattr(config, "_name_or_path", "") or type(self._model).__name__
+        self.name = os.path.basename(name) if os.path.isabs(name) else name
         if self.out is None and getattr(args, "output_dir", None):
             self.out = Path(args.output_dir) / FOLDER
         if not self._is_main:

@@ -191,7 +191,7 @@ def test_a_sweep_says_what_the_loss_of_a_run_has_come_to(
         (
             {"onset_step": 20, "warned_step": 5},
             "Onset of collapse at step 20; no total collapse within 50 steps. "
-            "Early warning at step 5, 75% of the time to onset ahead.",
+            "Early warning at step 5, 75 % of the time to onset ahead.",
         ),
         ({"warned_step": 5}, "No collapse within 50 steps. Early warning at step 5."),
         ({"degenerate_share": None}, "Not judged within 50 steps: no sample had the 100 tokens that it takes."),

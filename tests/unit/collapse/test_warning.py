@@ -64,7 +64,7 @@ def test_the_lead_is_that_of_the_warning_that_lasts_at_the_onset() -> None:
     assert warning_values(rises, 80, (CUSUM,)) == {"warned_step": 60, "warning_lead": 0.25}
     assert warning_values(rises, 50, (CUSUM,))["warned_step"] is None, "what comes after the onset is no warning"
     assert warning_values(rises, 80, ())["warned_step"] is None
-    assert warning_in_words(60, 80) == "early warning at step 60, 25% of the time to onset ahead"
+    assert warning_in_words(60, 80) == "early warning at step 60, 25 % of the time to onset ahead"
     assert warning_in_words(60, None) == "early warning at step 60"
     assert warning_in_words(None, 80) == ""
 

@@ -77,7 +77,7 @@ def test_runs_that_do_not_differ_are_named_by_their_folder(tmp_path: Path) -> No
         ({"ended_by": "budget", "fate": "lost", "degraded_step": 2, "lost_step": 14, "last_step": 20},
          "no collapse by step 20; loss on human text: lost at step 14"),
         ({"ended_by": "budget", "fate": "onset", "warned_step": 3, "onset_step": 9, "last_step": 20},
-         "onset at step 9, not total by step 20; early warning at step 3, 67% of the time to onset ahead"),
+         "onset at step 9, not total by step 20; early warning at step 3, 67 % of the time to onset ahead"),
         ({"ended_by": None, "status": "running"}, "running"),
         ({"ended_by": None, "status": None}, "unfinished"),
     ],
