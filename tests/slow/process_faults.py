@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from faults import contents, in_child, make_config
 
 RUN_BYTES = 4 * 1024 * 1024  # more than a run of builtin:nano with three checkpoints needs
 NUM_INODES = 64
+EXIT_TRACEBACK = 99  # stands for any exit code with a traceback
 
 
 class Tried:
@@ -112,7 +113,7 @@ def stopped(tried: Tried) -> None:
 
 
 @contextmanager
-def mounted(folder: Path, options: str) -> Iterator[Path]:
+def mounted(folder: Path, options: str) -> Generator[Path]:
     folder.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
     try:
@@ -198,7 +199,7 @@ def clock_jumps(tried: Tried) -> None:
 
 
 def little_memory(tried: Tried) -> None:
-    """A limit on the memory (ulimit -v) somewhat above what the process has; the command line says what happened."""
+    """A limit on the memory (ulimit -v) above what the process has; an abort in a library counts as a kill."""
     from collapselab.cli import guarded
 
     for number in range(tried.tries):
@@ -212,9 +213,9 @@ def little_memory(tried: Tried) -> None:
 
         code = in_child(limited, tried.log)
         name = f"{mib} MiB"
-        if "Traceback" in tried.log.read_text():
-            code = -1
-        tried.note(name, out, code, (0, 1, 3))
+        if "Traceback (most" in tried.log.read_text():
+            code = EXIT_TRACEBACK
+        tried.note(name, out, code, (0, 1, 3, -signal.SIGABRT))
 
 
 def cold_caches(tried: Tried) -> None:
@@ -257,7 +258,7 @@ def main() -> None:
     chosen = parser.parse_args()
     import torch
 
-    import collapselab.runner  # noqa: F401
+    import collapselab.runner  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
     torch.set_num_threads(1)
     action, tries = ROWS[chosen.row]
