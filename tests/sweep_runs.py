@@ -38,12 +38,12 @@ from collapselab.rundir.record_writer import RecordWriter
 append = RecordWriter.append
 
 def counted(self, record):
-    with open(os.environ["COUNTED_STEPS"], "a") as file:
-        file.write(f"{self._rundir.path.name} {record.step}\\n")
     hold = os.path.join(os.path.dirname(os.environ["COUNTED_STEPS"]), f"hold-{self._rundir.path.name}")
     if record.step == 5 and os.path.exists(hold):
         for number in (signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, noted(hold + ".signalled", signal.getsignal(number)))
+    with open(os.environ["COUNTED_STEPS"], "a") as file:
+        file.write(f"{self._rundir.path.name} {record.step}\\n")
     while record.step == 5 and os.path.exists(hold):
         time.sleep(0.01)
     append(self, record)
@@ -105,8 +105,9 @@ def documented(words: str) -> list[list[str]]:
 
 
 def held(path: Path) -> bool:
-    """Whether a run waits, since its folder's `hold-<run>` says so."""
-    return status(path) == "running" and count(path) == 5
+    """Whether a run waits at step 5, since `hold-<run>` says so: a signal now is noticed after that step."""
+    counted = next(folder / "counted" for folder in path.parents if (folder / "sitecustomize.py").exists())
+    return counted.exists() and f"{path.name} 5\n" in counted.read_text(encoding="utf-8")
 
 
 def wait_for(

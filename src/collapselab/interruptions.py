@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-def _ending_signals() -> list[signal.Signals]:
+def ending_signals() -> list[signal.Signals]:
     """What asks a process to end; not SIGHUP (the terminal was closed) where it is ignored, as under nohup."""
     hangup = getattr(signal, "SIGHUP", None)  # Windows has none
     asked = [] if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN else [hangup]
@@ -33,7 +33,7 @@ def sigterm_as_ctrl_c() -> Generator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    former = {number: signal.signal(number, stop) for number in _ending_signals()}
+    former = {number: signal.signal(number, stop) for number in ending_signals()}
     try:
         yield
     finally:
@@ -56,7 +56,7 @@ def interruptions() -> Generator[Stop]:
             event.signal = number
         event.set()
 
-    former = {number: signal.signal(number, note) for number in (signal.SIGINT, *_ending_signals())}
+    former = {number: signal.signal(number, note) for number in (signal.SIGINT, *ending_signals())}
     try:
         yield event
     finally:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from collapselab import ranks
 from collapselab.collapse.summary import summarise
 from collapselab.config.schema import RunConfig
 from collapselab.errors import CollapselabError, InputError, Interrupted, RunFailed
@@ -31,6 +32,7 @@ from collapselab.rundir.record_writer import RecordWriter, check_extents
 from collapselab.safeguards import Safeguard, made
 from collapselab.step.measure import Metric
 from collapselab.step.parts import Parts, build, take
+from collapselab.step.shards import check_divisible, follow
 from collapselab.visible import html_table
 
 if TYPE_CHECKING:
@@ -99,6 +101,10 @@ def run(
         Interrupted: Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 or the wall time; a checkpoint was written.
         RunFailed: for example, the disk is full or the directory was removed.
     """
+    if ranks.launched() > 1:
+        check_divisible(config, has_own_objects=model is not None or bool(safeguards))
+    if ranks.is_follower():
+        return RunResult(Path(out or Path("runs") / config.run_id), follow(config))
     loaded = None if model is None else take(model, tokenizer, config)
     if loaded is not None:
         config = config.model_copy(update={"model": loaded.name})
@@ -106,7 +112,7 @@ def run(
     check_claim(
         rundir, config, resume=resume, fresh=fresh
     )  # before anything is written to a directory that may be refused
-    with rundir.lock() as lease:
+    with rundir.lock() as lease, ranks.leading(config.device):
         check_claim(rundir, config, resume=resume, fresh=fresh)
         finished, damage = (None, None) if fresh else _finished(rundir, config)
         if finished is not None:

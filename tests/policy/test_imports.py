@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "collapselab"
 
 # From the bottom up; a module imports from its own layer and those below. A package stands for its modules.
 _LAYERS = """
-errors visible files records randomness interruptions
+errors visible files records randomness interruptions ranks
 config inputs metrics
 testing
 collapse engine rundir
@@ -32,7 +32,7 @@ LAYERS = [line.split() for line in _LAYERS.strip().splitlines()]
 LAZY_UPWARD: set[tuple[str, str]] = set()
 
 _TORCH_FREE = """
-errors visible files records randomness interruptions config inputs metrics collapse
+errors visible files records randomness interruptions ranks config inputs metrics collapse
 rundir.layout rundir.claim rundir.lease
 rundir.line_files rundir.record_writer rundir.run_files rundir.judged_again
 rundir.environment rundir.machine rundir.progress rundir.frames rundir.migration rundir.parquet step.measure

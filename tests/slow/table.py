@@ -1,6 +1,7 @@
 """Tries every fault and writes the table in results/reliability/README.md (an hour on two shared cores).
 
-python tests/slow/table.py [--every N]
+python tests/slow/table.py [--every N]      # everything
+python tests/slow/table.py --processes [--tries N]      # the second table alone: what befalls processes and machines
 """
 
 from __future__ import annotations
@@ -17,8 +18,29 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 from damaged_files import carry_out as carry_out_damages
 from faults import FAULTS, SCENARIOS, carry_out, compile_shim
+from process_faults import ROWS
+from process_faults import carry_out as carry_out_process
 
 PAGE = Path(__file__).parents[2] / "results" / "reliability" / "README.md"
+PROCESSES = PAGE.with_name("processes.md")
+PROCESSES_TEXT = """# Reliability: what befalls processes and machines
+
+The same runs as in [the table of file operations](README.md), each disturbed once (or killed again and again) and then
+resumed. A try is **held** if the run ended by itself, by the signal, or with a message and no traceback, and the
+resumed run is equal, bit for bit, to one that nothing disturbed. Disks are tmpfs, mounted as root; the clock is the one
+that Python reads; memory is limited with `ulimit -v`, where an abort inside a library counts as a kill.
+Of the row *random kills* the number is that of the kills.
+
+{how}
+
+| fault | tried | held | failed |
+|---|---|---|---|
+{rows}
+
+`python tests/slow/table.py --processes` tries all of it (1,000 kills, 20 starts at once), `--tries N` a part.
+Sweeps whose workers, parents or nodes are killed are in `tests/e2e/test_sweep.py`, `test_slurm.py` and `test_ray.py`,
+two owners of one run on a shared file system in `test_two_machines.py`.
+"""
 TEXT = """# Reliability: faults tried, held, failed
 
 The runs make five records of `builtin:nano` with a checkpoint after each, on one thread. A point is **held** if
@@ -45,7 +67,15 @@ hangs, shows a traceback, or gives different numbers.
 
 Of these {tried}, {failed} failed. To try everything (one to two hours), run `python tests/slow/table.py`, or with
 pytest `python -m pytest -m slow tests/slow`. A selection runs in the fast suite.
+Kills at random, stops, disks, memory, clocks and starts at once are [a table of their own](processes.md).
 """
+
+
+def processes(rows: list[tuple[str, dict[str, Any]]], how: str) -> None:
+    """Writes the table of what befalls processes and machines, a page of its own beside the first."""
+    lines = "\n".join(f"| {name} | {r['tried']} | {r['held']} | {len(r['failed'])} |" for name, r in rows)
+    how = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores; {how}."
+    PROCESSES.write_text(PROCESSES_TEXT.format(how=how, rows=lines), encoding="utf-8")
 
 
 def write(rows: list[tuple[str, str, dict[str, Any]]], how: str) -> None:
@@ -59,7 +89,14 @@ def write(rows: list[tuple[str, str, dict[str, Any]]], how: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--every", type=int, default=1, help="try every n-th operation only")
-    every = parser.parse_args().every
+    parser.add_argument("--processes", action="store_true", help="only what befalls processes and machines")
+    parser.add_argument("--tries", type=int, help="of each such row; by default those of the whole campaign")
+    chosen = parser.parse_args()
+    how = "all tries" if chosen.tries is None else f"{chosen.tries} tries of each row"
+    processes([(row, carry_out_process(row, chosen.tries)) for row in ROWS], how)
+    if chosen.processes:
+        return
+    every: int = chosen.every
     which = "every operation" if every == 1 else f"one operation in {every}"
     done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=PAGE.parents[2])
     how = f"Commit {done.stdout.strip()}, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores; {which} of each row."

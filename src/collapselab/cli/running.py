@@ -9,6 +9,7 @@ from typing import Annotated, Any, cast
 
 from tyro.conf import Positional, arg
 
+from collapselab import ranks
 from collapselab.cli.faults import only_warned
 from collapselab.cli.text import plain, print_json, print_toml, stderr_console, stdout_console
 from collapselab.cli.verdict import print_samples, print_verdict
@@ -16,6 +17,7 @@ from collapselab.config import presets
 from collapselab.config.overrides import as_toml, override
 from collapselab.config.schema import RunConfig
 from collapselab.records import Record
+from collapselab.sweep.resources import peak_memory
 from collapselab.tracking import check_trackers, tracked
 
 
@@ -45,13 +47,17 @@ def run_command(options: Options, changes: dict[str, str]) -> None:
     """Runs one experiment; `collapselab run demo` shows a collapse within minutes."""
     config = override(presets.load(options.preset), changes)
     check_trackers(_names(options.track))
+    memory = peak_memory(config.model, ranks.launched())
     if options.dry_run:
+        stderr_console().print(plain(f"collapselab: {memory}"), soft_wrap=True)
         if options.json:
             print_json({"run_id": config.run_id, "config": config.model_dump(mode="json")})
         else:
             print_toml(as_toml(config))
         return
-    path, summary = _run(config, options, changes)
+    path, summary = _run(config, options, changes, memory)
+    if ranks.is_follower():
+        return
     # The run is complete: nothing that follows may make it look failed.
     with only_warned("the samples are not shown"):
         if options.json:
@@ -71,9 +77,11 @@ def _names(trackers: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (trackers or "").split(",") if name.strip())
 
 
-def _run(config: RunConfig, options: Options, changes: dict[str, str]) -> tuple[Path, dict[str, object]]:
+def _run(config: RunConfig, options: Options, changes: dict[str, str], memory: str) -> tuple[Path, dict[str, object]]:
     console = stderr_console()
-    console.print(plain(f"collapselab: {config.model}, learning rate {config.optim.lr:g}, loading …"), soft_wrap=True)
+    if not ranks.is_follower():
+        words = f"collapselab: {config.model}, learning rate {config.optim.lr:g}; {memory}; loading …"
+        console.print(plain(words), soft_wrap=True)
     # torch and transformers take seconds to import, so the command line answers wrong input first.
     from collapselab.cli.live import Progress
     from collapselab.runner import run

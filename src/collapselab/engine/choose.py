@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from transformers import PreTrainedModel
 
+from collapselab import ranks
 from collapselab.engine.families import Decoder, read_decoder
 from collapselab.engine.interface import Engine, Precision, Scorer
 from collapselab.engine.library import kernels
@@ -34,7 +35,7 @@ def make_engines(
     Raises:
         InputError: the named engine cannot run the model here, or cannot write in bfloat16.
     """
-    decoder = read_decoder(model) if name != "plain" else None
+    decoder = read_decoder(model) if name != "plain" and ranks.size() == 1 else None
     plain = PlainEngine(model)
     if decoder is not None and is_changed and not _agree(plain, StaticEngine(decoder, "float32"), decoder):
         decoder = None

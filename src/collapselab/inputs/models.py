@@ -10,7 +10,9 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from collapselab import ranks
 from collapselab.errors import InputError
+from collapselab.inputs.division import division
 from collapselab.inputs.gguf_header import GgufHeader, read_gguf_header
 from collapselab.inputs.model_checks import (
     Sizes,
@@ -106,6 +108,8 @@ def load_model(
             weights are a pickle or quantised, the hub cannot be reached, or the device does not exist.
     """
     check_device(device)
+    if ranks.size() > 1 and not ranks.is_follower():
+        ranks.tell("load", name, device, context, begin_token)
     files = locate_model(name, with_weights=True)
     sizes, header = _check_files(files)
     tokenizer = _read_tokenizer(files, begin_token)
@@ -226,6 +230,7 @@ def _read_weights(files: ModelFiles, sizes: Sizes, header: GgufHeader | None) ->
         check_causal(files, config)
         _keep_to_torch(config)
         check_size(files, config, sizes)
+        divided = division(files, config) if ranks.size() > 1 else {}
         model, info = cast(Any, AutoModelForCausalLM).from_pretrained(
             files.folder,
             config=config,
@@ -233,6 +238,7 @@ def _read_weights(files: ModelFiles, sizes: Sizes, header: GgufHeader | None) ->
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # refused below, with the tensor's name
             output_loading_info=True,
+            **divided,
             **where,
         )
         check_tensors(files, info, header, model)

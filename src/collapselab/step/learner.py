@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from collapselab import ranks
 from collapselab.config.schema import RunConfig, Sampling
 from collapselab.engine.choose import make_engines
 from collapselab.engine.decoding import Generated, generate
@@ -26,6 +27,7 @@ from collapselab.engine.rounded import RoundedModel
 from collapselab.inputs.models import LoadedModel
 from collapselab.step.batches import IGNORED, Batch, StepStats, make_optimizer, update
 from collapselab.step.lora import Adapters
+from collapselab.step.shards import Shards
 from collapselab.step.start import Start
 
 
@@ -81,6 +83,7 @@ class Writer:
         self.config, self.loaded, self.name, self.tokenizer = config, loaded, loaded.name, loaded.tokenizer
         self.rule, self.work = config.sampling, work or Work()
         self.vocab_size, self.context_length = loaded.vocab_size, loaded.context_length
+        self._shards: Shards | None = None
         self._engine, self._scorer = make_engines(
             loaded.model,
             config.engine,
@@ -142,10 +145,12 @@ class Writer:
         self._scorer.weights_changed()
 
     def weights(self) -> dict[str, Tensor]:
-        """The parameters by name, as they are in memory: an update changes them.
+        """The parameters by name, as they are in memory: an update changes them. Of a divided model, whole copies.
 
         A forward pass in bfloat16 temporarily replaces them by copies: do not call this during one.
         """
+        if self._shards is not None:
+            return self._shards.weights()
         # named_parameters names a tied tensor once; safetensors refuses shared memory.
         return {name: p.detach().contiguous() for name, p in self.loaded.model.named_parameters()}
 
@@ -159,18 +164,17 @@ class Learner(Writer):
 
     def __init__(self, loaded: LoadedModel, config: RunConfig) -> None:
         super().__init__(loaded, config)
+        self._shards = Shards(loaded.model, config) if ranks.size() > 1 else None
         self._engine_asked_for = config.engine
-        self._wants_kernels = config.device == "cpu" and config.engine in ("auto", "native")
+        self._wants_kernels = self._shards is None and config.device == "cpu" and config.engine in ("auto", "native")
         self._kernels = kernels().library if self._wants_kernels else None
-        is_rounded = config.numerics.update == "bfloat16"
-        self._rounded = RoundedModel(loaded.model, self._kernels) if is_rounded else None
-        rank = config.optim.lora_rank
-        self._adapters = None if rank is None else Adapters(loaded.model, rank, config.seed)
-        self._optimizer = make_optimizer(loaded.model, config.optim, self._adapters)
-        self._clip = config.optim.clip
-        self._lr_factor = 1.0
+        self._rounded = RoundedModel(loaded.model, self._kernels) if config.numerics.update == "bfloat16" else None
+        self._adapters = None if (rank := config.optim.lora_rank) is None else Adapters(loaded.model, rank, config.seed)
+        make = partial(make_optimizer, loaded.model, config.optim, self._adapters)
+        self._optimizer = make() if self._shards is None else self._shards.optimizer
+        self._clip, self._lr_factor = config.optim.clip, 1.0
         self.num_changes = 0  # of the weights, other than by updates
-        self.start = Start(loaded.model.parameters())
+        self.start = self._shards or Start(loaded.model.parameters())
         self._weights_in_use = threading.Lock()
 
     @property
@@ -215,6 +219,8 @@ class Learner(Writer):
     def update(self, objective: Tensor) -> StepStats:
         """Takes one step down the gradient of `objective`, clipped; waits for whoever reads the weights (`reading`)."""
         with self._weights_in_use:
+            if self._shards is not None:
+                return self._shards.step(objective, self._clip, self.config.optim.lr * self._lr_factor)
             stats = update(self._optimizer, objective, self._clip, self._rounded, self._kernels, self._adapters)
             self.weights_changed()
         return stats
@@ -222,7 +228,7 @@ class Learner(Writer):
     def forget(self) -> None:
         """Forgets the optimiser's state."""
         with self._weights_in_use:
-            self._optimizer.state.clear()
+            (self._shards or self._optimizer.state).clear()
 
     @property
     def lr_factor(self) -> float:
@@ -261,6 +267,8 @@ class Learner(Writer):
 
     def moments(self) -> dict[str, Tensor]:
         """The optimiser's state by `parameter|field`, as it is in memory, and the adapters if there are some."""
+        if self._shards is not None:
+            return self._shards.moments()
         names: dict[Tensor, str] = {p: name for name, p in self._learned().items()}
         adapters = {} if self._adapters is None else {f"{name}|value": p for name, p in self._learned().items()}
         return adapters | {
@@ -273,6 +281,9 @@ class Learner(Writer):
     @torch.no_grad()
     def restore(self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor]) -> None:
         """Restores weights and optimiser state, in place."""
+        if self._shards is not None:
+            self._shards.restore(weights, moments)
+            return
         parameters = dict(self.loaded.model.named_parameters())
         for name, value in weights.items():
             parameters[name].copy_(value)

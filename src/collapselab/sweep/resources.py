@@ -56,9 +56,17 @@ def needs(
     return Needs(num_cpus or threads, (1.0 if on_gpu else 0.0) if num_gpus is None else num_gpus, memory_gib, minutes)
 
 
-def run_gib(parameters: int) -> float:
+def run_gib(parameters: float) -> float:
     """The memory of a run of a model of that size: weights, gradients and moments, and 1 GiB for the rest."""
     return parameters * BYTES_PER_PARAMETER / GIB + 1.0
+
+
+def peak_memory(model: str, num_devices: int = 1) -> str:
+    """What a run needs of each device's memory, in words, as far as that is known before the weights are read."""
+    parameters, each = num_parameters(model), "" if num_devices == 1 else f" on each of {num_devices} devices"
+    if parameters is None:
+        return "peak memory unknown"
+    return f"peak memory about {run_gib(parameters / num_devices):.1f} GiB{each}"
 
 
 def share(configs: Sequence[RunConfig], num_workers: int | None, *, num_cores: int, memory_gib: float | None) -> Share:
@@ -92,9 +100,12 @@ def num_parameters(model: str) -> int | None:
     from collapselab.inputs.models import model_names
 
     named = {info.name: info.num_parameters for info in model_names()}
-    folder = Path(model).expanduser()
-    if model in named or not folder.is_dir():
-        return named.get(model)
+    try:
+        folder = Path(model).expanduser()
+        if model in named or not folder.is_dir():
+            return named.get(model)
+    except (OSError, RuntimeError):  # no name of a folder; the run will report it
+        return None
     from safetensors import SafetensorError
 
     try:

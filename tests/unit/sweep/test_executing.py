@@ -20,7 +20,7 @@ from collapselab.sweep.executors.interface import Job
 from collapselab.sweep.executors.local import LocalExecutor
 from collapselab.sweep.executors.slurm import sbatch_options
 from collapselab.sweep.grid import Sweep, expand, sharded
-from collapselab.sweep.resources import Needs, Share, needs
+from collapselab.sweep.resources import Needs, Share, needs, peak_memory
 from collapselab.sweep.schedule import Task, place
 
 NANO = override(RunConfig(), {"model": "builtin:nano", "stop.max_steps": 9})
@@ -54,6 +54,14 @@ def test_what_runs_need_on_a_cluster() -> None:
     assert needs([CUDA], num_cpus=2, num_gpus=0.25, memory_gib=9.5, minutes=5) == Needs(2, 0.25, 9.5, 5)
     unknown = override(RunConfig(), {"model": "somebody/something", "threads": 3})
     assert needs([unknown], minutes=60) == Needs(3, 0.0, None, 60)
+
+
+def test_peak_memory_is_said_before_a_run() -> None:
+    # 16 bytes for each of 124,439,808 parameters, and 1 GiB; measured: 3.07 GB (results/performance).
+    assert peak_memory("gpt2") == "peak memory about 2.9 GiB"
+    assert peak_memory("gpt2", 2) == "peak memory about 1.9 GiB on each of 2 devices"
+    for name in ("somebody/something", "~nobody-of-that-name/model", "x" * 5000, "a\0b"):
+        assert peak_memory(name) == "peak memory unknown"
 
 
 def test_a_cluster_runs_all_at_once_unless_fewer_are_asked_for(tmp_path: Path) -> None:
