@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
@@ -21,8 +23,18 @@ def render(template: str, as_it_is: Mapping[str, str], **words: object) -> str:
         trim_blocks=True,
         finalize=_finalized,
     )
+
+    def as_markup(text: str) -> Markup:
+        return Markup(unbroken(text))
+
+    environment.filters["unbroken"] = as_markup
     markup = {name: Markup(text) for name, text in as_it_is.items()}
     return environment.from_string(template_file(template)).render(**markup, **words)
+
+
+def unbroken(text: str) -> str:
+    """The markup of a text whose numbers do not break after the hyphen: 1e-4 stays on one line."""
+    return re.sub(r"\b\d[\d.]*e-\d+", r'<span class="unbroken">\g<0></span>', html.escape(visible(text)))
 
 
 def template_file(name: str) -> str:

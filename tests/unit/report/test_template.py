@@ -7,6 +7,8 @@ from importlib.resources import files
 
 import pytest
 
+from collapselab.report.html import unbroken
+
 
 def colours(css: str) -> list[dict[str, str]]:
     """The custom colours of the light and of the dark page."""
@@ -53,3 +55,9 @@ def test_scripts_never_parse_text_as_markup_or_code() -> None:
             assert not re.search(
                 r"\.innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|fetch\(", code
             ), path.name
+
+
+def test_a_number_does_not_break_after_its_hyphen() -> None:
+    """A title read "at learning rate 1e-" and, on the next line, "4"."""
+    number = '<span class="unbroken">1.6e-4</span>'
+    assert unbroken("at 1.6e-4 <b>, self-trained") == f"at {number} &lt;b&gt;, self-trained"
