@@ -137,7 +137,7 @@ def doses(runs: Runs) -> pd.DataFrame:
             "safeguards": safeguards,
             "lr": lr,
             "temperature": temperature,
-            "step": int(cast(Any, step)),
+            "step": step,
             "n": interval.n,
         }
         row |= {"rise": interval.estimate, "low": interval.low, "high": interval.high}
@@ -159,7 +159,7 @@ def _remedy(text: str) -> tuple[str | None, int]:
     given = parse(text)
     if not given:
         return NONE, 0
-    values: Mapping[str, Any] = given[0]
+    values = cast(Mapping[str, Any], given[0])
     if len(given) > 1 or values["id"] != "rollback" or "repeat" in values:
         return None, 0
     return str(values.get("remedy", "restore")), int(values.get("past", 0))
