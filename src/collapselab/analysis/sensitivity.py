@@ -88,8 +88,8 @@ class JudgedRun:
 def judged_runs(runs: Runs) -> list[JudgedRun]:
     """The runs that can be judged anew from their steps.
 
-    Those on their own text without safeguards, judged by one training sample a step, of which every step is recorded and whose recorded
-    verdicts come out again by the recorded thresholds.
+    Those on their own text without safeguards, judged by one training sample a step, of which every step is recorded
+    and whose recorded verdicts come out again by the recorded thresholds.
     """
     if not set(COLUMNS) <= set(runs.steps.columns):
         return []

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any, cast
 
-import pandas as pd
 import pytest
 
 from collapselab.analysis.comparisons import equal_update_rates
+from collapselab.analysis.controls import controls_do_not_collapse
 from collapselab.analysis.evidence import gather
 from collapselab.analysis.hypotheses import judge
 from collapselab.analysis.sensitivity import judged_runs
@@ -22,14 +22,8 @@ from collapselab.rundir.frames import Runs, load_runs
 from synthetic_runs import judged_run, make_config
 
 POOLED = (
-    "figure-1",
-    "figure-2",
-    "figure-4",
-    "survival-by-learning-rate",
-    "survival-by-size",
-    "figure-3",
-    "sampler-map",
-)
+    "figure-1", "figure-2", "figure-4", "survival-by-learning-rate", "survival-by-size", "figure-3", "sampler-map"
+)  # fmt: skip
 GUARD = {"safeguards": "entropy-bonus"}
 
 
@@ -53,12 +47,9 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 @pytest.fixture(scope="module")
 def plain(mixed: Runs) -> Runs:
     rows = cast(Any, mixed.runs)
-    names = rows.loc[rows["safeguards"] == "none", "run"]
-    return Runs(*(frame[frame["run"].isin(names)] for frame in map(cast, [Any] * 3, _frames(mixed))))
-
-
-def _frames(runs: Runs) -> list[pd.DataFrame]:
-    return [runs.runs, runs.steps, runs.samples]
+    kept = rows.loc[rows["safeguards"] == "none", "run"]
+    frames: list[Any] = [mixed.runs, mixed.steps, mixed.samples]
+    return Runs(*(frame[frame["run"].isin(kept)] for frame in frames))
 
 
 def names(frame: Any) -> set[str]:
@@ -73,8 +64,8 @@ def test_the_main_runs_have_no_safeguards(mixed: Runs, plain: Runs) -> None:
 
 
 def test_where_all_runs_have_safeguards_these_are_shown(mixed: Runs) -> None:
-    guarded = mixed.runs["run"].str.startswith("guarded").to_numpy()
-    some = Runs(cast(Any, mixed.runs)[guarded], mixed.steps, mixed.samples)
+    rows = cast(Any, mixed.runs)
+    some = Runs(rows[rows["run"].str.startswith("guarded")], mixed.steps, mixed.samples)
     assert names(main_runs(run_table(some))) == {f"guarded-{m}-{s}" for m in ("nano", "micro") for s in range(3)}
 
 
@@ -96,11 +87,13 @@ def test_the_horizon_of_mean_onsets_is_that_of_runs_without(mixed: Runs, plain: 
     assert list(both.columns) == list(alone.columns)
     is_guarded = both["arm"].str.contains("safeguards entropy-bonus")
     assert is_guarded.sum() == 3, "arms with safeguards are named"
-    assert both[~is_guarded].drop(columns="arm").to_numpy().tolist() == alone.drop(columns="arm").to_numpy().tolist()
+    kept, only = (frame.drop(columns="arm").fillna(-1.0) for frame in (both[~is_guarded], alone))
+    assert kept.to_numpy().tolist() == only.to_numpy().tolist()
 
 
 def test_verdicts_are_as_without(mixed: Runs, plain: Runs) -> None:
     assert judge(mixed) == judge(plain)
+    assert controls_do_not_collapse(gather(mixed), ("real",)) == controls_do_not_collapse(gather(plain), ("real",))
     assert len(gather(mixed).runs) > len(gather(plain).runs)
 
 
