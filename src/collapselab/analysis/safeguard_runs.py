@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from collapselab.analysis.comparisons import CARRIED_OUT, JUDGING, LOOKING, distinct
 from collapselab.analysis.evidence import gather
-from collapselab.analysis.intervals import Floats
+from collapselab.analysis.intervals import Bools, Floats
 from collapselab.analysis.sampler import as_text
 from collapselab.analysis.survival import Frame
 from collapselab.config.overrides import settings
@@ -79,7 +79,7 @@ def families(runs: Runs) -> list[Family]:
     texts = own.reindex(columns=columns).map(as_text).to_numpy(dtype=object)
     guard = names.index("safeguards")
     base = pd.Series(["|".join(np.delete(row, guard)) for row in texts], index=own.index, dtype=object)
-    is_guarded = texts[:, guard] != NONE
+    is_guarded: Bools = np.array(texts[:, guard] != NONE, dtype=bool)
     found: list[Family] = []
     sizes = own.assign(base=base)[is_guarded].groupby(["model", "base"])["safeguards"].nunique()
     for _, part in sizes.groupby(level="model"):
@@ -99,7 +99,10 @@ def _named(texts: NDArray[Any], reference: NDArray[Any], names: Sequence[str]) -
     found: list[tuple[str, str] | None] = []
     for row, differs in zip(texts, texts != reference, strict=True):
         found.append(
-            _name({names[i]: str(row[i]) for i in np.flatnonzero(differs)}, dict(zip(names, row, strict=True)))
+            _name(
+                {name: str(value) for name, value, other in zip(names, row, differs, strict=True) if other},
+                dict(zip(names, row, strict=True)),
+            )
         )
     return found
 

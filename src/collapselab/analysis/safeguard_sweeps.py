@@ -54,11 +54,17 @@ def recoveries(runs: Runs) -> pd.DataFrame:
 
 def recovery_shares(rows: Frame) -> pd.DataFrame:
     """A row per remedy and its beginning: `num_runs`, `num_healed`, their share with its exact interval, `rise_end`."""
-    found: list[dict[str, object]] = []
+    found: list[dict[str, Any]] = []
     for (remedy, past), part in rows.groupby(["remedy", "past"], sort=True):
         num = int(part["is_healed"].sum())
         share = share_interval(num, len(part))
-        row = {"remedy": remedy, "past": past, "num_runs": len(part), "num_healed": num, "share": share.estimate}
+        row: dict[str, Any] = {
+            "remedy": remedy,
+            "past": past,
+            "num_runs": len(part),
+            "num_healed": num,
+            "share": share.estimate,
+        }
         found.append(row | {"low": share.low, "high": share.high, "rise_end": part["rise_end"].mean()})
     return pd.DataFrame(found)
 
@@ -95,7 +101,11 @@ def _changed_arms(part: Frame, names: Sequence[str], texts: NDArray[Any]) -> dic
     first = int(differs_AAP.sum(axis=(1, 2)).argmin())
     found = {"": part[arm_N == first]}
     for arm in range(len(arms)):
-        changed = {names[i]: str(texts[place[arm]][i]) for i in np.flatnonzero(differs_AAP[arm, first])}
+        changed = {
+            name: str(value)
+            for name, value, other in zip(names, texts[place[arm]], differs_AAP[arm, first], strict=True)
+            if other
+        }
         if changed and ("optim.lr" not in changed or "optim.name" in changed):
             found[
                 ", ".join(
@@ -129,7 +139,7 @@ def doses(runs: Runs) -> pd.DataFrame:
     steps = steps.assign(rise=steps["val_nll_nats"] - steps["run"].map(first))
     names = {"sampling.temperature": "temperature", "lr": "lr", "safeguards": "safeguards"}
     joined = steps[steps["step"] > 0].join(rows.set_index("run")[list(names)].rename(columns=names), on="run")
-    found: list[dict[str, object]] = []
+    found: list[dict[str, Any]] = []
     for (safeguards, lr, temperature, step), part in joined.groupby(["safeguards", "lr", "temperature", "step"]):
         known = t_estimate(part["rise"])
         interval = known.interval()
@@ -142,8 +152,8 @@ def doses(runs: Runs) -> pd.DataFrame:
         }
         row |= {"rise": interval.estimate, "low": interval.low, "high": interval.high}
         found.append(row | {"p": known.p_value(0.0)})
-    table = pd.DataFrame(found)
-    return table.assign(p=list(holm(table["p"].astype(object).where(table["p"].notna(), None))))
+    adjusted = holm([row["p"] for row in found])
+    return pd.DataFrame(found).assign(p=list(adjusted))
 
 
 def _that_go_on(runs: Runs) -> Frame:

@@ -116,7 +116,12 @@ def _losses(part: Frame, reference: Frame, pure: Frame | None) -> Row:
     """Rises of the loss on human text, beside those of `none`, and beside those of pure sampling."""
     is_none, is_pure = (part["arm"].iloc[0] == name for name in (NONE, PURE))
     at, end = f"rise_{LOSS_STEP}", f"rise_{END_STEP}"
-    row: Row = {"rise_at_step": part[at].mean(), "rise_end": part["rise_end"].mean(), "end": part["end"].mean()}
+    row: Row = {
+        at: part[at].mean(),
+        end: part[end].mean(),
+        "rise_end": part["rise_end"].mean(),
+        "end": part["end"].mean(),
+    }
     nothing = t_interval([])
     row |= _ends("loss", nothing if is_none else paired(part, reference, at))
     row |= _ends("loss_end", nothing if is_none else paired(part, reference, "rise_end"))
