@@ -78,13 +78,13 @@ def families(runs: Runs) -> list[Family]:
     columns = ["lr" if name == "optim.lr" else name for name in names]
     texts = own.reindex(columns=columns).map(as_text).to_numpy(dtype=object)
     guard = names.index("safeguards")
-    base = pd.Series(["|".join(np.delete(row, guard)) for row in texts], index=own.index, dtype=object)
+    base = pd.Series(["|".join([*row[:guard], *row[guard + 1 :]]) for row in texts], index=own.index, dtype=object)
     is_guarded: Bools = np.array(texts[:, guard] != NONE, dtype=bool)
     found: list[Family] = []
     sizes = own.assign(base=base)[is_guarded].groupby(["model", "base"])["safeguards"].nunique()
     for _, part in sizes.groupby(level="model"):
         beside = [key[1] for key in part.sort_values(ascending=False, kind="stable").index]
-        chosen = next((key for key in beside if ((base == key) & ~is_guarded).any()), None)
+        chosen = next((key for key in beside if bool(((base == key) & ~is_guarded).any())), None)
         if chosen is None:
             continue
         known = _named(texts, texts[((base == chosen) & ~is_guarded).to_numpy().argmax()], names)
