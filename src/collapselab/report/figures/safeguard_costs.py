@@ -94,7 +94,7 @@ def _panel(costs: Costs, cost: str, ends: Sequence[float], width: int, *, is_fir
         low, high = low - 0.08 * (high - low + 1e-9), high + 0.08 * (high - low + 1e-9)
         scale = alt.Scale(domain=[low, high], nice=False, zero=False)
     ticks = [v for v in (0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50) if low <= v <= high] if is_log else alt.Undefined
-    x = alt.X("cost:Q", scale=scale, axis=alt.Axis(title=COSTS[cost], values=ticks, format="~g"))
+    x = alt.X("cost:Q", scale=scale, axis=alt.Axis(title=COSTS[cost], values=ticks, tickCount=6, format="~g"))
     y_ticks = [v for v in (0.2, 0.5, 0.7, 1, 1.5, 2, 3, 4, 5, *log_ticks(6, 100)) if ends[0] <= v <= ends[1]]
     axis = alt.Axis(title="onset ÷ onset without safeguard" if is_first else None, values=y_ticks, format="~g")
     y = alt.Y("delay:Q", scale=alt.Scale(type="log", domain=list(ends), nice=False), axis=axis)
@@ -149,7 +149,7 @@ def _names(rows: Frame, cost: str, place: Callable[[Any], tuple[float, float]], 
         for dx, dy in [
             (8, 0),
             (-8 - long, 0),
-            *((sx, s * k * LINE_PX) for k in (1, 2, 3) for s in (1, -1) for sx in (8, -8 - long, -long / 2)),
+            *((sx, s * k * LINE_PX) for k in (1,) for s in (1, -1) for sx in (8, -8 - long, -long / 2)),
         ]:
             box = (x + dx, x + dx + long, y + dy - LINE_PX / 2, y + dy + LINE_PX / 2)
             inside = box[0] > 2 and box[1] < width - 2 and box[2] > 2 and box[3] < HEIGHT - 2
@@ -165,9 +165,9 @@ def message(costs: Costs) -> str:
     best, where = costs.rows[costs.rows["front_loss"]], f"{costs.model}, learning rate {short(costs.lr)}"
     lasting = best[best["num_onsets"] == 0]
     if len(lasting):
-        return f"No onset at the least human loss: {lasting.iloc[0]['name']} ({where})"
+        return f"{lasting.iloc[0]['name']}: no onset, at the least human loss; {where}"
     most = best.sort_values("delay").iloc[-1]
-    return f"The longest delay: {most['name']}, × {in_figures(most['delay'])} ({where})"
+    return f"The longest delay: {most['name']}, × {in_figures(most['delay'])}; {where}"
 
 
 def caption(costs: Costs) -> str:

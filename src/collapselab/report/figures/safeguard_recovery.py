@@ -118,8 +118,8 @@ def caption(rows: Frame) -> str:
         f"Share of runs that healed (no degenerate step among the last {HEALTHY_STEPS} of {RECOVERY_STEPS}) and rise "
         "of the loss on human text from step 0 to the end, in nats per token, by remedy and by the steps past the step "
         f"at which onset is known: {counted(len(rows), 'run')} of {first['model']} at learning rate "
-        f"{short(first['lr'])}, {counted(int(rows['seed'].nunique()), 'seed')}. {'; '.join(parts)}. Where five of five heal, "
-        f"the share is at least 48 % (Clopper-Pearson, 95 %)."
+        f"{short(first['lr'])}, {counted(int(rows['seed'].nunique()), 'seed')}. {'; '.join(parts)}. Where "
+        "five of five heal, the share is at least 48 % (Clopper-Pearson, 95 %)."
     )
 
 

@@ -35,7 +35,7 @@ WORLDS: dict[str, Callable[[], Runs]] = {
 }
 MESSAGES = {
     "safeguard-survival": "3 safeguards without any onset; builtin:pico at learning rate 3.2e-4",
-    "safeguard-costs": "No onset at the least human loss: entropy-bonus (builtin:pico, learning rate 3.2e-4)",
+    "safeguard-costs": "entropy-bonus: no onset, at the least human loss; builtin:pico, learning rate 3.2e-4",
     "recovery": "Healed in every run, however late: old weights",
     "left-open": "What the paper leaves open: 1 of 7 changes hasten collapse, 2 delay it",
     "dose": "Own text lowers the loss on austen in 174 of 540 cells; builtin:pico",
@@ -64,7 +64,7 @@ def test_names_of_lasting_arms_do_not_cover_each_other() -> None:
     marks = [part["mark"] for part in parts(drawn("safeguard-costs", compared())) if "mark" in part]
     assert any(mark.get("type") == "text" for mark in marks)
     names = [row for row in parts(drawn("safeguard-costs", compared())) if {"name", "x", "y"} <= row.keys()]
-    assert len({(row["x"], row["y"]) for row in names}) == len(names) > 8
+    assert len({(row["x"], row["y"]) for row in names}) == len(names) > 4
 
 
 def test_the_front_is_what_no_other_point_beats() -> None:
