@@ -14,6 +14,7 @@ import pandas as pd
 
 from collapselab.analysis.hypotheses import PAPER_CLAIMS, Hypothesis, judge
 from collapselab.config.overrides import override
+from collapselab.config.safeguards import shown
 from collapselab.config.schema import RunConfig
 from collapselab.records import flatten
 from collapselab.rundir.frames import Runs
@@ -74,8 +75,9 @@ def frames(world: Sequence[Made]) -> Runs:
 @functools.cache
 def settings_of(changes: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     """The settings as `load_runs` names them."""
-    row = dict(flatten(override(RunConfig(data=TEXTS), dict(changes)).model_dump(mode="json")))
-    return row | {"data": ",".join(row["data"]), "lr": row.pop("optim.lr"), "safeguards": "none"}
+    config = override(RunConfig(data=TEXTS), dict(changes))
+    row = dict(flatten(config.model_dump(mode="json")))
+    return row | {"data": ",".join(row["data"]), "lr": row.pop("optim.lr"), "safeguards": shown(config.safeguards)}
 
 
 def frame(run: Made, name: str) -> tuple[dict[str, Any], pd.DataFrame]:

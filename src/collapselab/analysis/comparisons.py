@@ -24,6 +24,11 @@ UPDATE_TOLERANCE = 1.10
 CARRIED_OUT = ("threads", "checkpoint_every_s", "keep_checkpoints")  # how a run is carried out, not what it is
 
 
+def unguarded(frame: Frame) -> Frame:
+    """The runs without safeguards: when models collapse by themselves is told by these."""
+    return frame[frame["safeguards"] == "none"] if "safeguards" in frame else frame
+
+
 def distinct(frame: Frame, judged_by: Literal["stream", "probe"] = "stream") -> Frame:
     """A run a trajectory, of those whose onset or censoring is known (`duration`, `is_event`).
 
@@ -75,7 +80,7 @@ def equal_update_rates(runs: Runs, models: Sequence[str], rates: Sequence[float]
     Raises:
         InputError: no such runs of a model at a rate.
     """
-    frame = cast(Frame, runs.runs)
+    frame = unguarded(cast(Frame, runs.runs))
     own = frame[(frame["train.source"] == "own") & (frame["seed"] == frame["seed"].min())]
     sizes = update_sizes(own, runs.steps).groupby([own["model"], own["lr"]]).mean().dropna()
     missing = next(((m, r) for m in models for r in rates if (m, r) not in sizes.index), None)

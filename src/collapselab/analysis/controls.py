@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from collapselab.analysis.comparisons import CONTROL, LOOKING, condition, distinct
+from collapselab.analysis.comparisons import CONTROL, LOOKING, condition, distinct, unguarded
 from collapselab.analysis.evidence import Finding, Material, missing
 from collapselab.analysis.intervals import share_interval, share_test
 from collapselab.analysis.survival import Frame
@@ -25,7 +25,7 @@ def controls_do_not_collapse(material: Material, kinds: Sequence[str]) -> Findin
 
     Controls are judged by probes; where own-text runs were too, only those are compared with.
     """
-    seen = distinct(material.runs, judged_by="probe")
+    seen = distinct(unguarded(material.runs), judged_by="probe")
     is_self = (seen["train.source"] == "other") & (seen["train.other_model"] == seen["model"])
     seen = seen.assign(kind=seen["train.source"].mask(is_self, "frozen"))
     seen = seen.assign(stratum=condition(seen, (*LOOKING, *CONTROL)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from collapselab.analysis.comparisons import distinct, trajectory
+from collapselab.analysis.comparisons import distinct, trajectory, unguarded
 from collapselab.analysis.intervals import LEVEL, Estimate, Interval, in_figures
 from collapselab.analysis.survival import Frame, onset_times
 from collapselab.config.schema import Sampling
@@ -93,8 +93,7 @@ def equivalence(estimate: Estimate, low: float, high: float) -> tuple[float | No
 
 def own_text(frame: Frame) -> Frame:
     """The runs on their own text, without safeguards."""
-    is_own = frame["train.source"] == "own"
-    return frame[is_own & (frame["safeguards"] == "none")] if "safeguards" in frame else frame[is_own]
+    return unguarded(frame[frame["train.source"] == "own"])
 
 
 def divergence(frame: Frame) -> Frame:

@@ -12,7 +12,7 @@ from collapselab.analysis.comparisons import CARRIED_OUT, JUDGING, LOOKING, UPDA
 from collapselab.analysis.evidence import Material, gather, own_text
 from collapselab.analysis.intervals import Estimate, Interval
 from collapselab.analysis.pull import pull
-from collapselab.analysis.survival import Frame, median_onset
+from collapselab.analysis.survival import Frame, median_step
 from collapselab.config.overrides import settings
 from collapselab.config.schema import RunConfig
 from collapselab.records import flatten
@@ -59,9 +59,10 @@ def arms_of(material: Material) -> pd.DataFrame:
     found = found.astype(dict.fromkeys(set(SETTINGS) - {"model", "optimizer", "batch_size"}, float))
     found = found.assign(
         num_runs=groups.size(),
-        onset=[_onset(part) for _, part in groups],
+        onset=[median_step(part["duration"], part["is_event"]) for _, part in groups],
         **{name: groups[flag].mean() for name, flag in _SHARES.items()},
     )
+    found = found.astype({"onset": float})
     found["regime"] = regimes(rows)
     slopes = [t_interval(part["entropy_slope"]) for _, part in groups]
     found["entropy_slope"], found["entropy_slope_low"], found["entropy_slope_high"] = np.array(
@@ -109,14 +110,14 @@ def regimes(rows: Frame) -> Frame:
 
 def arm_names(frame: Frame) -> list[str]:
     """The name of each run's arm: model, rate, temperature and what else is not the default, in the settings' order."""
-    default = {name: _text(value) for name, value in flatten(RunConfig().model_dump(mode="json"))}
+    default = {name: as_text(value) for name, value in flatten(RunConfig().model_dump(mode="json"))}
     default["safeguards"] = "none"  # as `load_runs` has it
     without = ("seed", "data", *CARRIED_OUT)
     names = [name for name, _ in settings() if name not in without and not name.startswith((*LOOKING, *JUDGING))]
     columns = ["lr" if name == "optim.lr" else name for name in names]
     found: list[str] = []
     for values in frame.reindex(columns=columns).itertuples(index=False, name=None):
-        texts = zip(names, map(_text, values), strict=True)
+        texts = zip(names, map(as_text, values), strict=True)
         found.append(" ".join(f"{n}={text}" for n, text in texts if n in _NAMED_ALWAYS or text != default[n]))
     return found
 
@@ -149,20 +150,17 @@ def is_cut(frame: Frame) -> Frame:
 
 def t_interval(values: Sequence[float] | Frame) -> Interval:
     """The mean of independent values with its t-interval; none for one value."""
+    return t_estimate(values).interval()
+
+
+def t_estimate(values: Sequence[float] | Frame) -> Estimate:
+    """The mean of independent values and its standard error; values that are not finite are left out."""
     known = np.asarray(values, dtype=float)
     known = known[np.isfinite(known)]
     if not len(known):
-        return Estimate(None, None, 0, 0).interval()
+        return Estimate(None, None, 0, 0)
     error = float(known.std(ddof=1)) / np.sqrt(len(known)) if len(known) > 1 else None
-    return Estimate(float(known.mean()), error or None, len(known) - 1, len(known)).interval()
-
-
-def _onset(part: Frame) -> float:
-    times, is_event = np.sort(part["duration"].to_numpy(dtype=float)), part["is_event"].to_numpy()
-    if is_event.all():  # what Kaplan-Meier comes to; it takes 15 ms, and a map has hundreds of arms
-        return float(times[(len(times) - 1) // 2])
-    found = median_onset(part["duration"].to_numpy(), is_event).estimate if is_event.any() else None
-    return np.nan if found is None else found
+    return Estimate(float(known.mean()), error or None, len(known) - 1, len(known))
 
 
 def _rises(steps: Frame) -> Frame:
@@ -175,7 +173,7 @@ def _numbers(steps: Frame, name: str) -> Frame:
     return steps.reindex(columns=[name])[name].astype(float)
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
     """A setting's value in a name, however a frame holds it: 500 and 500.0 are one, and so are NaN and None."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return "none"

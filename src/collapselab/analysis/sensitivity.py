@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from collapselab.analysis.comparisons import unguarded
 from collapselab.analysis.survival import Frame, onset_step
 from collapselab.collapse.rules import LESS_SEQ_REP_4, MIN_TOKENS, seq_rep_4_bound
 from collapselab.config.schema import Collapse
@@ -87,12 +88,12 @@ class JudgedRun:
 def judged_runs(runs: Runs) -> list[JudgedRun]:
     """The runs that can be judged anew from their steps.
 
-    Those on their own text, judged by one training sample a step, of which every step is recorded and whose recorded
-    verdicts come out again by the recorded thresholds.
+    Those on their own text without safeguards, judged by one training sample a step, of which every step is recorded
+    and whose recorded verdicts come out again by the recorded thresholds.
     """
     if not set(COLUMNS) <= set(runs.steps.columns):
         return []
-    settings, steps = cast(Frame, runs.runs), cast(Frame, runs.steps)
+    settings, steps = unguarded(cast(Frame, runs.runs)), cast(Frame, runs.steps)
     is_plain = (settings["collapse.source"] == "stream") & (settings["train.source"] == "own")
     rows = cast(list[dict[str, Any]], settings[is_plain & (settings["generate.batch_size"] == 1)].to_dict("records"))
     columns = [*COLUMNS, *(name for name in DIVERSITY if name in steps.columns)]

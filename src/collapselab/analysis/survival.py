@@ -128,6 +128,18 @@ def median_onset(durations: Values, events: Events, level: float = LEVEL) -> Int
     return Interval(median, low, high, level, len(durations))
 
 
+def median_step(durations: Values, events: Events) -> float | None:
+    """The estimate of `median_onset` alone, a hundred times as fast: tables have hundreds of arms."""
+    time_N, is_event_N = np.asarray(durations, dtype=float), np.asarray(events, dtype=bool)
+    survival = 1.0
+    for time in np.unique(time_N[is_event_N]):
+        at_risk = int((time_N >= time).sum())
+        survival *= 1 - int(((time_N == time) & is_event_N).sum()) / at_risk
+        if survival <= 1 / 2 + _ROUNDING:
+            return float(time)
+    return None
+
+
 def _first_step(curve: Frame, name: str) -> float | None:
     reached = curve.loc[curve[name] <= 1 / 2 + _ROUNDING, "step"]
     return float(reached.iloc[0]) if len(reached) else None

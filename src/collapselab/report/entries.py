@@ -30,6 +30,11 @@ SECTIONS: dict[str, Section] = {
         "What a sampler draws from may be sharper than the model's own distribution (freeze: the text ends in "
         "repetition), the model's itself (drift), or flatter (melt: the text ends in noise).",
     ),
+    "safeguards": Section(
+        "What prevents collapse",
+        "A safeguard is worth its cost if it delays collapse by more than shorter steps would, and does better than "
+        "pure sampling, which costs nothing.",
+    ),
 }
 
 
@@ -46,7 +51,7 @@ class Figure(Generic[Selected]):
     chart: Callable[[Selected], alt.TopLevelMixin]
     words: Callable[[Selected], str]
     missing: str
-    section: Literal["figures", "sampler"] = "figures"
+    section: Literal["figures", "sampler", "safeguards"] = "figures"
 
     def draw(self, runs: Runs) -> alt.TopLevelMixin | None:
         """The figure of these runs as an Altair chart; `None` if they lack what it needs."""

@@ -67,9 +67,9 @@ def lead(runs: Runs) -> str:
     if len(runs.runs) == 1:
         return story(cast(Frame, runs.runs).iloc[0].to_dict())
     table: Frame = run_table(runs)
-    is_own = table["train.source"] == "own"
-    own, other = table[is_own], table[~is_own]
-    parts = [part for part in (_collapsed(own, "own text"), _collapsed(other, "other text")) if part]
+    is_own, is_plain = table["train.source"] == "own", table["safeguards"] == "none"
+    texts = {"own text": is_own & is_plain, "own text with safeguards": is_own & ~is_plain, "other text": ~is_own}
+    parts = [part for part in (_collapsed(table[rows], text) for text, rows in texts.items()) if part]
     return sentence("; ".join(parts)) + "." if parts else "No run has a step yet."
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from collapselab.analysis.comparisons import LOOKING, condition, distinct
+from collapselab.analysis.evidence import own_text
 from collapselab.analysis.pull import pull
 from collapselab.analysis.sampler import arm_names
 from collapselab.analysis.survival import Frame
@@ -19,12 +20,12 @@ OTHERS = ("top_n_sigma", "no_repeat_ngram")  # further ones, without a map
 
 
 def sampler_runs(runs: Runs) -> Frame:
-    """The rows of `run_table` on own text whose onset or censoring is known, each trajectory once.
+    """The rows of `run_table` on own text, without safeguards, whose onset or censoring is known, each trajectory once.
 
     With `arm`, its name in `analysis.sampler`; `others`, equal for runs that differ in sampler and seed only; `pull`.
     """
     table: Frame = run_table(runs)
-    own = table[table["train.source"] == "own"]
+    own = own_text(table)
     own = own[own["run"].isin(distinct(own)["run"])]
     others = condition(own, (*LOOKING, "sampling."))
     return own.assign(arm=arm_names(own), others=others, pull=pull(own, runs.steps))

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pandas as pd
 
 from collapselab.analysis.comparisons import distinct, trajectory
+from collapselab.analysis.evidence import own_text
 from collapselab.analysis.survival import Frame
 from collapselab.collapse.words import ENDED_BY
 from collapselab.report.groups import run_table
@@ -30,9 +31,10 @@ class OneRun:
 def main_runs(table: Frame) -> Frame:
     """The largest set of runs on their own text that differ only in model, learning rate and seed.
 
-    Sorted from small to large models and learning rates.
+    Runs with safeguards only where all have some. Sorted from small to large models and learning rates.
     """
-    own = table[table["train.source"] == "own"]
+    plain = own_text(table)
+    own = table[table["train.source"] == "own"] if plain.empty else plain
     if own.empty:
         return own
     largest = own[own["rest"] == own["rest"].value_counts(sort=False).idxmax()]

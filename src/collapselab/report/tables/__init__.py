@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collapselab.report.entries import Table
-from collapselab.report.tables import hypotheses, onset, resolved, runs, samples, sensitivity
+from collapselab.report.tables import hypotheses, onset, resolved, runs, safeguards, samples, sensitivity
 
 TABLES: dict[str, Table] = {
     "table-1": samples.TABLE,
@@ -12,4 +12,5 @@ TABLES: dict[str, Table] = {
     "onset": onset.TABLE,
     "hypotheses": hypotheses.TABLE,
     "sensitivity": sensitivity.TABLE,
+    "safeguards": safeguards.TABLE,
 }

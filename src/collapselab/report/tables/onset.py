@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from collapselab.analysis.comparisons import distinct
+from collapselab.analysis.evidence import own_text
 from collapselab.analysis.survival import Frame, median_onset, restricted_mean
 from collapselab.collapse.words import ENDED_BY, TRAINING_SOURCES
 from collapselab.report.entries import Table
@@ -50,9 +51,9 @@ def _row(arm: Frame, horizon: float) -> dict[str, object]:
 def _horizon(known: Frame) -> float:
     """The last step at which arms are compared: where the first run used up its steps; the last onset if none did.
 
-    Own-text runs decide if there are any: controls often run for fewer steps.
+    Own-text runs without safeguards decide if there are any: controls often run for fewer steps.
     """
-    own = known[known["train.source"] == "own"]
+    own = own_text(known)
     known = own if len(own) else known
     used_up = known.loc[(known["ending"] == ENDED_BY["budget"].label) & ~known["is_event"], "duration"]
     return float(used_up.min()) if len(used_up) else float(known["duration"].max())
