@@ -21,7 +21,7 @@ from collapselab.rundir.frames import Runs
 
 Row = dict[str, Any]
 ALPHA = 0.05
-NO_ONSET, BEYOND, AS_LOWER_RATE, DELAYS = "no onset", "beyond its steps", "as a lower rate does", "delays"
+NO_ONSET, BEYOND, NOT_BEYOND, DELAYS = "no onset", "beyond its steps", "not shown beyond its steps", "delays"
 HASTENS, UNDECIDED, UNFINISHED, REFERENCE = "hastens", "undecided", "unfinished", "reference"
 
 
@@ -150,7 +150,7 @@ def _verdict(row: Row) -> str:
     if row["equal_steps"] is None:
         return DELAYS
     is_beyond = _is_below(row["equal_steps_p"]) and row["equal_steps"] > 1
-    return f"{DELAYS} {BEYOND if is_beyond else AS_LOWER_RATE}"
+    return f"{DELAYS} {BEYOND}" if is_beyond else f"{DELAYS}, {NOT_BEYOND}"
 
 
 def _is_below(p: float | None) -> bool:

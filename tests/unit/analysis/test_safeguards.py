@@ -35,7 +35,7 @@ def by_arm(runs: Runs) -> dict[str, Row]:
     {
         "none": "reference",
         "real-mix": "delays beyond its steps",
-        "trust-stop": "delays as a lower rate does",
+        "trust-stop": "delays, not shown beyond its steps",
         "filter(rule=lowest-loss)": "hastens",
         "focal": "undecided",
         "entropy-bonus": "no onset, beyond its steps",
@@ -43,9 +43,9 @@ def by_arm(runs: Runs) -> dict[str, Row]:
         "pure-sampling": "no onset, beyond its steps",
         "bigger-batch(batch_size=16)": "hastens",
         "reset": "undecided",
-        "lr-control(0.000224)": "delays as a lower rate does",
-        "lr-control(0.00016)": "delays as a lower rate does",
-        "lr-control(8e-05)": "delays as a lower rate does",
+        "lr-control(0.000224)": "delays, not shown beyond its steps",
+        "lr-control(0.00016)": "delays, not shown beyond its steps",
+        "lr-control(8e-05)": "delays, not shown beyond its steps",
     }.items(),
 )
 def test_each_arm_is_called_what_it_is(arm: str, verdict: str) -> None:

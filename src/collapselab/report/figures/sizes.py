@@ -20,12 +20,12 @@ from collapselab.report.captions import medians_in_words, onsets_in_words, runs_
 from collapselab.report.entries import Figure
 from collapselab.report.groups import run_table
 from collapselab.report.selection import judged_once, rates
-from collapselab.report.theme import curve_channels, layered, legend, log_ticks, panel_title, panel_width, themed
+from collapselab.report.theme import WIDTH, curve_channels, layered, legend, log_ticks, panel_title, panel_width, themed
 from collapselab.report.values import short
 from collapselab.rundir.frames import Runs
 
 HEIGHT, GAP = 300, 30
-NARROW = 300  # pixels of a panel whose legend has to keep to its width
+NARROW = WIDTH  # pixels of a panel whose legend has to keep to its width
 ONSET, CENSORED = "onset", "no onset by the last step"
 FATE_SHAPES = alt.Scale(domain=[ONSET, CENSORED], range=["circle", "triangle-up"])
 
