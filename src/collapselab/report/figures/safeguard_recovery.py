@@ -104,6 +104,8 @@ def message(rows: Frame) -> str:
     if healed:
         return f"Healed in every run, however late: {', '.join(healed)}"
     best = shares[shares["remedy"] != NONE].sort_values("share").iloc[-1]
+    if not best["num_healed"]:
+        return "No remedy heals a run that goes on with its own text"
     return f"Most runs heal with: {WORDS[str(best['remedy'])]} ({best['num_healed']} of {best['num_runs']})"
 
 

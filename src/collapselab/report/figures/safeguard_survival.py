@@ -87,7 +87,8 @@ def draw(shown: Curves) -> alt.LayerChart:
     labels = _labels(shown, data, ends, high)
     lines = line.encode(x=x, y=y, color=color, tooltip=tooltip)
     title = alt.TitleParams(
-        message(shown), subtitle="share of runs without onset (Kaplan-Meier); grey: lower rates alone"
+        message(shown),
+        subtitle="share of runs without onset (Kaplan-Meier), curves at 100 % side by side; grey: lower rates alone",
     )
     return themed(layered(lines, *labels, width=WIDTH, height=HEIGHT, title=title))
 

@@ -6,10 +6,11 @@ import functools
 from collections.abc import Callable
 from typing import Any, cast
 
+import pandas as pd
 import pytest
 import vl_convert
 
-from collapselab.report.figures import FIGURES
+from collapselab.report.figures import FIGURES, safeguard_recovery
 from collapselab.report.figures.safeguard_costs import front
 from collapselab.report.safeguard_arms import best_arms, judged
 from collapselab.report.table_files import to_csv, to_markdown
@@ -89,3 +90,9 @@ def test_the_table_has_a_row_per_arm_and_unknown_is_empty() -> None:
 
 def test_there_is_no_table_without_safeguards(sweep: Runs) -> None:
     assert TABLES["safeguards"].build(sweep) is None
+
+
+def test_where_no_run_heals_no_remedy_is_praised() -> None:
+    rows = pd.DataFrame({"remedy": ["none", "restore", "negate"], "past": 0, "is_healed": False, "rise_end": 0.5})
+    assert safeguard_recovery.message(rows) == "No remedy heals a run that goes on with its own text"
+    assert "old weights" in safeguard_recovery.message(rows.assign(is_healed=[False, True, False]))
