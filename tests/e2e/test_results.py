@@ -17,7 +17,8 @@ RESULTS = Path(__file__).parents[2] / "results"
 
 ARCHIVES = {
     "builtin": ("records",),
-    "sampler": ("records", "records-line"),
+    "sampler": ("records", "records-line", "records-sizes", "records-coarse"),
+    "safeguards": ("records", "records-recovery", "records-silent", "records-dose"),
     "smollm2": ("records", "records-prompts"),
 }
 
