@@ -37,7 +37,8 @@ Of the row *random kills* the number is that of the kills.
 |---|---|---|---|
 {rows}
 
-`python tests/slow/table.py --processes` tries all of it (1,000 kills, 20 starts at once), with `--tries 5` at its end a part.
+`python tests/slow/table.py --processes` tries all of it (1,000 kills, 20 starts at once);
+`python tests/slow/table.py --processes --tries 5` tries less of each row.
 Sweeps whose workers, parents or nodes are killed are in `tests/e2e/test_sweep.py`, `test_slurm.py` and `test_ray.py`,
 two owners of one run on a shared file system in `test_two_machines.py`.
 """
