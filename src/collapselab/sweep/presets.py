@@ -42,6 +42,7 @@ SWEEPS: dict[str, Callable[[], Sweep]] = {
     "sampler-sgd": sampler.sampler_sgd,
     "sampler-smollm2": sampler.sampler_smollm2,
     "safeguards": safeguards.safeguards,
+    "safeguards-smollm2": safeguards.safeguards_smollm2,
     "safeguards-recovery": safeguards.safeguards_recovery,
     "safeguards-silent": safeguards.safeguards_silent,
     "safeguards-dose": safeguards.safeguards_dose,

@@ -41,6 +41,24 @@ def safeguards() -> Sweep:
     return _paired(_base({"stop.after_collapse": 10}), arms)
 
 
+def safeguards_smollm2() -> Sweep:
+    """The best five of the smallest model on SmolLM2, beside none and pure sampling; two paired seeds.
+
+    Best by the rules of docs/safeguards.md on the runs of `safeguards`: no onset, and the least rise of human loss at
+    step 200, each kind once. At this rate SmolLM2 has its onset at step 15 or so.
+
+    Command: `collapselab sweep safeguards-smollm2`.
+    """
+    base = override(
+        presets.paper(),
+        {"model": "smollm2-135m", "numerics": "fast", "data": "wikitext-2,ptb", "train.real_text": "ptb"}
+        | {"optim.lr": 8e-5, "eval.every": 10, "eval.full_every": 0, "keep_checkpoints": False, "stop.max_steps": 60},
+    )
+    best = ("neon(w=0.25)", "trust-stop(steps=300)", "ema-teacher(weight=0.9)", "kl-anchor(beta=1)")
+    arms: list[Arm] = [_arm("none"), dict(BY_OTHER_SETTINGS["pure-sampling"].changes), *map(_arm, best)]
+    return Sweep(base, {"seed": (0, 1)}, listed=[*arms, {"optim.lora_rank": 4}])
+
+
 def safeguards_recovery() -> Sweep:
     """What heals a collapsed model, and until when: three remedies, each begun so many steps past onset.
 
