@@ -149,7 +149,7 @@ def _names(rows: Frame, cost: str, place: Callable[[Any], tuple[float, float]], 
         for dx, dy in [
             (8, 0),
             (-8 - long, 0),
-            *((sx, s * k * LINE_PX) for k in (1,) for s in (1, -1) for sx in (8, -8 - long, -long / 2)),
+            *((across, down) for down in (LINE_PX, -LINE_PX) for across in (8, -8 - long, -long / 2)),
         ]:
             box = (x + dx, x + dx + long, y + dy - LINE_PX / 2, y + dy + LINE_PX / 2)
             inside = box[0] > 2 and box[1] < width - 2 and box[2] > 2 and box[3] < HEIGHT - 2
