@@ -19,6 +19,7 @@ from typing import Any
 
 from collapselab.inputs.models import load_tokenizer
 from collapselab.report.figures.barcode import BOUNDS, COLORS, EDGE_COLOR, repeat_lengths
+from collapselab.report.values import short
 from collapselab.rundir.frames import load_runs
 from collapselab.visible import visible
 
@@ -92,8 +93,8 @@ def read(folder: Path) -> Story:
                 None if human != human else float(human), float(record["seq_rep_4"]), bool(record["degenerate"]),
             )
         )  # fmt: skip
-    title = f"{row['model']} learns from its own text, one update per sample, at learning rate {row['lr']:.0e}"
-    return Story(title.replace("e-0", "e-"), str(row["data"]).split(",")[0].strip(), row, steps)
+    title = f"{row['model']} learns from its own text, one update per sample, at learning rate {short(row['lr'])}"
+    return Story(title, str(row["data"]).split(",")[0].strip(), row, steps)
 
 
 def shade(length: int) -> int:

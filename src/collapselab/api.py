@@ -130,7 +130,8 @@ def figure(runs: Runs | Path | str, name: str = "loss") -> Figure:
     Args:
         runs: frames, or the folder of one or more runs.
         name: figure-1 to figure-4, survival-by-learning-rate, survival-by-size, arms, anatomy, barcode, sampler-map,
-            barcodes, onset-by-rate, onset-law, figure-3-sharpening, or loss.
+            barcodes, onset-by-rate, onset-law, figure-3-sharpening, safeguard-survival, safeguard-costs, recovery,
+            left-open, dose, or loss.
 
     Raises:
         InputError: no such figure or folder, or these runs lack what it needs.

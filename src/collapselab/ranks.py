@@ -40,7 +40,7 @@ def begin(device: str) -> None:
     """Connects the ranks.
 
     Raises:
-        InputError: the model's parts would not be on this device.
+        InputError: the model's parts would not be on this device, or there are fewer devices than processes.
     """
     import torch
     import torch.distributed as dist
@@ -51,7 +51,13 @@ def begin(device: str) -> None:
     if torch.device(device).type != there:
         raise InputError(f"torchrun puts models on {there} here, received device {device!r}", f"use `device={there!r}`")
     if there != "cpu":
-        torch.accelerator.set_device_index(int(os.environ["LOCAL_RANK"]))
+        index, count = int(os.environ["LOCAL_RANK"]), torch.accelerator.device_count()
+        if index >= count:
+            raise InputError(
+                f"each process needs a device of its own; this machine has {count}, received process {index + 1}",
+                f"use `torchrun --nproc-per-node {count}`",
+            )
+        torch.accelerator.set_device_index(index)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if there == "cuda" else "gloo", timeout=_SILENCE)
     _begun = True

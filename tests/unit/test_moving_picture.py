@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from types import ModuleType
@@ -48,6 +49,13 @@ def test_each_frame_has_the_text_of_its_step(tool: ModuleType) -> None:
         assert "".join(shown.split()) == "".join(texts[step].split()), step
     assert "step 0<" in frames[0]
     assert "step 119<" in frames[-1]
+
+
+def test_the_title_has_the_rate_as_it_is(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """3.2e-4, the rate of the sweeps of safeguards, was 3e-4."""
+    runs = load_runs(tool.RECORD)
+    monkeypatch.setattr(tool, "load_runs", lambda _="": replace(runs, runs=runs.runs.assign(lr=3.2e-4)))
+    assert tool.read(tool.RECORD).title.endswith("at learning rate 3.2e-4")
 
 
 def test_marks_are_those_of_the_barcode(tool: ModuleType) -> None:

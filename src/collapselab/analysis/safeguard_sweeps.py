@@ -34,7 +34,8 @@ def recoveries(runs: Runs) -> pd.DataFrame:
 
     `remedy` ("none": nothing), `past` (steps past the step at which onset is known), `is_healed` (none of the last 30
     steps of 180 is degenerate), `rise_end`: of the loss on the first text. Runs that did not come so far, or in which
-    nothing was done for want of an onset, are left out; so are models and rates without a remedy.
+    nothing was done for want of an onset, are left out. Of several models or rates with a remedy, the one with the
+    most runs.
     """
     rows = _that_go_on(runs)
     if rows.empty:
@@ -43,7 +44,10 @@ def recoveries(runs: Runs) -> pd.DataFrame:
     rows = rows.assign(remedy=[found[0] for found in remedy], past=[found[1] for found in remedy])
     rows = rows[rows["remedy"].notna() & rows["onset_step"].notna()]
     rows = rows.assign(base=condition(rows, ("safeguards", *LOOKING, *JUDGING)))
-    rows = rows[(rows["remedy"] != NONE).groupby(rows["base"]).transform("any").astype(bool)]
+    healed = rows[rows["remedy"] != NONE]
+    if healed.empty:
+        return healed
+    rows = rows[rows["base"] == healed["base"].value_counts(sort=False).idxmax()]
     steps = _steps_of(runs, rows)
     last = steps[(steps["step"] > RECOVERY_STEPS - HEALTHY_STEPS) & (steps["step"] <= RECOVERY_STEPS)]
     counts = last[last["degenerate"].notna()].groupby("run")["degenerate"].agg(["size", "sum"]).reindex(rows["run"])
@@ -58,13 +62,8 @@ def recovery_shares(rows: Frame) -> pd.DataFrame:
     for (remedy, past), part in rows.groupby(["remedy", "past"], sort=True):
         num = int(part["is_healed"].sum())
         share = share_interval(num, len(part))
-        row: dict[str, Any] = {
-            "remedy": remedy,
-            "past": past,
-            "num_runs": len(part),
-            "num_healed": num,
-            "share": share.estimate,
-        }
+        row: dict[str, Any] = {"remedy": remedy, "past": past, "num_runs": len(part), "num_healed": num}
+        row |= {"share": share.estimate}
         found.append(row | {"low": share.low, "high": share.high, "rise_end": part["rise_end"].mean()})
     return pd.DataFrame(found)
 
@@ -120,8 +119,8 @@ def doses(runs: Runs) -> pd.DataFrame:
     """The rise of the loss on the first text after each number of own steps: a row per temperature, rate and step.
 
     With `neon` or without, of runs that go on past collapse: `rise` with its t-interval over seeds, and `p`, corrected
-    by Holm's method over all rows; there is a benefit where the rise is below 0 with p < 0.05. Empty unless a model was
-    run with `neon` at two temperatures and beside that without.
+    by Holm's method over all rows; there is a benefit where the rise is below 0 with p < 0.05; `model` and `data` are
+    those of the runs. Empty unless a model was run with `neon` at two temperatures and beside that without.
     """
     rows = _that_go_on(runs)
     rows = rows[rows["safeguards"].isin([NONE, "neon"])] if len(rows) else rows
@@ -143,17 +142,11 @@ def doses(runs: Runs) -> pd.DataFrame:
     for (safeguards, lr, temperature, step), part in joined.groupby(["safeguards", "lr", "temperature", "step"]):
         known = t_estimate(part["rise"])
         interval = known.interval()
-        row = {
-            "safeguards": safeguards,
-            "lr": lr,
-            "temperature": temperature,
-            "step": step,
-            "n": interval.n,
-        }
+        row = {"safeguards": safeguards, "lr": lr, "temperature": temperature, "step": step, "n": interval.n}
         row |= {"rise": interval.estimate, "low": interval.low, "high": interval.high}
         found.append(row | {"p": known.p_value(0.0)})
     adjusted = holm([row["p"] for row in found])
-    return pd.DataFrame(found).assign(p=list(adjusted))
+    return pd.DataFrame(found).assign(p=list(adjusted), model=rows["model"].iloc[0], data=rows["data"].iloc[0])
 
 
 def _that_go_on(runs: Runs) -> Frame:

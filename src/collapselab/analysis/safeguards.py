@@ -6,6 +6,7 @@ Every rule here was written down before its runs (docs/safeguards.md).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,11 +14,10 @@ import numpy as np
 import pandas as pd
 
 from collapselab.analysis.intervals import Bools, Estimate, Floats, Interval, holm, over_seeds
-from collapselab.analysis.safeguard_runs import END_STEP, LOSS_STEP, NONE, PURE, Family, families
+from collapselab.analysis.safeguard_runs import END_STEP, LOSS_STEP, NONE, PURE, Family
 from collapselab.analysis.sampler import t_estimate, t_interval
 from collapselab.analysis.survival import Frame, median_step
 from collapselab.analysis.times import censored_fit, log_time_ratio
-from collapselab.rundir.frames import Runs
 
 Row = dict[str, Any]
 ALPHA = 0.05
@@ -46,12 +46,12 @@ class Delay:
 UNKNOWN = Delay(Estimate(None, None, 0, 0))
 
 
-def table(runs: Runs) -> pd.DataFrame:
-    """A row per arm, as docs/safeguards.md defines its columns; empty without safeguards beside an arm without.
+def table(families: Sequence[Family]) -> pd.DataFrame:
+    """A row per arm, as docs/safeguards.md defines its columns; empty without families (`safeguard_runs.families`).
 
     Ratios and differences have columns `…_low` and `…_high`. Holm's correction is over the arms of all models.
     """
-    found: list[Row] = [row for family in families(runs) for row in _rows_of(family)]
+    found: list[Row] = [row for family in families for row in _rows_of(family)]
     for name in ("delay", "equal_steps"):
         adjusted = holm([row[f"{name}_p"] for row in found])
         for row, p in zip(found, adjusted, strict=True):

@@ -12,16 +12,18 @@ from collapselab.report.values import short
 from collapselab.rundir.frames import Runs
 
 BEST = 5
+_LASTING = (NO_ONSET, f"{NO_ONSET}, {BEYOND}")
 _known: dict[int, tuple[Frame, list[Family]]] = {}
 
 
 def judged(runs: Runs) -> tuple[Frame, list[Family]]:
     """`safeguards.table` with a column `name`, and the families it is made of; made once per `Runs`."""
     if id(runs) not in _known:
-        found: Frame = table(runs)
+        every = families(runs)
+        found: Frame = table(every)
         if len(found):
             found = found.assign(name=[arm_in_words(arm) for arm in found["arm"]])
-        _known[id(runs)] = found, families(runs)
+        _known[id(runs)] = found, every
         weakref.finalize(runs, _known.pop, id(runs), None)
     return _known[id(runs)]
 
@@ -42,14 +44,24 @@ def arm_in_words(arm: str) -> str:
     return {NONE: "no safeguard", PURE: "pure sampling"}.get(arm, arm)
 
 
+def num_lasting(rows: Frame) -> int:
+    """How many safeguards have an arm of which no run has an onset."""
+    others = _safeguards(rows)
+    return int(others.loc[others["verdict"].isin(_LASTING), "kind"].nunique())
+
+
+def _safeguards(rows: Frame) -> Frame:
+    return rows[~rows["kind"].isin([NONE, PURE, LOWER_RATE])]
+
+
 def best_arms(rows: Frame) -> list[str]:
     """The best safeguards, one arm each, of which it is said that they delay beyond their steps, or have no onset.
 
     No onset comes first, among these the smaller rise of human loss at step 200; then the larger delay. Pure sampling,
     `none` and lower rates are beside them anyway.
     """
-    others = rows[~rows["kind"].isin([NONE, PURE, LOWER_RATE])]
-    is_good = others["verdict"].isin([f"{NO_ONSET}, {BEYOND}", NO_ONSET, f"{DELAYS} {BEYOND}"])
+    others = _safeguards(rows)
+    is_good = others["verdict"].isin([*_LASTING, f"{DELAYS} {BEYOND}"])
     others = others[is_good].assign(has_onset=others["num_onsets"] > 0, minus_delay=-others["delay"].astype(float))
     lasting = others["rise_200"].where(~others["has_onset"])
     ordered: Any = others.assign(order=lasting.fillna(0.0)).sort_values(

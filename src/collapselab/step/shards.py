@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -75,9 +75,8 @@ class Shards:
         self._parameters: dict[str, Tensor] = dict(model.named_parameters())
         # They share memory with the model's, so that an optimiser for plain tensors updates the model.
         self._parts = {name: nn.Parameter(_part(p.detach())) for name, p in self._parameters.items()}
-        self._is_counted = [self.leads or isinstance(p, DTensor) for p in self._parameters.values()]
         self.optimizer = make_optimizer(cast(Any, nn.ParameterList(self._parts.values())), config.optim)
-        self._start = Start(self._parts.values(), self._norm)
+        self._start = Start(self._parts.values(), lambda tensors: self._norm(zip(self._parts, tensors, strict=True)))
         self._cache: Any = None
         self._graphs: list[Tensor] = []
         if self.leads:
@@ -128,31 +127,29 @@ class Shards:
         """Takes the optimiser's step with the gradients of the last backward pass, clipped by their whole norm."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        gradients = [self._gradient(name) for name in self._parts]
-        grad_norm = self._norm(gradients)
-        factor = 1.0 if clip is None else min(1.0, clip / (grad_norm + 1e-6))  # as torch clips
-        for part, gradient in zip(self._parts.values(), gradients, strict=True):
-            part.grad = gradient * factor
-        before = [part.detach().clone() for part in self._parts.values()]
+        gradients = {name: self._gradient(p) for name, p in self._parameters.items() if p.grad is not None}
+        grad_norm = self._norm(gradients.items())
+        factor = 1.0 if clip is None else min(clip / (grad_norm + 1e-6), 1.0)  # as torch clips; NaN stays NaN
+        for name, gradient in gradients.items():
+            self._parts[name].grad = gradient * factor
+        before = {name: self._parts[name].detach().clone() for name in gradients}
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._model.zero_grad(set_to_none=True)
         self._graphs.clear()
-        changes = [part.detach() - old for part, old in zip(self._parts.values(), before, strict=True)]
-        return StepStats(grad_norm, self._norm(changes), self._norm(before))
+        changes = [(name, self._parts[name].detach() - old) for name, old in before.items()]
+        return StepStats(grad_norm, self._norm(changes), self._norm(before.items()))
 
-    def _gradient(self, name: str) -> Tensor:
-        p = self._parameters[name]
-        if p.grad is None:
-            return torch.zeros_like(self._parts[name])
-        if isinstance(p, DTensor):
-            return cast(Any, p.grad).redistribute(placements=p.placements).to_local()
-        return p.grad
+    def _gradient(self, p: Tensor) -> Tensor:
+        gradient: Any = p.grad
+        return gradient.redistribute(placements=p.placements).to_local() if isinstance(p, DTensor) else gradient
 
-    def _norm(self, tensors: Sequence[Tensor]) -> float:
-        """The norm of the whole of these parts, which are in the order of the parameters."""
-        squares = [t.double().square().sum() for t, counts in zip(tensors, self._is_counted, strict=True) if counts]
-        total = sum(squares, torch.zeros((), dtype=torch.float64, device=tensors[0].device))
+    def _norm(self, tensors: Iterable[tuple[str, Tensor]]) -> float:
+        """The norm of the whole of these parts, by the names of the parameters; what all ranks have is counted once."""
+        total = torch.zeros((), dtype=torch.float64, device=self._model.device)
+        for name, tensor in tensors:
+            if self.leads or isinstance(self._parameters[name], DTensor):
+                total += tensor.double().square().sum()
         dist.all_reduce(total)
         return math.sqrt(float(total))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import GPT2Config, LlamaConfig, PreTrainedConfig
 
 from collapselab import ranks
@@ -61,6 +62,18 @@ def test_what_needs_the_whole_model_is_refused(changes: dict[str, object], words
     check_divisible(RunConfig(), has_own_objects=False)
     with pytest.raises(InputError, match=f"does not support {words}"):
         check_divisible(override(RunConfig(), changes), has_own_objects=False)
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [("cpu", "torchrun puts models on cuda here"), ("cuda", "this machine has 1, received process 2")],
+)
+def test_a_process_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch, device: str, words: str) -> None:
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(InputError, match=words):
+        ranks.begin(device)
 
 
 def test_without_torchrun_nothing_is_divided(monkeypatch: pytest.MonkeyPatch) -> None:

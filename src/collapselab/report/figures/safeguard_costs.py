@@ -12,6 +12,7 @@ import numpy as np
 
 from collapselab.analysis.intervals import Floats, in_figures
 from collapselab.analysis.safeguard_runs import LOSS_STEP, LOWER_RATE, NONE, PURE
+from collapselab.analysis.safeguards import UNFINISHED
 from collapselab.analysis.survival import Frame
 from collapselab.report.direct_labels import CHAR_PX, LINE_PX
 from collapselab.report.entries import Figure
@@ -21,7 +22,7 @@ from collapselab.report.values import counted, short
 from collapselab.rundir.frames import Runs
 
 HEIGHT, GAP = 360, 40
-KINDS = {"safeguard": "#0072B2", "lower rate": "#999999", "pure sampling": "#D55E00", "no safeguard": "#000000"}
+KINDS = {"safeguard": "#0072B2", "another rate": "#999999", "pure sampling": "#D55E00", "no safeguard": "#000000"}
 ONSET, LASTING = "onset", "no onset: at least"
 MAX_NAMES = 14  # in a panel: those of the front first
 COSTS = {
@@ -40,20 +41,22 @@ class Costs:
 
 
 def select(runs: Runs) -> Costs | None:
-    """Every arm with a delay, and `none` at 1."""
+    """Every finished arm with a delay, and `none` at 1."""
     found = shown_family(runs)
     if found is None:
         return None
     rows, family = found
     is_none = rows["arm"] == NONE
-    part = rows["kind"].map({NONE: "no safeguard", PURE: "pure sampling", LOWER_RATE: "lower rate"}).fillna("safeguard")
+    part = (
+        rows["kind"].map({NONE: "no safeguard", PURE: "pure sampling", LOWER_RATE: "another rate"}).fillna("safeguard")
+    )
     table: Frame = rows[["name", "verdict", "num_onsets", *COSTS]].assign(
         part=part,
         delay=rows["delay"].astype(float).where(~is_none, 1.0),
         loss=rows["loss"].astype(float).where(~is_none, 0.0),
         fate=np.where(rows["num_onsets"] > 0, ONSET, LASTING),
     )
-    table = table[table["delay"].notna()].reset_index(drop=True)
+    table = table[table["delay"].notna() & (table["verdict"] != UNFINISHED)].reset_index(drop=True)
     gain = table["delay"].where(table["num_onsets"] > 0, math.inf)
     for cost in COSTS:
         table[f"front_{cost}"] = front(table[cost].to_numpy(dtype=float), gain.to_numpy(dtype=float))
@@ -149,7 +152,7 @@ def _names(rows: Frame, cost: str, place: Callable[[Any], tuple[float, float]], 
         for dx, dy in [
             (8, 0),
             (-8 - long, 0),
-            *((sx, s * k * LINE_PX) for k in (1,) for s in (1, -1) for sx in (8, -8 - long, -long / 2)),
+            *((across, down) for down in (LINE_PX, -LINE_PX) for across in (8, -8 - long, -long / 2)),
         ]:
             box = (x + dx, x + dx + long, y + dy - LINE_PX / 2, y + dy + LINE_PX / 2)
             inside = box[0] > 2 and box[1] < width - 2 and box[2] > 2 and box[3] < HEIGHT - 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import altair as alt
 import pandas as pd
@@ -52,9 +51,8 @@ def select(runs: Runs) -> Dose | None:
         curve=rows["temperature"].map(short),
     )
     order = rows.assign(guard=rows["safeguards"] != NONE).sort_values(["guard", "lr"], kind="stable")
-    first = cast(Frame, runs.runs).iloc[0]
-    data, model = str(first["data"]), str(first["model"])
-    return Dose(rows, list(dict.fromkeys(order["panel"])), model, data.split(",")[0])
+    first = rows.iloc[0]
+    return Dose(rows, list(dict.fromkeys(order["panel"])), str(first["model"]), str(first["data"]).split(",")[0])
 
 
 def draw(dose: Dose) -> alt.HConcatChart:

@@ -103,10 +103,11 @@ def message(rows: Frame) -> str:
     ]
     if healed:
         return f"Healed in every run, however late: {', '.join(healed)}"
-    best = shares[shares["remedy"] != NONE].sort_values("share").iloc[-1]
+    best = shares[shares["remedy"] != NONE].sort_values("share", kind="stable").iloc[-1]
     if not best["num_healed"]:
-        return "No remedy heals a run that goes on with its own text"
-    return f"Most runs heal with: {WORDS[str(best['remedy'])]} ({best['num_healed']} of {best['num_runs']})"
+        return "No remedy heals any run"
+    begun = f"{WORDS[str(best['remedy'])]}, {best['past']} steps past onset"
+    return f"No remedy always heals; the best: {begun} ({best['num_healed']} of {best['num_runs']} runs)"
 
 
 def caption(rows: Frame) -> str:

@@ -15,7 +15,7 @@ from collapselab.analysis.survival import Frame, kaplan_meier
 from collapselab.report.captions import span
 from collapselab.report.direct_labels import darker, name_labels
 from collapselab.report.entries import Figure
-from collapselab.report.safeguard_arms import arm_in_words, best_arms, shown_family
+from collapselab.report.safeguard_arms import arm_in_words, best_arms, num_lasting, shown_family
 from collapselab.report.selection import left_out
 from collapselab.report.theme import WIDTH, layered, log_ticks, share_axis, themed
 from collapselab.report.values import counted, short
@@ -36,6 +36,7 @@ class Curves:
     rows: Frame
     model: str
     lr: float
+    num_lasting: int
     left_out: str
 
     @property
@@ -49,16 +50,17 @@ def select(runs: Runs) -> Curves | None:
     if found is None:
         return None
     rows, family = found
-    lower = rows[rows["kind"] == LOWER_RATE].sort_values("lr", ascending=False)["arm"].tolist()
+    first = family.reference.iloc[0]
+    is_lower = (rows["kind"] == LOWER_RATE) & (rows["lr"] < first["lr"])
+    lower = rows[is_lower].sort_values("lr", ascending=False)["arm"].tolist()
     arms = [NONE, *lower[: len(GREYS) - 1], *rows.loc[rows["arm"] == PURE, "arm"], *best_arms(rows)]
     palette = dict(zip([NONE, *lower], GREYS, strict=False)) | {PURE: "#56B4E9"}
     palette |= dict(zip(best_arms(rows), BEST_COLORS, strict=False))
     curves = {arm_in_words(arm): _curve(family.arm(arm)) for arm in arms}
-    first = family.reference.iloc[0]
     kept: Frame = rows[rows["arm"].isin(arms)]
     missing = left_out(len(rows) - len(kept))
     colors = {arm_in_words(arm): palette[arm] for arm in arms}
-    return Curves(curves, colors, kept, str(first["model"]), float(first["lr"]), missing)
+    return Curves(curves, colors, kept, str(first["model"]), float(first["lr"]), num_lasting(rows), missing)
 
 
 def _curve(part: Frame) -> Frame:
@@ -134,8 +136,8 @@ def _labels(shown: Curves, data: Frame, ends: Sequence[float], high: float) -> l
 
 
 def message(shown: Curves) -> str:
-    """How many of the arms shown have no onset."""
-    lasting = len([name for name in _at_the_top(shown) if name != "pure sampling"])
+    """How many safeguards have no onset, shown or not."""
+    lasting = shown.num_lasting
     what = f"{counted(lasting, 'safeguard')} without any onset" if lasting else "No safeguard is without onset"
     return f"{what}; {shown.model} at learning rate {short(shown.lr)}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from collapselab.report.figures import FIGURES, safeguard_recovery
+from collapselab.report.figures import FIGURES
 from collapselab.report.figures.safeguard_costs import front
 from collapselab.report.safeguard_arms import best_arms, judged
 from collapselab.report.table_files import to_csv, to_markdown
@@ -19,7 +20,7 @@ from collapselab.rundir.frames import Runs
 from figure_specs import drawn, parts, rows_of
 from made_worlds import frames
 from safeguard_sweeps_made import doses, left_open, recovery
-from safeguard_worlds import world
+from safeguard_worlds import ARMS, RATE, run, world
 
 
 @functools.cache
@@ -51,6 +52,60 @@ def test_the_title_says_what_the_runs_show(key: str) -> None:
     assert vl_convert.vegalite_to_vega(vega_lite)["marks"]
     assert any(character.isdigit() for character in FIGURES[key].caption(runs))
     assert FIGURES[key].section == "safeguards"
+
+
+def test_the_title_counts_every_safeguard_without_onset_and_no_rate() -> None:
+    never = (math.inf, 1.0, 1e-3)
+    kinds = ("entropy-bonus", "kl-anchor", "weight-anchor", "real-mix", "focal", "neon", "ema")
+    made = world(2, {"none": ARMS["none"], **dict.fromkeys(kinds, never)})
+    made += [run({"optim.lr": RATE * share}, seed, never) for share in (0.1, 2.0) for seed in range(2)]
+    runs = frames(made)
+    assert drawn("safeguard-survival", runs)["title"]["text"].startswith("7 safeguards without any onset")
+    names = {row["arm"] for row in rows_of(drawn("safeguard-survival", runs)) if "arm" in row}
+    assert "rate 8e-5" in names and "rate 6.4e-4" not in names, "a higher rate is no lower one"
+
+
+def test_an_arm_that_is_not_finished_has_no_place_yet() -> None:
+    runs = compared()
+    rows = cast(Any, runs.runs)
+    is_going = (rows["safeguards"] == "entropy-bonus") & (rows["seed"] == 3)
+    runs = Runs(rows.assign(ended_by=rows["ended_by"].where(~is_going)), runs.steps, runs.samples)
+    assert "entropy-bonus" in FIGURES["safeguard-costs"].caption(compared())
+    assert "entropy-bonus" not in FIGURES["safeguard-costs"].caption(runs)
+
+
+def test_doses_name_the_model_that_they_are_of() -> None:
+    runs = WORLDS["dose"]()
+    other = frames(
+        [run({"model": "builtin:mini", "stop.on_collapse": False}, seed, (1.0, 1.0, 0.0)) for seed in (0, 1)]
+    )
+    both = [
+        pd.concat([frame.assign(run="other-" + frame["run"]), known], ignore_index=True)
+        for frame, known in cast(Any, ((other.runs, runs.runs), (other.steps, runs.steps)))
+    ]
+    assert FIGURES["dose"].caption(Runs(both[0], both[1], runs.samples)) == FIGURES["dose"].caption(runs)
+
+
+def test_two_models_with_remedies_are_not_pooled() -> None:
+    runs = recovery()
+    rows, steps = cast(Any, runs.runs), cast(Any, runs.steps)
+    few = rows[rows["seed"] < 2].assign(model="builtin:mini")
+    others = steps[steps["run"].isin(few["run"])]
+    both = [
+        pd.concat([frame.assign(run="other-" + frame["run"]), known]) for frame, known in ((few, rows), (others, steps))
+    ]
+    assert FIGURES["recovery"].caption(Runs(both[0], both[1], runs.samples)) == FIGURES["recovery"].caption(runs)
+
+
+def test_where_no_remedy_heals_the_title_says_so() -> None:
+    runs = recovery(2)
+    steps = cast(Any, runs.steps)
+    ill = Runs(runs.runs, steps.assign(degenerate=steps["degenerate"] | (steps["step"] > 150)), runs.samples)
+    assert drawn("recovery", ill)["title"]["text"] == "No remedy heals any run"
+    relapsed = (steps["run"] == "run-1") & (steps["step"] > 150)  # the first remedy, begun at once, of seed 0
+    some = Runs(runs.runs, steps.assign(degenerate=steps["degenerate"] | relapsed), runs.samples)
+    title = drawn("recovery", some)["title"]["text"]
+    assert title == "No remedy always heals; the best: old weights, 60 steps past onset (2 of 2 runs)"
 
 
 def test_few_seeds_have_no_band() -> None:
@@ -90,9 +145,3 @@ def test_the_table_has_a_row_per_arm_and_unknown_is_empty() -> None:
 
 def test_there_is_no_table_without_safeguards(sweep: Runs) -> None:
     assert TABLES["safeguards"].build(sweep) is None
-
-
-def test_where_no_run_heals_no_remedy_is_praised() -> None:
-    rows = pd.DataFrame({"remedy": ["none", "restore", "negate"], "past": 0, "is_healed": False, "rise_end": 0.5})
-    assert safeguard_recovery.message(rows) == "No remedy heals a run that goes on with its own text"
-    assert "old weights" in safeguard_recovery.message(rows.assign(is_healed=[False, True, False]))
