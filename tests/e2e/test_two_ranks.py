@@ -88,3 +88,8 @@ def test_two_processes_make_the_run_of_one_and_either_continues_it(tmp_path: Pat
     assert shown.count("run directory:") == 1, "rank 0 alone shows the run"
     assert_same_run(begun, whole)
     assert begins(begun) == begins(alone) == [0, 6]
+
+    process = divided(tmp_path, str(settings), "--seed", "1", "--out", str(begun))  # the directory has another run
+    shown, _ = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 1 and "holds another configuration" in shown, shown
+    assert "forcefully" not in shown, "rank 1 waits for rank 0, and ends with it"

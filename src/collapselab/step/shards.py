@@ -223,11 +223,11 @@ def _part(p: Tensor) -> Tensor:
 
 def follow(config: RunConfig) -> dict[str, object]:
     """What a rank other than 0 does until rank 0 has ended its run; returns its summary, which is empty."""
-    for number in (signal.SIGINT, *ending_signals()):  # torchrun sends them to all: rank 0 decides
-        signal.signal(number, signal.SIG_IGN)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     ranks.begin(config.device)
+    for number in (signal.SIGINT, *ending_signals()):  # torchrun sends them to all: from here on rank 0 decides
+        signal.signal(number, signal.SIG_IGN)
     shards: Any = None
     verb, *arguments = ranks.hear()
     while verb != ranks.END:
