@@ -8,7 +8,7 @@ from typing import Any
 
 from collapselab.engine.repetition import repetition_of
 from collapselab.errors import InputError
-from collapselab.metrics import METRICS
+from collapselab.metrics.repetition import lz_ratio
 from collapselab.records import Value
 
 
@@ -34,8 +34,6 @@ def difference(own: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]
 
 def metrics_of(samples: Sequence[Sequence[int]]) -> list[dict[str, Value]]:
     """`repetition_metrics` of each sample, in C where there is a compiler."""
-    lz_ratio = METRICS["lz_ratio"].function
-    assert lz_ratio is not None
     return [row | {"lz_ratio": lz_ratio(ids)} for ids, row in zip(samples, repetition_of(samples), strict=True)]
 
 

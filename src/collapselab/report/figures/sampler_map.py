@@ -73,7 +73,7 @@ def select(runs: Runs) -> Map | None:
 def _panel(cut: str, part: Frame) -> Panel:
     """Truncation gets stronger from above to below: fewer tokens of top-k and top-p, a larger share of min-p.
 
-    Temperatures that were combined with no truncation are no column of it.
+    Temperatures of runs without truncation alone are left out.
     """
     values = sorted(part[cut].dropna().unique(), reverse=cut != "min_p")
     names = [NO_CUT] * bool(part[cut].isna().any()) + [short(value) for value in values]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, cast
@@ -11,13 +12,14 @@ import pandas as pd
 import pytest
 import vl_convert
 
+from collapselab.report.direct_labels import CHAR_PX, LINE_PX
 from collapselab.report.figures import FIGURES
 from collapselab.report.figures.safeguard_costs import front
 from collapselab.report.safeguard_arms import best_arms, judged
 from collapselab.report.table_files import to_csv, to_markdown
 from collapselab.report.tables import TABLES
 from collapselab.rundir.frames import Runs
-from figure_specs import drawn, parts, rows_of
+from figure_specs import drawn, rows_of
 from made_worlds import frames
 from safeguard_sweeps_made import doses, left_open, recovery
 from safeguard_worlds import ARMS, RATE, run, world
@@ -117,10 +119,14 @@ def test_few_seeds_have_no_band() -> None:
 
 
 def test_names_of_lasting_arms_do_not_cover_each_other() -> None:
-    marks = [part["mark"] for part in parts(drawn("safeguard-costs", compared())) if "mark" in part]
-    assert any(mark.get("type") == "text" for mark in marks)
-    names = [row for row in parts(drawn("safeguard-costs", compared())) if {"name", "x", "y"} <= row.keys()]
-    assert len({(row["x"], row["y"]) for row in names}) == len(names) > 4
+    sets = drawn("safeguard-costs", compared())["datasets"].values()
+    panels = [rows for rows in sets if {"name", "x", "y"} <= rows[0].keys()]
+    assert len(panels) == 2 and all(len(names) > 2 for names in panels)
+    for names in panels:
+        for one, other in itertools.combinations(names, 2):
+            left, right = sorted((one, other), key=lambda row: row["x"])
+            is_beside = left["x"] + CHAR_PX * len(left["name"]) <= right["x"]
+            assert is_beside or abs(one["y"] - other["y"]) >= LINE_PX, (one, other)
 
 
 def test_the_front_is_what_no_other_point_beats() -> None:
