@@ -32,8 +32,9 @@ def slope_ratio(above: Frame, below: Frame) -> Interval:
 
 
 def shown(interval: Interval) -> str:
-    ends = [in_figures(end) if end is not None else "unknown" for end in (interval.low, interval.high)]
-    return f"{in_figures(interval.estimate or math.nan)} [{', '.join(ends)}] ({interval.n} runs)"
+    numbers = (interval.estimate, interval.low, interval.high)
+    value, low, high = ("unknown" if number is None else in_figures(number) for number in numbers)
+    return f"{value} [{low}, {high}] ({interval.n} runs)"
 
 
 def batch_ratio(rows: Frame) -> Interval:
