@@ -14,11 +14,10 @@ from collapselab.report.captions import sentence
 from collapselab.report.entries import Figure
 from collapselab.report.figures import barcode
 from collapselab.report.groups import UNFINISHED
-from collapselab.report.run_figure import events_of
 from collapselab.report.samplers import CUTS, REGIMES, sampler_in_words, sampler_runs
 from collapselab.report.selection import OneRun, one_of, shown_run
 from collapselab.report.theme import RULE_COLOR, layered, panel_width, themed
-from collapselab.report.values import percent, short
+from collapselab.report.values import known, percent, short
 from collapselab.rundir.frames import Runs
 
 HEIGHT, GAP, STRIP, STRIP_GAP = 300, 20, 36, 6
@@ -117,8 +116,9 @@ def _seen(run: OneRun) -> str:
 
 
 def _onset(run: OneRun) -> str:
-    first = next((f"{words} at step {step}" for step, words in events_of(run.row)), None)
-    return first or f"no onset in {run.row['last_step']} steps"
+    if not known(run.row, "onset_step"):
+        return f"no onset in {run.row['last_step']} steps"
+    return f"onset at step {int(run.row['onset_step'])}"
 
 
 FIGURE = Figure(
