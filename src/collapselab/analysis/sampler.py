@@ -144,7 +144,7 @@ def is_pure(frame: Frame) -> Frame:
 
 def is_cut(frame: Frame) -> Frame:
     """Which rows cut something off, by top-k, top-p or min-p, or by another rule."""
-    penalty = frame.reindex(columns=["sampling.repetition_penalty"]).fillna(1.0).astype(float)
+    penalty = frame.reindex(columns=["sampling.repetition_penalty"]).astype(float).fillna(1.0)
     return frame.reindex(columns=[*CUTS, *OTHER_CUTS]).notna().any(axis=1) | (penalty != 1).any(axis=1)
 
 

@@ -31,7 +31,7 @@ def test_panels_zoom_together_and_legends_switch_their_own_curves(sweep: Runs) -
 def test_zoomed_marks_stay_inside_their_panel_but_words_above_it_are_kept(sweep: Runs) -> None:
     units = [part for part in parts(drawn("anatomy", sweep)) if isinstance(part.get("mark"), dict)]
     words = [unit for unit in units if unit["mark"]["type"] == "text"]
-    assert len(words) == 2, "onset and total collapse"
+    assert len(words) == 3, "early warning, onset and total collapse"
     assert not any(unit["mark"].get("clip") for unit in words)
     assert all(unit["mark"].get("clip") for unit in units if unit["mark"]["type"] == "line")
 

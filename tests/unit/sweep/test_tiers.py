@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from collapselab.analysis.comparisons import CONTROL, LOOKING, condition, equal_update_rates, equal_update_sets
+from collapselab.config.safeguards import shown
 from collapselab.errors import InputError
 from collapselab.inputs.models import model_names
 from collapselab.records import flatten
@@ -32,6 +33,7 @@ def frames(runs: list[PlannedRun]) -> Runs:
     rows, steps = [], []
     for i, run in enumerate(runs):
         row = dict(flatten(run.config.model_dump(mode="json")))
+        row["safeguards"] = shown(run.config.safeguards)
         rows.append(row | {"run": f"r{i}", "data": ",".join(row["data"]), "lr": row.pop("optim.lr")})
         size = PER_RATE.get(run.config.model, 1.0) * run.config.optim.lr
         factors = [2.0, *[8 / 9] * 9, 50.0]  # of the first ten steps the mean is 1

@@ -78,7 +78,7 @@ def test_words_above_a_panel_are_not_clipped_by_its_zoom(sparse: Runs) -> None:
     above = [
         layer for layer in specification(chart)["vconcat"][0]["layer"] if "value" in layer["encoding"].get("y", {})
     ]
-    assert [layer["mark"]["type"] for layer in above].count("text") == 2, "onset and total collapse"
+    assert [layer["mark"]["type"] for layer in above].count("text") == 3, "early warning, onset and total collapse"
     assert all(layer["mark"]["clip"] is False for layer in above)
     assert all({"filter": {"param": "zoom"}} in layer["transform"] for layer in above)
 
