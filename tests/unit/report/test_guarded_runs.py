@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, cast
 
+import pandas as pd
 import pytest
 
 from collapselab.analysis.comparisons import equal_update_rates
@@ -87,8 +88,8 @@ def test_the_horizon_of_mean_onsets_is_that_of_runs_without(mixed: Runs, plain: 
     assert list(both.columns) == list(alone.columns)
     is_guarded = both["arm"].str.contains("safeguards entropy-bonus")
     assert is_guarded.sum() == 3, "arms with safeguards are named"
-    kept, only = (frame.drop(columns="arm").fillna(-1.0) for frame in (both[~is_guarded], alone))
-    assert kept.to_numpy().tolist() == only.to_numpy().tolist()
+    kept, only = (frame.drop(columns="arm").reset_index(drop=True) for frame in (both[~is_guarded], alone))
+    pd.testing.assert_frame_equal(kept, only, check_dtype=False)
 
 
 def test_verdicts_are_as_without(mixed: Runs, plain: Runs) -> None:
