@@ -159,4 +159,6 @@ def help_of(name: str) -> str:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
     build(Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "site"))
