@@ -287,7 +287,10 @@ if __name__ == "__main__":
     parser.add_argument(
         "run", nargs="?", type=Path, default=RECORD, help="a run directory with the samples of its steps"
     )
-    parser.add_argument("--out", type=Path, default=PICTURE)
+    parser.add_argument("--out", type=Path, help="the picture; without it, moving-picture.svg in the run directory")
     options = parser.parse_args()
-    options.out.write_text(picture(read(options.run)), encoding="utf-8")
-    print(f"{options.out}: {options.out.stat().st_size / 1e3:.0f} kB")
+    drawn, out = read(options.run), options.out or options.run / PICTURE.name
+    if not drawn.steps:
+        parser.error(f"{options.run} has no training samples to show")
+    out.write_text(picture(drawn), encoding="utf-8")
+    print(f"{out}: {out.stat().st_size / 1e3:.0f} kB")

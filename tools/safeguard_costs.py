@@ -2,8 +2,9 @@
 
 python tools/safeguard_costs.py
 
-Each arm of the sweep `safeguards` runs for a few steps, right after a run without safeguards; the ratio of their median
-times of a step (evaluation left out, which is the same) is one of `REPEATS` pairs.
+In each of `REPEATS` rounds every arm of the sweep `safeguards` runs for a few steps, and before every fourth a run
+without safeguards. A ratio is that of an arm's median time of a step (evaluation left out, which is the
+same) to that run's.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collapselab.records import Record
 from collapselab.sweep.grid import expand
 from collapselab.sweep.safeguards import safeguards
 
-STEPS, REPEATS = 10, 3
+STEPS, REPEATS, GROUP = 10, 5, 4
 TIMED = ("seconds_generate", "seconds_update", "seconds_measure", "seconds_safeguards")
 RESULTS = Path(__file__).parents[1] / "results" / "safeguards" / "costs.csv"
 
@@ -41,20 +42,24 @@ def time_of_a_step(config: RunConfig) -> float:
 
 
 def main() -> None:
-    """Runs all pairs, and prints and writes a row per arm."""
+    """Runs all rounds, and prints and writes a row per arm."""
     few = {"stop.max_steps": STEPS, "eval.every": STEPS}
     plans = [plan for plan in expand(safeguards()) if plan.config.seed == 0]
     without = next(plan for plan in plans if plan.name.endswith("safeguards-none"))
+    ratios: dict[str, list[float]] = {plan.name: [] for plan in plans}
+    for _ in range(REPEATS):
+        for first in range(0, len(plans), GROUP):
+            base = time_of_a_step(override(without.config, few))
+            for plan in plans[first : first + GROUP]:
+                ratios[plan.name].append(time_of_a_step(override(plan.config, few)) / base)
     rows: list[dict[str, object]] = []
     for plan in plans:
-        ratios: list[float] = []
-        for _ in range(REPEATS):
-            base = time_of_a_step(override(without.config, few))
-            ratios.append(time_of_a_step(override(plan.config, few)) / base)
-        arm = shown(plan.config.safeguards)
+        found, arm = ratios[plan.name], shown(plan.config.safeguards)
         name = plan.name.removeprefix("seed-0-") if arm == "none" else arm
-        rows.append({"arm": name, "ratio": median(ratios), "least": min(ratios), "most": max(ratios), "pairs": REPEATS})
-        print(f"{name}: {median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]", flush=True)
+        rows.append(
+            {"arm": name, "ratio": median(found), "least": min(found), "most": max(found), "rounds": len(found)}
+        )
+        print(f"{name}: {median(found):.2f} [{min(found):.2f}, {max(found):.2f}]", flush=True)
     pd.DataFrame(rows).to_csv(RESULTS, index=False, float_format="%.4g")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from collapselab.collapse.words import ENDED_BY, EVENTS, FATES
 from collapselab.metrics import Needs, that_need
@@ -23,28 +24,38 @@ PANELS: dict[str, tuple[str, str]] = {
     "window": ("share of the last steps", SHARE),
 }
 
-# What safeguards cost at a step, and what they say of themselves.
-SAFEGUARDS: dict[str, tuple[str, str]] = {
-    "extra_samples": ("sequences", "sequences written for safeguards"),
-    "extra_tokens": ("tokens", "tokens of these"),
-    "extra_forwards": ("sequences", "sequences passed through a model for safeguards, written ones not counted"),
-    "seconds_safeguards": (
-        "s",
-        "wall time in safeguards, contained in the others; their share of the backward pass is not",
+# What safeguards cost at a step, and what they say of themselves; recorded only with safeguards.
+SAFEGUARDS: dict[str, Number] = {
+    "extra_samples": Number("sequences", "sequences written for safeguards", "sequences for safeguards"),
+    "extra_tokens": Number("tokens", "tokens of these", "tokens for safeguards"),
+    "extra_forwards": Number(
+        "sequences",
+        "sequences passed through a model for safeguards, written ones not counted",
+        "forward passes for safeguards",
     ),
-    "temperature": ("–", "temperature of the thermostat at this step"),
-    "lr_factor": ("–", "what regulate multiplies the learning rate by, after this step"),
-    "kl_start_nats": (
+    "seconds_safeguards": Number(
+        "s", "wall time in safeguards, contained in the others; their share of the backward pass is not"
+    ),
+    "temperature": Number("–", "temperature of the thermostat at this step", "temperature"),
+    "lr_factor": Number(
+        "–", "what regulate multiplies the learning rate by, after this step", "factor of the learning rate"
+    ),
+    "kl_start_nats": Number(
         NATS,
         "KL divergence between the model and the untouched one, as kl-anchor or trust-stop measures it",
+        "KL with the first model",
     ),
-    "kl_teacher_nats": (NATS, "KL divergence between the mean model and the model, by ema-teacher"),
-    "real_nll_nats": (NATS, "loss on the real text of real-mix"),
-    "model_entropy_nats": (NATS, "mean entropy of the predictions on the training text, by entropy-bonus"),
-    "entropy_weight": ("–", "η of entropy-bonus"),
-    "kept_share": (SHARE, "tokens that truncated-ce keeps, or that token-edit leaves alone"),
-    "step_share": (SHARE, "what trust-stop leaves of this update"),
-    "rolled_back": ("true, false", "whether rollback acts at this step"),
+    "kl_teacher_nats": Number(
+        NATS, "KL divergence between the mean model and the model, by ema-teacher", "KL with the mean model"
+    ),
+    "real_nll_nats": Number(NATS, "loss on the real text of real-mix", "loss on the real text mixed in"),
+    "model_entropy_nats": Number(
+        NATS, "mean entropy of the predictions on the training text, by entropy-bonus", "entropy on the training text"
+    ),
+    "entropy_weight": Number("–", "η of entropy-bonus", "weight of the entropy"),
+    "kept_share": Number(SHARE, "tokens that truncated-ce keeps, or that token-edit leaves alone", "tokens kept"),
+    "step_share": Number(SHARE, "what trust-stop leaves of this update", "share of the update kept"),
+    "rolled_back": Number("true, false", "whether rollback acts at this step", "rolled back"),
 }
 
 
@@ -104,7 +115,7 @@ NUMBERS: dict[str, Number] = {
     "ended_by": Number(
         "name", f"why the run ends here: {', '.join(ENDED_BY)}; null: the run continues", "why the run ends here",
     ),
-    **{name: Number(unit, f"{meaning}; recorded only with safeguards") for name, (unit, meaning) in SAFEGUARDS.items()},
+    **{name: replace(n, meaning=f"{n.meaning}; recorded only with safeguards") for name, n in SAFEGUARDS.items()},
     **{
         f"seconds_{phase}": Number("s", f"wall time of this step {doing}")
         for phase, doing in (

@@ -33,47 +33,101 @@ OF_MODEL: dict[str, Metric] = {
         "writing",
     ),
     "top_probability": Metric(
-        None, Number("probability", "mean probability of the likeliest next token during generation"), "writing"
+        None,
+        Number(
+            "probability",
+            "mean probability of the likeliest next token during generation",
+            "probability of the likeliest token",
+        ),
+        "writing",
     ),
     "nucleus_size": Metric(
         None,
-        Number("tokens", "mean size of the smallest set of next tokens of probability 0.9 during generation"),
+        Number(
+            "tokens",
+            "mean size of the smallest set of next tokens of probability 0.9 during generation",
+            "tokens that make up 0.9 of the probability",
+        ),
         "writing",
     ),
-    "effective_vocabulary": Metric(None, Number("tokens", "e^entropy_nats"), "writing"),
+    "effective_vocabulary": Metric(None, Number("tokens", "e^entropy_nats", "effective vocabulary"), "writing"),
     # --- the tail of human text
     **{
         f"nll_nats_rank_{name}": Metric(
             None,
-            Number("nats per token", f"loss on the first text's tokens of reference rank {ranks}; by eval.protocol"),
+            Number(
+                "nats per token",
+                f"loss on the first text's tokens of reference rank {ranks}; by eval.protocol",
+                f"loss on tokens of rank {ranks}",
+            ),
             "evaluation",
         )
         for name, ranks in RANKS.items()
     },
     "tail_gap_nats": Metric(
         None,
-        Number("nats per token", "rise of the loss since step 0 in the rarest of these bins − in the commonest"),
+        Number(
+            "nats per token",
+            "rise of the loss since step 0 in the rarest of these bins − in the commonest",
+            "rise of the loss, rarest − commonest tokens",
+        ),
         "evaluation",
     ),
     # --- predictions under fixed real contexts, compared with the untouched model's
     "kl_from_start_nats": Metric(
-        None, Number("nats per token", "mean KL(p_0‖p_t) under fixed contexts of the first text"), "contexts"
+        None,
+        Number(
+            "nats per token",
+            "mean KL(p_0‖p_t) under fixed contexts of the first text",
+            "KL(first model ‖ model) on human text",
+        ),
+        "contexts",
     ),
     "kl_to_start_nats": Metric(
-        None, Number("nats per token", "mean KL(p_t‖p_0) under fixed contexts of the first text"), "contexts"
+        None,
+        Number(
+            "nats per token",
+            "mean KL(p_t‖p_0) under fixed contexts of the first text",
+            "KL(model ‖ first model) on human text",
+        ),
+        "contexts",
     ),
-    "real_entropy_nats": Metric(None, Number("nats per token", "mean entropy of p_t under these contexts"), "contexts"),
+    "real_entropy_nats": Metric(
+        None, Number("nats per token", "mean entropy of p_t under these contexts", "entropy on human text"), "contexts"
+    ),
     "real_top_probability": Metric(
-        None, Number("probability", "mean probability of the likeliest token under these contexts"), "contexts"
+        None,
+        Number(
+            "probability",
+            "mean probability of the likeliest token under these contexts",
+            "probability of the likeliest token on human text",
+        ),
+        "contexts",
     ),
     "real_nucleus_size": Metric(
-        None, Number("tokens", "mean size of the smallest set of probability 0.9 under these contexts"), "contexts"
+        None,
+        Number(
+            "tokens",
+            "mean size of the smallest set of probability 0.9 under these contexts",
+            "tokens that make up 0.9 of the probability on human text",
+        ),
+        "contexts",
     ),
     # --- the untouched model's view of what is written now
     "first_model_nll_nats": Metric(
-        None, Number("nats per token", "loss of the untouched model on the step's training text"), "first model"
+        None,
+        Number(
+            "nats per token",
+            "loss of the untouched model on the step's training text",
+            "loss of the first model on own text",
+        ),
+        "first model",
     ),
-    "own_nll_gap_nats": Metric(None, Number("nats per token", "first_model_nll_nats − train_nll_nats"), "first model"),
+    "own_nll_gap_nats": Metric(
+        None,
+        Number("nats per token", "first_model_nll_nats − train_nll_nats", "loss on own text, first model − model"),
+        "first model",
+    ),
     # --- weights
     "grad_norm": Metric(
         None,

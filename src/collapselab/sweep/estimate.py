@@ -29,6 +29,7 @@ COLLAPSE_AT = {
 }
 
 TOTAL_TO_ONSET = 1.66  # step of total collapse / step of onset: median of 210 runs of results/builtin, deciles 1.4, 2.5
+CONTROLS = ("real", "other")  # what a run trains on that is not expected to collapse (H6)
 OUTLIVED = 1.25  # a run that has not collapsed when expected: the step at which it is expected now / the present step
 
 
@@ -64,6 +65,8 @@ def expected_last_step(
         return config.stop.max_steps
     if total_step is not None:
         return min(config.stop.max_steps, max(step, total_step + config.stop.after_collapse))
+    if config.train.source in CONTROLS:
+        return config.stop.max_steps
     by_model = expected_collapse_step(config)
     onset = None if majority_step is None else max(1.0, majority_step - 0.75 * config.collapse.window)
     expected = [by_model, None if onset is None else TOTAL_TO_ONSET * onset]
@@ -93,8 +96,9 @@ class Estimate:
 
     `runs_s` is the time of each run to its last allowed step, in order; `most_s` is the time of all of them on the
     workers. `likely_runs_s` and `likely_s` are those times if the runs end when they are expected to: as finished runs
-    here of the same settings, or as runs of their model at their learning rate, or as finished runs of equal work.
-    `basis` says where each estimate comes from, `is_guess` whether one was guessed from a model's size.
+    here of the same settings, or as runs of their model at their learning rate, or as finished runs of equal work, or
+    at their last allowed step. `likely_s` is None if for more than half of the runs only that last is known. `basis`
+    says where each estimate comes from, `is_guess` whether one was guessed from a model's size.
     """
 
     runs_s: tuple[float | None, ...]
@@ -126,7 +130,10 @@ def estimate(runs: Sequence[tuple[RunConfig, Glance]], share: Share) -> Estimate
     most = [_remaining_s(config, seen, pace, config.stop.max_steps) for config, seen in runs]
     likely_last = _likely_last_steps(runs)
     likely = [_remaining_s(config, seen, pace, last) for (config, seen), last in zip(runs, likely_last, strict=True)]
-    times = tuple(most), _together_s(most, share), tuple(likely), _together_s(likely, share)
+    num_expected = sum(run_s is not None for run_s in likely)
+    together = [most_s if run_s is None else run_s for run_s, most_s in zip(likely, most, strict=True)]
+    likely_s = _together_s(together, share) if 2 * num_expected >= len(runs) else None
+    times = tuple(most), _together_s(most, share), tuple(likely), likely_s
     return Estimate(*times, tuple(dict.fromkeys(basis)), is_guess)
 
 

@@ -52,7 +52,7 @@ def safeguards_smollm2() -> Sweep:
     base = override(
         presets.paper(),
         {"model": "smollm2-135m", "numerics": "fast", "data": "wikitext-2,ptb", "train.real_text": "ptb"}
-        | {"optim.lr": 8e-5, "eval.every": 10, "eval.full_every": 0, "keep_checkpoints": False, "stop.max_steps": 60},
+        | {"optim.lr": 8e-5, "eval.every": 20, "eval.full_every": 0, "keep_checkpoints": False, "stop.max_steps": 40},
     )
     best = ("neon(w=0.25)", "trust-stop(steps=300)", "ema-teacher(weight=0.9)", "kl-anchor(beta=1)")
     arms: list[Arm] = [_arm("none"), dict(BY_OTHER_SETTINGS["pure-sampling"].changes), *map(_arm, best)]

@@ -66,6 +66,7 @@ def test_every_metric_belongs_to_a_group_that_says_where_it_comes_from():
         assert (metric.function is None) == (NEEDS[metric.needs].code is not None), name
         assert metric.number.unit, name
         assert metric.number.meaning, name
+        assert metric.number.label is not None, f"{name}: the page would show its raw name"
 
 
 @pytest.mark.parametrize("module", [diversity, lexical, reference])

@@ -16,7 +16,7 @@ from collapselab.config.overrides import override
 from collapselab.config.schema import RunConfig
 from collapselab.rundir import machine
 from collapselab.rundir.progress import Glance, glance, holder
-from collapselab.sweep.estimate import estimate
+from collapselab.sweep.estimate import estimate, expected_last_step
 from collapselab.sweep.resources import Share, num_parameters, share
 from collapselab.sweep.schedule import Task
 from fake_runs import write_run
@@ -116,6 +116,17 @@ def test_the_estimate_takes_timings_of_runs_with_the_same_work() -> None:
     exact = override(NANO, {"numerics.evaluate": "float32"})
     for other in (longer, exact):
         assert estimate([(NANO, finished), (other, Glance())], ONE_EACH).is_guess, "other work a step"
+
+
+def test_a_few_runs_of_unknown_end_are_expected_to_go_to_their_last_step() -> None:
+    usual, warm = override(NANO, {"optim.lr": 1e-4, "stop.max_steps": 999}), {"sampling.temperature": 1.0}
+    known, unknown = (usual, Glance("interrupted", 9, 0.0, 1.0)), (override(usual, warm), Glance())
+    one = estimate([known, unknown], ONE_EACH)
+    assert one.likely_runs_s == (107.0, None), "nano collapses totally at step 116 or so at this rate"
+    assert (one.likely_s, one.most_s) == (1107.0, 1990.0)
+    assert estimate([known, unknown, unknown], ONE_EACH).likely_s is None, "of most of them nothing is known"
+    control = override(usual, {"train.source": "real", "train.real_text": "austen"})
+    assert expected_last_step(control, 500) == 999, "it is not expected to collapse"
 
 
 def test_the_estimate_of_a_model_without_timings_is_a_guess_that_says_so() -> None:
