@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef float Lanes __attribute__((vector_size(64), aligned(4), may_alias));
+
 // y = x W + b. `packed` is the bfloat16 copy in the tile layout of packed.h. If it is NULL, `weight` is used:
 // the memory of the `transformers` module itself, [K, N] if `is_in_out` (GPT-2's Conv1D), else [N, K].
 typedef struct {

@@ -10,7 +10,7 @@
 #include <unistd.h>
 #endif
 
-enum { TILE = 512, ROWS = 16 };  // values of a weight tile; rows of a tile of inputs
+enum { TILE = 512, ROWS = 16, STRIP = 16 };  // values of a weight tile; rows of a tile of inputs; sums in registers
 
 static inline int64_t padded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -98,15 +98,14 @@ static inline void end_tiles(void) { _tile_release(); }
 // Linux grants the tile registers to a process on request.
 int32_t prepare_tiles(void) { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
 
-// out[16 * num_row_tiles][16 * num_blocks] = inputs times neighbouring blocks of weights; (1, 4) or (2, 2) of them.
-static inline void tile_product(const Input *x, int num_row_tiles, const uint16_t *const *w, int64_t num_tiles,
+static inline void tile_product(const Input *x, int rows, int num_blocks, const uint16_t *const *w, int64_t num_tiles,
                                 float *out) {
   const Input *x1 = x + num_tiles * TILE;
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
-  if (num_row_tiles == 2) {
+  if (num_blocks == 2) {
     for (int64_t t = 0; t < num_tiles; t++) {
       // Inputs bypass the first-level cache, which keeps the weights of these blocks: 40 % faster at K = 768.
       _tile_stream_loadd(4, x + t * TILE, 64);
@@ -145,34 +144,48 @@ static inline void begin_tiles(void) {}
 static inline void end_tiles(void) {}
 int32_t prepare_tiles(void) { return 1; }
 
-static inline void tile_product(const Input *x, int num_row_tiles, const uint16_t *const *w, int64_t num_tiles,
-                                float *out) {
-  int num_blocks = num_row_tiles == 2 ? 2 : 4;
-  memset(out, 0, 1024 * sizeof(float));
+typedef uint32_t Words __attribute__((vector_size(64), aligned(4), may_alias));
+
+// The same for `rows` of the rows: their sums stay in registers for all inputs.
+static inline __attribute__((always_inline)) void strip(int rows, int num_blocks, const Input *x,
+                                                        const uint16_t *const *w, int64_t num_tiles, float *out) {
+  Lanes sums[STRIP];
+  for (int i = 0; i < rows * num_blocks; i++) sums[i] = (Lanes){0};
   for (int64_t t = 0; t < num_tiles; t++)
-    for (int block = 0; block < num_blocks; block++) {
-      const uint32_t *tile = (const uint32_t *)(w[block] + t * TILE);
-      for (int r = 0; r < ROWS * num_row_tiles; r++) {
-        const Input *a = x + (r / ROWS * num_tiles + t) * TILE + r % ROWS * 32;
-        float *restrict sums = out + (r * num_blocks + block) * 16;
-        for (int pair = 0; pair < 16; pair++)
-#pragma omp simd
-          for (int n = 0; n < 16; n++) {
-            union { uint32_t u; float f; } low = {tile[pair * 16 + n] << 16}, high = {tile[pair * 16 + n] & 0xFFFF0000u};
-            sums[n] += a[2 * pair] * low.f + a[2 * pair + 1] * high.f;
-          }
+    for (int pair = 0; pair < 16; pair++)
+      for (int block = 0; block < num_blocks; block++) {
+        Words pairs = *(const Words *)(w[block] + t * TILE + pair * 32);
+        Lanes low = (Lanes)(pairs << 16), high = (Lanes)(pairs & 0xFFFF0000u);
+        for (int r = 0; r < rows; r++) {
+          const Input *a = x + t * TILE + r * 32 + 2 * pair;
+          sums[r * num_blocks + block] += a[0] * low + a[1] * high;
+        }
       }
-    }
+  for (int i = 0; i < rows * num_blocks; i++) *(Lanes *)(out + i * 16) = sums[i];
+}
+
+static inline void tile_product(const Input *x, int rows, int num_blocks, const uint16_t *const *w, int64_t num_tiles,
+                                float *out) {
+  for (int r = 0, step; r < rows; r += step) {
+    const Input *from = x + (r / ROWS * num_tiles * ROWS + r % ROWS) * 32;
+    float *to = out + r * num_blocks * 16;
+    step = rows - r >= STRIP / num_blocks ? STRIP / num_blocks : 1;
+    if (num_blocks == 2)
+      step > 1 ? strip(STRIP / 2, 2, from, w, num_tiles, to) : strip(1, 2, from, w, num_tiles, to);
+    else
+      step > 1 ? strip(STRIP / 4, 4, from, w, num_tiles, to) : strip(1, 4, from, w, num_tiles, to);
+  }
 }
 #endif
 
-// Products of up to 32 rows with the weights of outputs n0 to n0 + width, where `width` is 64 for up to 16 rows, else 32.
-static inline int block_product(const Linear *l, const Input *inputs, int rows, int64_t n0, float *out) {
+// out [32 or 16, width]: products of `rows` rows with the weights of outputs n0 to n0 + width, which is 32 for rows of
+// a panel of more than 16, else 64. Other rows of `out` are undefined.
+static inline int block_product(const Linear *l, const Input *inputs, int rows, int is_panel, int64_t n0, float *out) {
   int64_t num_tiles = padded(l->num_in, 32) / 32, last = padded(l->num_out, 16) / 16 - 1;
-  int num_row_tiles = rows > ROWS ? 2 : 1, num_blocks = rows > ROWS ? 2 : 4;
+  int num_blocks = is_panel ? 2 : 4;
   const uint16_t *w[4];
   for (int b = 0; b < num_blocks; b++) w[b] = l->packed + min_i64(n0 / 16 + b, last) * num_tiles * TILE;
-  tile_product(inputs, num_row_tiles, w, num_tiles, out);
+  tile_product(inputs, rows, num_blocks, w, num_tiles, out);
   return 16 * num_blocks;
 }
 
@@ -199,6 +212,7 @@ static inline __attribute__((always_inline)) void linear_packed(const Linear *l,
   int64_t begin, end, K = padded(l->num_in, 32), active_K = padded(l->num_out, 32), step = rows > ROWS ? 32 : 64;
   float out[1024] __attribute__((aligned(64))), bias[64] = {0};
   my_share(padded(l->num_out, 16), 64, &begin, &end);
+  if (rows > ROWS) memset(out, 0, sizeof out);  // the padding is activated too
   begin_tiles();
   int panel = (int)(393216 / K) / 32 * 32;  // rows whose inputs stay in the second-level cache
   panel = panel < 32 ? 32 : panel;
@@ -207,8 +221,7 @@ static inline __attribute__((always_inline)) void linear_packed(const Linear *l,
       int64_t ns = min_i64(step, l->num_out - n0);
       for (int64_t n = 0; l->bias && n < ns; n++) bias[n] = l->bias[n0 + n];
       for (int r0 = p0; r0 < rows && r0 < p0 + panel; r0 += 32) {
-        // A last block of up to 16 rows is treated as 32, which exist as padding: the width must not change.
-        int width = block_product(l, inputs + r0 * K, rows > ROWS ? 32 : rows, n0, out);
+        int width = block_product(l, inputs + r0 * K, (int)min_i64(32, rows - r0), rows > ROWS, n0, out);
         if (after == GELU || after == GATED) {
           activate_block(out, bias, y + r0 * y_stride + n0, y_stride, min_i64(32, rows - r0), ns, after == GATED);
           for (int r = 0; r < 32; r++) {

@@ -67,7 +67,6 @@ static void rotate(float *restrict x, const float *cosines, const float *sines, 
 }
 
 enum { QUERIES = 8, LANES = 16 };
-typedef float Lanes __attribute__((vector_size(64), aligned(4), may_alias));
 
 // out[q][0..16) += sum over n of a[q][n] * b[n][0..16): the products of attention, one load of b for `num` queries.
 static inline __attribute__((always_inline)) void accumulate(int num, const float *a, int64_t a_stride, const float *b,
@@ -338,7 +337,7 @@ int32_t head_nll(const Model *m, const float *hidden, const int32_t *targets, in
         float highs[32];
         for (int r = 0; r < 32; r++) highs[r] = -INFINITY;
         for (int64_t v = 0; v < count; v += 32) {
-          block_product(&m->head, inputs + r0 * padded_K, 32, v0 + v, out);
+          block_product(&m->head, inputs + r0 * padded_K, num_rows, 1, v0 + v, out);
           int width = (int)min_i64(32, count - v);
           for (int r = 0; r < num_rows; r++) {
             float high = highs[r], *restrict to = logits + r * CHUNK + v;
