@@ -21,7 +21,7 @@ JUDGING = ("collapse.source", "collapse.probe_")
 CONTROL = ("train.source", "train.real_text", "train.other_model", *JUDGING)
 UPDATE_STEPS = 10  # the first steps, whose mean relative update is the size of an arm's updates
 UPDATE_TOLERANCE = 1.10
-CARRIED_OUT = ("threads", "checkpoint_every_s", "keep_checkpoints")  # how a run is carried out, not what it is
+CARRIED_OUT = ("threads", "engine", "device", "checkpoint_every_s", "keep_checkpoints")  # how, not what a run does
 
 
 def unguarded(frame: Frame) -> Frame:
