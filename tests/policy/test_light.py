@@ -11,7 +11,7 @@ import pytest
 
 # All of these are left out by the light install of docs/how-to/install.md.
 HEAVY = (
-    "torch", "transformers", "safetensors", "pandas", "lifelines", "altair", "vl_convert", "jinja2", "huggingface_hub",
+    "torch", "transformers", "safetensors", "pandas", "lifelines", "altair", "vl_convert", "huggingface_hub",
     "matplotlib", "pyarrow", "rensa", "zstandard",
 )  # fmt: skip
 WITHOUT = """
@@ -32,7 +32,14 @@ def without_heavy(folder: Path, *arguments: str) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.parametrize(
-    "command", ["audit samples.jsonl --json", "presets", "models", "metrics", "run demo --dry-run"]
+    "command",
+    [
+        "audit samples.jsonl --json --report page.html",
+        "presets",
+        "models",
+        "metrics",
+        "run demo --dry-run",
+    ],
 )
 def test_auditing_and_planning_need_nothing_heavy(tmp_path: Path, command: str) -> None:
     text = "it is so, " * 80
@@ -41,6 +48,7 @@ def test_auditing_and_planning_need_nothing_heavy(tmp_path: Path, command: str) 
     assert done.returncode == 0, done.stderr
     if command.startswith("audit"):
         assert '"loop"' in done.stdout
+        assert "<html" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("command", "package"), [("run demo", "torch"), ("report .", "pandas")])
@@ -50,3 +58,13 @@ def test_what_is_missing_is_named(tmp_path: Path, command: str, package: str) ->
     assert f"the package {package} is not installed" in done.stderr
     assert f"hint: pip install {package}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_an_audit_lacks_is_asked_for_alone(tmp_path: Path) -> None:
+    """An extra of the package would bring torch into a light install."""
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1")
+    (tmp_path / "rows.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd")
+    for name, package in (("rows.parquet", "pyarrow"), ("rows.jsonl.zst", "zstandard")):
+        assert f"hint: pip install {package}\n" in without_heavy(tmp_path, "audit", name).stderr
+    (tmp_path / "rows.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    assert "(pip install rensa)" in without_heavy(tmp_path, "audit", "rows.jsonl").stdout

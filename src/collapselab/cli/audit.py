@@ -29,7 +29,8 @@ def print_audit(name: str, audit: Audit, judge: Judge, healthy: Audit | None) ->
     )
 
     console = stdout_console()
-    console.print(Text.assemble(plain(f"{name}: "), plain(verdict_sentence(audit), "bold")), soft_wrap=True)
+    shown = "standard input" if name == "-" else name
+    console.print(Text.assemble(plain(f"{shown}: "), plain(verdict_sentence(audit), "bold")), soft_wrap=True)
     sentences = [whole_sentence(audit), human_sentence(audit) if audit.tally.num_degenerate else None]
     sentences.append(None if healthy is None else difference_sentence(audit.tally, healthy.tally))
     for sentence in sentences:
@@ -132,7 +133,7 @@ def _alike(audit: Audit) -> list[str]:
     if alike.near_share is not None:
         copies.append(f"{alike.near_share:.1%} have a near copy (of {alike.num_compared:,} compared)")
     else:
-        copies.append("near copies are not looked for (pip install 'collapselab[audit]')")
+        copies.append("near copies are not looked for (pip install rensa)")
     distinct = " ".join("–" if share is None else f"{share:.3f}" for share in alike.distinct)
     lines = [f"Texts: {', '.join(part for part in copies if part)}."]
     lines.append(f"Distinct-1 to -4 of {alike.num_tokens:,} tokens together: {distinct}.")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collapselab.collapse.audit.run import Audit, Sample
     from collapselab.collapse.audit.samples import Judge
     from collapselab.inputs.corpus import Corpus
+    from collapselab.inputs.corpus_writing import RowSorter
     from collapselab.report.audit_page import Shown
 
 LINES_EVERY_S = 10.0  # without a terminal: at most one line of progress in this time
@@ -76,7 +78,8 @@ def audit(
         with doing(f"reading {reference}"), _progress(corpus := _corpus([reference]), "reference") as progress:
             healthy = audit_corpus(corpus, judge, Options(window, field, None, strict), progress=progress)
     shown = None if report is None else _shown()
-    with doing(f"reading {', '.join(paths)}"), _rows(keep, drop, paths) as sort:
+    with doing(f"reading {', '.join(paths)}"), _rows(keep, drop, paths) as sorter:
+        sort = None if sorter is None else partial(_sort, sorter)
         each = [one for one in (_print_sample if json else None, sort, shown.add if shown else None) if one]
         with _progress(corpus := _corpus(paths), "audit") as progress:
             found, _ = audit_corpus(
@@ -84,6 +87,8 @@ def audit(
                 progress=progress, reference=healthy[1] if healthy else None,
             )  # fmt: skip
     _show(", ".join(paths), found, judge, healthy[0] if healthy else None, is_json=json, tokenizer=tokenizer)
+    if sorter is not None:
+        note(_sorted(sorter, keep, drop, found.num_bad))
     if report is not None and shown is not None:
         from collapselab.report.audit_page import write_audit_page
 
@@ -159,18 +164,26 @@ def _gate(found: Audit, max_share: float) -> None:
 
 
 @contextmanager
-def _rows(keep: Path | None, drop: Path | None, inputs: tuple[str, ...]) -> Generator[Callable[[Sample], None] | None]:
+def _rows(keep: Path | None, drop: Path | None, inputs: tuple[str, ...]) -> Generator[RowSorter | None]:
     if keep is None and drop is None:
         yield None
         return
     from collapselab.inputs.corpus_writing import RowSorter
 
     with RowSorter(keep, drop, inputs) as sorter:
-        yield lambda sample: sorter.add(
-            sample.text.row,
-            sample.judged.text or "" if sample.text.row.is_prose else sample.text.content,
-            sample.judged.verdict.degenerate is True,
-        )
+        yield sorter
+
+
+def _sort(sorter: RowSorter, sample: Sample) -> None:
+    content = sample.judged.text or "" if sample.text.row.is_prose else sample.text.content
+    sorter.add(sample.text.row, content, sample.judged.verdict.degenerate is True)
+
+
+def _sorted(sorter: RowSorter, keep: Path | None, drop: Path | None, num_bad: int) -> str:
+    """How many rows are in which file."""
+    kept, dropped = sorter.num_rows
+    words = f"{kept:,} rows kept{f' in {keep}' if keep else ''}, {dropped:,} dropped{f' to {drop}' if drop else ''}"
+    return words + (f", {num_bad:,} that could not be judged in neither" if num_bad else "")
 
 
 @contextmanager
@@ -202,6 +215,6 @@ def _so_far(corpus: Corpus, found: Audit, seconds: float) -> str:
     done, total = corpus.done_bytes, corpus.total_bytes
     parts = [f"{found.num_texts:,} texts, {found.tally.num_degenerate:,} degenerate"]
     if total and done:
-        left = seconds * (total - done) / done
-        parts = [f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB", *parts, f"about {duration(left)} left"]
+        left, digits = seconds * (total - done) / done, 0 if total >= 1e7 else 1
+        parts = [f"{done / 1e6:,.{digits}f} of {total / 1e6:,.{digits}f} MB", *parts, f"about {duration(left)} left"]
     return ", ".join(parts)

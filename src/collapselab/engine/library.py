@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import threading
 from ctypes import POINTER, Structure, c_double, c_float, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +12,7 @@ from functools import cache
 from collapselab.engine.compiler import NoKernels, load_library
 
 log = logging.getLogger(__name__)
+_one_at_a_time = threading.Lock()
 
 
 class CLinear(Structure):
@@ -110,7 +112,8 @@ class Kernels:
 def kernels() -> Kernels:
     """The kernels of this process: compiled and loaded at the first call, which logs the reason if that fails."""
     try:
-        loaded = load_library(list(_SIGNATURES))
+        with _one_at_a_time:  # of threads that ask at once, one compiles, and the others find what it kept
+            loaded = load_library(list(_SIGNATURES))
         for name, (result, arguments) in _SIGNATURES.items():
             function = getattr(loaded, name)
             function.restype, function.argtypes = result, arguments

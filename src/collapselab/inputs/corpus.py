@@ -152,7 +152,7 @@ def _unpacked(path: Path, stream: io.BufferedReader) -> io.BufferedReader:
             import zstandard
         except ImportError:
             raise InputError(
-                f"{path} is packed by Zstandard, and zstandard is not installed", "pip install 'collapselab[audit]'"
+                f"{path} is packed by Zstandard, and zstandard is not installed", "pip install zstandard"
             ) from None
         return io.BufferedReader(_Zstandard(stream, zstandard.ZstdDecompressor().decompressobj), 1 << 20)
     return stream

@@ -81,9 +81,10 @@ def _text_start(start: bytes) -> str:
 def _parsed(text: str | bytes) -> tuple[Any, str | None]:
     """(value, error) of a JSON text."""
     try:
-        return json.loads(text), None
+        return json.loads(text.rstrip()), None  # what is cut off ends here, not in a next line
     except json.JSONDecodeError as error:
-        return None, f"is not JSON: {error.msg} (column {error.colno})"
+        line = f"line {error.lineno}, " if error.lineno > 1 else ""
+        return None, f"is not JSON: {error.msg} ({line}column {error.colno})"
     except RecursionError:
         return None, "is nested too deeply to be read"
     except UnicodeDecodeError as error:

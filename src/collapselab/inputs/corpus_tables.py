@@ -32,7 +32,7 @@ def _pyarrow(path: str) -> Any:
         import pyarrow
     except ImportError:
         raise InputError(
-            f"{path} is a Parquet or Arrow file, and pyarrow is not installed", "pip install 'collapselab[audit]'"
+            f"{path} is a Parquet or Arrow file, and pyarrow is not installed", "pip install pyarrow"
         ) from None
     return pyarrow
 

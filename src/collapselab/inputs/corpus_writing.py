@@ -17,7 +17,8 @@ from collapselab.inputs.text_fields import Content
 class RowSorter:
     """Writes each row once all its texts are judged: to `drop` if one of them is degenerate, else to `keep`.
 
-    The files get their names when the audit ends; if it fails, former files of these names stay.
+    The files get their names when the audit ends; if it fails, former files of these names stay. `num_rows`: healthy
+    and degenerate ones so far, whether written or not.
 
     Raises:
         InputError: a file cannot be written, or is one of the inputs.
@@ -25,6 +26,7 @@ class RowSorter:
 
     def __init__(self, keep: Path | None, drop: Path | None, inputs: Sequence[str]) -> None:
         self._paths = (keep, drop)
+        self.num_rows = [0, 0]
         if keep is not None and keep == drop:
             raise InputError(f"--keep and --drop need two files, received {keep} for both", "name another one")
         for path in self._paths:
@@ -67,8 +69,11 @@ class RowSorter:
         self._is_degenerate = self._is_degenerate or is_degenerate
 
     def _write(self) -> None:
-        file = self._files[1 if self._is_degenerate else 0]
-        if self._row is None or file is None:
+        if self._row is None:
+            return
+        self.num_rows[self._is_degenerate] += 1
+        file = self._files[self._is_degenerate]
+        if file is None:
             return
         record = {"text": self._content} if self._row.is_prose else self._row.record
         if not isinstance(record, (Mapping, list)):

@@ -8,11 +8,11 @@ import zlib
 from typing import Any, cast
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 SIGNIFICANT_DIGITS = 4
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
+_UNKNOWN = ("NAType", "NaTType")  # of pd.NA and pd.NaT: the page of an audit is made without pandas
 _NON_FINITE = {np.inf: "Infinity", -np.inf: "-Infinity"}
 
 
@@ -61,9 +61,7 @@ def _rounded(column: Any) -> NDArray[Any]:
 def _json_value(value: object) -> object:
     if isinstance(value, float):
         return None if value != value else _NON_FINITE.get(value, value)
-    if value is pd.NA or value is pd.NaT:
-        return None
-    return value
+    return None if type(value).__name__ in _UNKNOWN else value
 
 
 def _json(value: object) -> str:

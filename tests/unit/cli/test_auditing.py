@@ -98,7 +98,8 @@ def test_the_gate_fails_where_nothing_can_be_judged(tmp_path: Path, capsys: pyte
 
 def test_rows_are_sorted_into_two_files(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keep, drop = tmp_path / "keep.jsonl", tmp_path / "drop.jsonl"
-    called(capsys, "audit", str(corpus), "--keep", str(keep), "--drop", str(drop))
+    _, _, err = called(capsys, "audit", str(corpus), "--keep", str(keep), "--drop", str(drop))
+    assert f"30 rows kept in {keep}, 10 dropped to {drop}, 1 that could not be judged in neither" in err
     kept, dropped = ([json.loads(line) for line in path.read_text().splitlines()] for path in (keep, drop))
     assert [row["step"] for row in kept] == list(range(30))
     assert [row["step"] for row in dropped] == list(range(30, 40))
@@ -137,7 +138,7 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     with os.fdopen(reader) as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
         code, out, _ = called(capsys, "audit", "-")
-    assert (code, "1 of 1 texts" in out) == (0, True)
+    assert (code, out.startswith("standard input: 1 of 1 texts")) == (0, True)
     assert isinstance(sys.stdout, io.TextIOBase)
 
 

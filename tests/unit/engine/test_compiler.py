@@ -95,6 +95,13 @@ def test_the_compiler_is_split_into_words_and_runs_once(cache: Path, script: Scr
     assert [oct(p.stat().st_mode & 0o777) for p in (cache, *cache.iterdir())] == ["0o700", "0o700"]
 
 
+def test_of_threads_that_ask_at_once_one_compiles(cache: Path, script: Script, built: Path) -> None:
+    made = script(f"sleep 0.5; cp '{built}' $out")
+    with ThreadPoolExecutor(4) as pool:
+        assert None not in [future.result() for future in [pool.submit(library) for _ in range(4)]]
+    assert num_runs(made) == 1
+
+
 @pytest.mark.parametrize(
     ("body", "why"),
     [

@@ -103,7 +103,7 @@ def test_an_array_is_read_in_pieces_of_any_size(block: int, tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("name", "content", "place", "reason"),
     [
-        ("a.jsonl", '{"text": "a"}\n{"text":\n{"text": "b"}\n', "line 2", "is not JSON"),
+        ("a.jsonl", '{"text": "a"}\n{"text":\n{"text": "b"}\n', "line 2", "is not JSON: Expecting value (column 9)"),
         ("a.jsonl", '{"text": "a"}\n\n' + "[" * 100_000 + '\n{"text": "b"}', "line 3", "nested too deeply"),
         ("a.jsonl", '{"text": "a"}\n{"n": ' + "9" * 5000 + '}\n{"text": "b"}', "line 2", "cannot be read"),
         ("a.csv", "text,n\na,1\nb\nb,2\n", "row 2", "has 1 cells for 2 columns"),
