@@ -29,15 +29,17 @@ def print_audit(name: str, audit: Audit, judge: Judge, healthy: Audit | None) ->
     )
 
     console = stdout_console()
-    console.print(Text.assemble(plain(f"{name}: "), plain(verdict_sentence(audit), "bold")), soft_wrap=True)
+    console.print(
+        Text.assemble(plain(f"{name}: "), plain(verdict_sentence(audit), "bold")), soft_wrap=not console.is_terminal
+    )
     sentences = [whole_sentence(audit), human_sentence(audit) if audit.tally.num_degenerate else None]
     sentences.append(None if healthy is None else difference_sentence(audit.tally, healthy.tally))
     for sentence in sentences:
         if sentence is not None:
-            console.print(plain(sentence[0].upper() + sentence[1:] + "."), soft_wrap=True)
+            console.print(plain(sentence[0].upper() + sentence[1:] + "."), soft_wrap=not console.is_terminal)
     for sentence in (_read(audit), _pools(audit), *_alike(audit)):
         if sentence:
-            console.print(plain(sentence), soft_wrap=True)
+            console.print(plain(sentence), soft_wrap=not console.is_terminal)
     _print_trend(console, audit)
     _print_groups(console, audit)
     _print_worst(console, audit, judge)
@@ -150,7 +152,9 @@ def _print_trend(console: Console, audit: Audit) -> None:
         return
     shares = [count / judged for judged, count in parts]
     shown = " ".join(f"{share:.0%}" for share in shares)
-    console.print(plain(f"Degenerate in each tenth of the rows: {shown}  {sparkline(shares)}"), soft_wrap=True)
+    console.print(
+        plain(f"Degenerate in each tenth of the rows: {shown}  {sparkline(shares)}"), soft_wrap=not console.is_terminal
+    )
 
 
 def _print_groups(console: Console, audit: Audit) -> None:
