@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -29,16 +30,17 @@ def print_audit(name: str, audit: Audit, judge: Judge, healthy: Audit | None) ->
     )
 
     console = stdout_console()
+    say = partial(console.print, soft_wrap=not console.is_terminal)  # a pipe keeps each sentence on one line
     shown = "standard input" if name == "-" else name
-    console.print(Text.assemble(plain(f"{shown}: "), plain(verdict_sentence(audit), "bold")), soft_wrap=True)
+    say(Text.assemble(plain(f"{shown}: "), plain(verdict_sentence(audit), "bold")))
     sentences = [whole_sentence(audit), human_sentence(audit) if audit.tally.num_degenerate else None]
     sentences.append(None if healthy is None else difference_sentence(audit.tally, healthy.tally))
     for sentence in sentences:
         if sentence is not None:
-            console.print(plain(sentence[0].upper() + sentence[1:] + "."), soft_wrap=True)
+            say(plain(sentence[0].upper() + sentence[1:] + "."))
     for sentence in (_read(audit), _pools(audit), *_alike(audit)):
         if sentence:
-            console.print(plain(sentence), soft_wrap=True)
+            say(plain(sentence))
     _print_trend(console, audit)
     _print_groups(console, audit)
     _print_worst(console, audit, judge)
@@ -151,7 +153,9 @@ def _print_trend(console: Console, audit: Audit) -> None:
         return
     shares = [count / judged for judged, count in parts]
     shown = " ".join(f"{share:.0%}" for share in shares)
-    console.print(plain(f"Degenerate in each tenth of the rows: {shown}  {sparkline(shares)}"), soft_wrap=True)
+    console.print(
+        plain(f"Degenerate in each tenth of the rows: {shown}  {sparkline(shares)}"), soft_wrap=not console.is_terminal
+    )
 
 
 def _print_groups(console: Console, audit: Audit) -> None:

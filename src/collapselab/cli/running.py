@@ -81,7 +81,7 @@ def _run(config: RunConfig, options: Options, changes: dict[str, str], memory: s
     console = stderr_console()
     if not ranks.is_follower():
         words = f"collapselab: {config.model}, learning rate {config.optim.lr:g}; {memory}; loading …"
-        console.print(plain(words), soft_wrap=True)
+        console.print(plain(words), soft_wrap=not console.is_terminal)
     # torch and transformers take seconds to import, so the command line answers wrong input first.
     from collapselab.cli.live import Progress
     from collapselab.runner import run

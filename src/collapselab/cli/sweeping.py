@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
@@ -155,10 +156,18 @@ def print_plan(
         name = task.run.name if is_named else f"{task.run.name}, in {task.path.name}"
         table.add_row(plain(name), plain(state), shown)
     lines = [f"{_counts(tasks)}, in {folder}; {_shared(shared)}", *_times(needed, some)]
+    console = stdout_console()
+    if console.is_terminal:  # a pipe keeps each sentence on one line
+        lines = [part for line in lines for part in _wrapped(line, console.width)]
     mended = sum(task.state == "waiting" and task.message is not None for task in tasks)
     lines += [f"{mended} of {len(tasks)} runs damaged: a sweep goes on from before the damage"] if mended else []
     lines += [] if script is None else ["", *script().splitlines()]
-    stdout_console().print(table, "", *map(plain, lines), sep="\n", soft_wrap=True)
+    console.print(table, "", *map(plain, lines), sep="\n", soft_wrap=True)
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    """The line in lines of at most this width; paths and names stay whole."""
+    return wrap(line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
 def _planned_state(task: Task, look: Glance) -> str:

@@ -137,7 +137,7 @@ def _chart(panel: Panel, curves: Sequence[str], y: alt.Y, ends: tuple[float, flo
     x = alt.X("lr:Q", scale=x_scale, axis=axis)
     look = styles(curves, ordered=False)
     color = alt.Color("curve:N", scale=look.color, legend=legend("", curves))
-    shape = alt.Shape("curve:N", scale=look.shape, legend=None)
+    shape = alt.Shape("curve:N", scale=look.shape, legend=legend("", curves))
     rows = alt.Chart(_rows(panel.table)).encode(
         x=x, y=y, color=color, tooltip=["run:N", "curve:N", "lr:Q", "fate:N", "step:Q"]
     )

@@ -157,10 +157,10 @@ def _listed(words: Sequence[str]) -> str:
 
 def caption(sizes: Sizes) -> str:
     every = pd.concat([panel.table for panel in sizes.panels]).drop_duplicates("run")
-    medians = ". ".join(panel.medians("; ") for panel in sizes.panels)
+    medians = " ".join(f"Median step of onset {panel.medians('; ')}." for panel in sizes.panels)
     return (
         f"Step of onset against model size for {runs_in_words(every)}. Bars are medians over seeds with 95 % bootstrap "
-        f"intervals; triangles are runs without onset. {onsets_in_words(every)} Median step of onset {medians}."
+        f"intervals; triangles are runs without onset. {onsets_in_words(every)} {medians}"
     )
 
 

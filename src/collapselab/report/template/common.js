@@ -41,8 +41,8 @@ function shown(value) {
   if (typeof value === "string") return visible(value);
   if (Number.isInteger(value)) return value.toLocaleString("en-US");
   const size = Math.abs(value);
-  const text = size >= 1e-3 && size < 1e5 ? String(Number(value.toPrecision(4))) : value.toExponential(2);
-  return text.replace("-", "−");
+  const text = size >= 1e-3 && size < 1e5 ? String(Number(value.toPrecision(4))) : Number(value.toPrecision(3)).toExponential();
+  return text.replace(/^-/, "−");
 }
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;

@@ -261,7 +261,7 @@ function showValues(body, values) {
   body.replaceChildren(...rows);
 }
 
-const UNITS_SAID = new Set(["nats per token", "tokens", "copies", "updates", "s"]);
+const UNITS_SAID = new Set(["nats per token", "nats", "tokens", "copies", "updates", "s"]);
 
 function inUnit(value, unit, error) {
   if (typeof value !== "number") return shown(value);

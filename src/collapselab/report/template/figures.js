@@ -120,9 +120,11 @@ function resize(spec, factor) {
   inner(spec).forEach((part) => resize(part, factor));
 }
 
-function stack(spec) {
+function stack(spec, width = plotWidth(spec)) {
+  // A panel below another shares its title, until all panels are below each other.
+  const [top, ...below] = (spec.vconcat ?? []).map((row) => row.hconcat ?? []);
+  for (const row of below.filter((row) => row.length === top.length)) row.forEach((part, i) => top[i].title && (part.title ??= top[i].title));
   if (spec.hconcat) {
-    const width = plotWidth(spec);
     const axis = units(spec.hconcat[0]).map((unit) => unit.encoding?.y?.axis).find((one) => one?.title);
     for (const part of spec.hconcat) {
       resize(part, width / plotWidth(part)); // each as wide as all were
@@ -135,7 +137,7 @@ function stack(spec) {
     delete spec.bounds;
   }
   for (const channel of Object.values(spec.encoding ?? {})) if (channel.legend) channel.legend.columns = 1;
-  inner(spec).forEach(stack);
+  inner(spec).forEach((part) => stack(part, width));
 }
 
 const legends = (figure) => (figure.spec.params ?? []).filter((param) => param.bind === "legend");

@@ -32,8 +32,8 @@ function fill(element, row) {
   name.addEventListener("click", () => choose(row.id));
   element.className = `${row.damage ? "damaged" : ""} ${row.id === chosen ? "chosen" : ""}`;
   if (row.damage) return element.replaceChildren(create("th", { scope: "row" }, visible(row.name)), create("td", { colspan: 9 }, visible(row.damage)));
-  const withSpark = (value, name) => {
-    const made = cell(shown(value), "number");
+  const withSpark = (words, name) => {
+    const made = cell(words, "number");
     made.append(spark(row.steps, row.sparks[name] ?? []));
     return made;
   };
@@ -42,7 +42,8 @@ function fill(element, row) {
     cell(shown(row.model)), cell(shown(row.lr), "number"), cell(shown(row.seed), "number"),
     cell(shown(row.status), `status-${["running", "silent", "failed"].includes(row.status) ? row.status : "other"}`),
     cell(shown(row.step), "number"), cell(shown(row.fate)),
-    withSpark(row.train_nll_nats, "train_nll_nats"), cell(shown(row.val_nll_nats), "number"), withSpark(row.seq_rep_4, "seq_rep_4"),
+    withSpark(shown(row.train_nll_nats), "train_nll_nats"), cell(shown(row.val_nll_nats), "number"),
+    withSpark(typeof row.seq_rep_4 === "number" ? percent(row.seq_rep_4) : shown(row.seq_rep_4), "seq_rep_4"),
   );
 }
 
@@ -75,7 +76,7 @@ function count() {
     counts.set(word, (counts.get(word) ?? 0) + 1);
   }
   const words = [...counts].map(([word, number]) => `${number} ${visible(word)}`).join(", ");
-  find("counts").textContent = rows.size ? `${rows.size} runs: ${words}.` : "No runs here yet; they appear when they begin.";
+  find("counts").textContent = rows.size ? `${rows.size} ${rows.size === 1 ? "run" : "runs"}: ${words}.` : "No runs here yet; they appear when they begin.";
 }
 
 function filter() {
@@ -159,8 +160,8 @@ async function show(step) {
   const marks = first ? marked(first, 4) : { texts: [], shades: [], share: 0 };
   const cut = first?.cut ? `, without its last ${first.cut} characters` : "";
   find("about-sample").textContent = first
-    ? `sample 1 of ${found.length} (${visible(first.role)})${cut}; marked: 4-grams that occurred before, ${percent(marks.share)}`
-    : "no sample of this step";
+    ? `step ${step}, sample 1 of ${found.length} (${visible(first.role)})${cut}; marked: 4-grams that occurred before, ${percent(marks.share)}`
+    : `no sample of step ${step}`;
   showSample(find("sample"), marks);
   document.documentElement.dataset.step = step;
 }
