@@ -42,8 +42,6 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Any]:
         cluster.shutdown()
 
 
-# In `make test` again once it was seen to the end on a busy machine.
-@pytest.mark.slow
 def test_twelve_runs_on_three_nodes_one_of_them_killed_have_the_records_of_local_ones(
     cluster: Any, twelve_locally: Path, tmp_path: Path
 ) -> None:

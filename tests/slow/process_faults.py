@@ -27,6 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 from faults import contents, in_child, make_config
+from sweep_faults import SWEEP_ROWS
 
 RUN_BYTES = 4 * 1024 * 1024  # more than a run of builtin:nano with three checkpoints needs
 NUM_INODES = 64
@@ -240,6 +241,7 @@ ROWS: dict[str, tuple[Callable[[Tried], None], int]] = {
     "clock jumps": (clock_jumps, 20),
     "limited memory": (little_memory, 32),
     "cold kernels, starts at once": (cold_caches, 20),
+    **SWEEP_ROWS,
 }
 
 

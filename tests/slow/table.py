@@ -29,7 +29,9 @@ The same runs as in [the table of file operations](README.md), each disturbed on
 resumed. A try is **held** if the run ended by itself, by the signal, or with a message and no traceback, and the
 resumed run is equal, bit for bit, to one that nothing disturbed. Disks are tmpfs, mounted as root; the clock is the one
 that Python reads; memory is limited with `ulimit -v`, where an abort inside a library counts as a kill.
-Of the row *random kills* the number is that of the kills.
+Of the row *random kills* the number is that of the kills. The last four rows are sweeps of three such runs on this
+machine. After a kill the sweep is repeated at once; of two sweeps at once, each must end by itself. Such a try is held
+if there are three runs, each equal, bit for bit, to that of an undisturbed sweep, and with two sweeps begun once only.
 
 {how}
 
@@ -39,8 +41,9 @@ Of the row *random kills* the number is that of the kills.
 
 `python tests/slow/table.py --processes` tries all of it (1,000 kills, 20 starts at once);
 `python tests/slow/table.py --processes --tries 5` tries less of each row.
-Sweeps whose workers, parents or nodes are killed are in `tests/e2e/test_sweep.py`, `test_slurm.py` and `test_ray.py`,
-two owners of one run on a shared file system in `test_two_machines.py`.
+Sweeps that import everything anew, on this machine, on Slurm and on Ray, with workers, parents, jobs and nodes killed,
+are in `tests/e2e/test_sweep.py`, `test_slurm.py` and `test_ray.py`, two owners of one run on a shared file system in
+`test_two_machines.py`.
 """
 TEXT = """# Reliability: faults tried, held, failed
 
