@@ -42,6 +42,8 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Any]:
         cluster.shutdown()
 
 
+# 93 s of processor time, most of it imports of torch in each task's process.
+@pytest.mark.slow
 def test_twelve_runs_on_three_nodes_one_of_them_killed_have_the_records_of_local_ones(
     cluster: Any, twelve_locally: Path, tmp_path: Path
 ) -> None:
