@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parents[2] / "results"
 ARCHIVES = {
     "builtin": ("records",),
     "sampler": ("records", "records-line", "records-sizes", "records-coarse"),
-    "safeguards": ("records", "records-recovery", "records-silent", "records-dose"),
+    "safeguards": ("records", "records-recovery", "records-silent", "records-dose", "records-smollm2"),
     "smollm2": ("records", "records-prompts", "records-controls"),
 }
 
