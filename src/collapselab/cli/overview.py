@@ -28,7 +28,9 @@ LOOK_SHARE = 0.05  # of the time, at most: a thousand runs on a shared file syst
 LINES_EVERY_S = 30.0  # without a terminal: how far the runs are, besides a line for each begin and end
 WIDE = 100  # columns from which names and bars have room
 LINES_AROUND = 4  # of the terminal, besides the rows
-SHOWN_FIRST: tuple[State, ...] = ("running", "elsewhere", "failed", "damaged", "interrupted", "done", "waiting")
+SHOWN_FIRST: tuple[State, ...] = (
+    *("running", "elsewhere", "failed", "damaged", "interrupted", "done", "queued", "waiting"),
+)
 
 
 class Overview:
@@ -90,7 +92,7 @@ class Overview:
     def _total(self, left: Estimate) -> str:
         counts = Counter(task.state for task in self._tasks)
         states = [f"{counts[state]} {state}" for state in SHOWN_FIRST if counts[state] and state != "done"]
-        time_left = _time_left(left.likely_s, left.most_s)
+        time_left = _time_left(left.likely_s, left.most_s, is_guess=left.is_guess)
         return ", ".join([f"{counts['done']} of {len(self._tasks)} done", *states]) + (
             f"; {time_left} left" if time_left else ""
         )
@@ -112,7 +114,7 @@ class Overview:
             bar = ProgressBar(
                 total=1, completed=1 if task.state == "done" else step / max(1, max_steps), width=8 if is_narrow else 20
             )
-            shown = "" if task.state == "done" else _time_left(left.likely_runs_s[i], left.runs_s[i])
+            shown = "" if task.state == "done" else _time_left(left.likely_runs_s[i], left.runs_s[i], is_guess=left.is_guess)
             name = plain(self._names[i])
             table.add_row(name, bar, f"{step}/{max_steps}", plain(told(task, seen, with_step=False)), shown)
         hidden = len(ranked) - num_rows
@@ -120,9 +122,11 @@ class Overview:
         return Group(table, *more, Text(self._total(left)))
 
 
-def _time_left(likely_s: float | None, most_s: float | None) -> str:
+def _time_left(likely_s: float | None, most_s: float | None, *, is_guess: bool) -> str:
     if likely_s is not None:
-        return f"about {duration(likely_s)}"
+        return f"{'some' if is_guess else 'about'} {duration(likely_s)}"
+    if is_guess and most_s is not None:
+        return f"some {duration(most_s)} at most"
     return "" if most_s is None else f"at most {duration(most_s)}"
 
 

@@ -22,14 +22,14 @@ from collapselab.sweep.grid import PlannedRun
 
 POLL_S = 0.1
 LOG_TAIL_BYTES = 8192
-State = Literal["waiting", "running", "elsewhere", "done", "failed", "interrupted", "damaged"]
+State = Literal["waiting", "queued", "running", "elsewhere", "done", "failed", "interrupted", "damaged"]
 
 
 @dataclass
 class Task:
     """One run of a sweep and its progress.
 
-    `elsewhere`: another process has its directory, so we wait. `interrupted`: it can be resumed. `damaged`: its
+    `queued`: handed to the executor, and not begun yet. `elsewhere`: another process has its directory, so we wait. `interrupted`: it can be resumed. `damaged`: its
     configuration is damaged, so it is left alone; after other damage, a run resumes from a checkpoint before it.
     `num_attempts` counts the attempts of this sweep, so a task done without any was finished before. `message` says
     why it failed, what is damaged, or which process has it.
@@ -193,7 +193,7 @@ def _fill(
             task.state = "done"
             continue
         asked = {**asked_for, "name": task.run.name, "changes": dict(task.run.changes)}
-        task.state, task.num_attempts = "running", task.num_attempts + 1
+        task.state, task.num_attempts = "queued", task.num_attempts + 1
         going.append((task, executor.start(Job(task.run.config, task.path, task.log, data_dir, asked))))
 
 
@@ -205,6 +205,7 @@ def _collect(
         task, attempt = pair
         code = attempt.exit_code()
         if code is None:
+            task.state = "queued" if attempt.is_queued() else "running"
             continue
         going.remove(pair)
         if code == EXIT_DONE:

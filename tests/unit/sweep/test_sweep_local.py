@@ -43,11 +43,12 @@ def tasks_for(out: Path, num_runs: int = 3) -> list[Task]:
 
 @dataclass
 class ScriptedAttempt:
-    """An attempt that runs for two polls, or until it is stopped."""
+    """An attempt that runs for two polls, or until it is stopped; `num_queued` polls long it waits for a node."""
 
     code: int | None
     on_end: Callable[[], None]
     is_stubborn: bool
+    num_queued: int = 0
     polls: int = 0
     told: list[str] = field(default_factory=list)
 
@@ -59,6 +60,9 @@ class ScriptedAttempt:
             self.on_end()
             return self.code
         return None
+
+    def is_queued(self) -> bool:
+        return self.polls <= self.num_queued
 
     def interrupt(self) -> None:
         self.told.append("interrupt")
@@ -74,6 +78,7 @@ class Scripted:
     codes: dict[str, list[int | None]]
     num_workers: int = 1
     is_stubborn: bool = False
+    num_queued: int = 0
     started: list[str] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     attempts: list[ScriptedAttempt] = field(default_factory=list)
@@ -91,7 +96,7 @@ class Scripted:
 
         self.started.append(job.path.name)
         self.jobs.append(job)
-        self.attempts.append(ScriptedAttempt(code, end, self.is_stubborn))
+        self.attempts.append(ScriptedAttempt(code, end, self.is_stubborn, self.num_queued))
         going = [a for a in self.attempts if a.polls <= 2 and not a.told]
         self.most_at_once = max(self.most_at_once, len(going))
         return self.attempts[-1]
@@ -146,6 +151,13 @@ def test_a_killed_process_is_a_failure_and_its_run_goes_on(tmp_path: Path) -> No
         ("failed", "killed by SIGTERM"),
         ("done", None),
     ], "a failure is seen before the next attempt"
+
+
+def test_a_run_without_a_node_is_queued_and_does_not_run(tmp_path: Path) -> None:
+    seen: list[str] = []
+    tasks, executor = tasks_for(tmp_path, 1), Scripted({"seed-0": [0]}, num_queued=1)
+    carry_out(tasks, executor, on_tick=lambda: seen.append(tasks[0].state))
+    assert list(dict.fromkeys(seen)) == ["waiting", "queued", "running", "done"]
 
 
 def test_a_failure_without_a_word_is_told_by_its_exit_code(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import re
 import os
 from pathlib import Path
 
@@ -189,6 +190,17 @@ def test_without_a_terminal_the_total_is_told_now_and_then(tmp_path: Path, monke
     # The first run ended at step 2. The second has outlived that, and is expected to go on from step 3 for a quarter
     # more; the third has 3 steps of 0.5 s to come.
     assert lines[-1] == "1 of 3 done, 1 running, 1 failed; about 2 s left"
+
+
+def test_a_guessed_time_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collapselab.cli.overview.LINES_EVERY_S", 0.0)
+    tasks, stream = tasks_for(tmp_path), io.StringIO()
+    with Overview(tasks, ONE_EACH, Console(file=stream, width=120)) as overview:
+        tasks[0].state, tasks[0].num_attempts = "queued", 1
+        overview.tick()
+    first, total = stream.getvalue().splitlines()
+    assert first == "seed-0: queued"
+    assert re.fullmatch(r"0 of 3 done, 1 queued, 2 waiting; some \d+ s left", total), total
 
 
 def test_the_total_has_the_runs_that_go_on_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,10 @@ class Attempt(Protocol):
         """
         ...
 
+    def is_queued(self) -> bool:
+        """Whether the job still waits for a node."""
+        ...
+
     def interrupt(self) -> None:
         """Asks the run to write a checkpoint and end with code 75."""
         ...

@@ -43,6 +43,9 @@ class LocalAttempt:
             )
         return self.process.exitcode
 
+    def is_queued(self) -> bool:
+        return False
+
     def interrupt(self) -> None:
         self.process.terminate()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -16,6 +17,7 @@ import tarfile
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -54,6 +56,10 @@ class Stops:
         """Asks a run to stop; returns whether it has begun."""
         self._asked.add(name)
         return name in self._begun
+
+    def begun(self) -> set[str]:
+        """The runs that have begun."""
+        return self._begun
 
     def is_asked(self, name: str) -> bool:
         self._begun.add(name)
@@ -167,6 +173,9 @@ class RayAttempt:
             self.code = result.exit_code
         return self.code
 
+    def is_queued(self) -> bool:
+        return self.ticket.name not in self.executor.begun()
+
     def _tell(self, words: str) -> None:
         with self.job.log.open("a", encoding="utf-8") as log:
             log.write(words)
@@ -223,12 +232,25 @@ class RayExecutor:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         self._stops: Any = ray.remote(Stops).options(num_cpus=0, scheduling_strategy=here).remote()
         self._token = secrets.token_hex(16)
+        self._begun: frozenset[str] = frozenset()
+        self._asked_at = -math.inf
 
     def start(self, job: Job) -> Attempt:
         (job.log.parent / MARKER).write_text(self._token, encoding="ascii")
         name = f"{job.path} {secrets.token_hex(4)}"
         ticket = Ticket(name, Path.cwd(), self._stops, self._token, self.num_threads, job.path.is_dir())
         return RayAttempt(self, job, ticket, self.submit(job, ticket))
+
+    def begun(self) -> frozenset[str]:
+        """The names of the tasks that have begun, as of some second ago."""
+        import ray
+        from ray.exceptions import RayError
+
+        if time.monotonic() - self._asked_at >= ASK_S:
+            self._asked_at = time.monotonic()
+            with suppress(RayError):  # the actor's node has ended
+                self._begun = frozenset(cast(Any, ray).get(self._stops.begun.remote(), timeout=ASK_S))
+        return self._begun
 
     def submit(self, job: Job, ticket: Ticket, archive: bytes | None = None) -> Any:
         """The reference of a task's result."""

@@ -30,7 +30,8 @@ CALL_S = 20.0
 WARNING_S = 120  # before the wall time: for the step that is going on, and its checkpoint
 RESULT_S = 30.0  # until a shared file system shows what a node has written
 MAX_ARRAY = 1000  # Slurm's default MaxArraySize is 1001
-_LIVE = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "PREEMPTED"}
+_QUEUED = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD"}
+_LIVE = _QUEUED | {"RUNNING", "COMPLETING", "SUSPENDED", "PREEMPTED"}
 
 
 def on_node(job: Job, num_threads: int) -> int:
@@ -75,6 +76,9 @@ class SlurmAttempt:
         if time.monotonic() - self.ended_at < RESULT_S and state in ("COMPLETED", "GONE"):  # perhaps with a result
             return None
         return EXIT_INTERRUPTED if state == "CANCELLED" else -signal.SIGKILL
+
+    def is_queued(self) -> bool:
+        return self.submitted is None or self.executor.state(self.submitted.job_id) in _QUEUED
 
     def interrupt(self) -> None:
         if self.submitted is not None:
