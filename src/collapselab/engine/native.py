@@ -19,8 +19,8 @@ from collapselab.engine.plain import PlainEngine, draw_plainly
 # Below this many weights a token takes about 50 µs, and a second thread hardly helps.
 ONE_THREAD_WEIGHTS = 1_000_000
 
-# Below this many weights calls from Python take as long as a token, and 16 rows several times as long as one.
-FEW_WEIGHTS = 3_000_000
+# Below this many weights a call from Python takes a good part of the time of a token, and 16 rows several times as long
+FEW_WEIGHTS = 10_000_000
 
 NUM_MEASURES = len(Draw._fields) - 1  # `Measures` of sampling.c
 
