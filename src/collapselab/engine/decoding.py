@@ -72,8 +72,17 @@ def generate(
     longest_guess = max(1, (MAX_GUESS + 1) // len(prompts) - 1) if speculate and engine.is_ragged else 0
     total, num_passes = len(prompts[0]) + max_new_tokens, 0
     engine.begin(len(prompts), min(total, context))
+    alone = sequences[0] if len(sequences) == 1 and not rule.looks_back else None
     while growing := [s for s in sequences if not s.is_ended and len(s.tokens) < total]:
         cached = [s for s in growing if len(s.tokens) <= context]
+        if alone and cached and num_passes and not alone.guess(longest_guess):
+            count = min(NOISE_BLOCK, total - len(alone.tokens), context + 1 - len(alone.tokens))
+            written = engine.write(alone.tokens[-1], alone.num_read, alone.noise(count), rule, stop_token)
+            for draw in written:
+                alone.take([draw], [], stop_token)
+            num_passes += len(written)
+            if written:
+                continue
         if cached:
             room = min(total - 1, context)
             guesses = {id(s): s.guess(min(longest_guess, room - len(s.tokens))) for s in cached}

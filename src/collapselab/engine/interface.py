@@ -65,6 +65,13 @@ class Engine(Protocol):
         """One token per row, by the rule and the row's Exp(1) noise (`sampling.draw`)."""
         ...
 
+    def write(self, token: int, position: int, noise_RV: Tensor, rule: Sampling, stop_token: int | None) -> list[Draw]:
+        """What `read` and `draw` would write after `token`, at `position` of the only sequence, token by token.
+
+        One per row of noise, up to `stop_token`; none where an engine has no faster way.
+        """
+        ...
+
 
 class Scorer(Protocol):
     """One model, ready to be evaluated."""

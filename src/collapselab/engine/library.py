@@ -89,6 +89,13 @@ _SIGNATURES = {
         None,
         (c_void_p, c_void_p, c_int32, c_int64, c_float, c_int64, c_float, c_void_p, c_void_p, c_void_p, c_int32),
     ),
+    "write_tokens": (
+        c_int32,
+        (
+            *(POINTER(CModel), POINTER(CCache), c_int32, c_int32, c_int32, c_int32, c_void_p),
+            *(c_float, c_int64, c_float, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_int32),
+        ),
+    ),
     "round_weights": (None, (c_void_p, c_void_p, c_int64, c_int32)),
     "sum_of_squares": (c_double, (c_void_p, c_int32, c_int64, c_int32)),
     "repeated_shares": (None, (c_void_p, c_int64, c_int64, c_int64, c_void_p)),

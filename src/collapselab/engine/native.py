@@ -19,6 +19,9 @@ from collapselab.engine.plain import PlainEngine, draw_plainly
 # Below this many weights a token takes about 50 µs, and a second thread hardly helps.
 ONE_THREAD_WEIGHTS = 1_000_000
 
+# Below this many weights a call from Python takes a good part of the time of a token, and 16 rows several times as long
+FEW_WEIGHTS = 10_000_000
+
 NUM_MEASURES = len(Draw._fields) - 1  # `Measures` of sampling.c
 
 # Tokens read at a time: the float32 kernels are built for few rows; bfloat16 products should stay in the caches.
@@ -79,27 +82,50 @@ class NativeEngine:
         return self.read(tokens, [0] * len(tokens), last_only=True)
 
     def draw(self, logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> list[Draw]:
-        if rule.top_p is not None or rule.top_n_sigma is not None:  # need more than one pass over the words
+        if not _takes_one_pass(rule):
             return draw_plainly(logits_RV, noise_RV, rule)
         rows, vocab = logits_RV.shape
         assert noise_RV.shape == logits_RV.shape, (noise_RV.shape, logits_RV.shape)
         assert noise_RV.dtype == torch.float32 and noise_RV.is_contiguous() and logits_RV.is_contiguous()
-        tokens, measures = (ctypes.c_int32 * rows)(), (ctypes.c_float * (NUM_MEASURES * rows))()
-        threads = self._threads(rows)
+        drawn, threads = _Drawn(rows), self._threads(rows)
         self._library.draw_tokens(
             logits_RV.data_ptr(),
             noise_RV.data_ptr(),
             rows,
             vocab,
-            0.0 if rule.greedy else rule.temperature,
-            rule.top_k or vocab,
-            rule.min_p or 0.0,
-            tokens,
-            measures,
+            *_rule(rule, vocab),
+            drawn.tokens,
+            drawn.measures,
             self._room(4 * vocab * min(rows, threads)),
             threads,
         )
-        return [Draw(token, *measures[NUM_MEASURES * r : NUM_MEASURES * (r + 1)]) for r, token in enumerate(tokens)]
+        return drawn.first(rows)
+
+    def write(self, token: int, position: int, noise_RV: Tensor, rule: Sampling, stop_token: int | None) -> list[Draw]:
+        if self._num_weights >= FEW_WEIGHTS or not _takes_one_pass(rule):
+            return []
+        rows, vocab = noise_RV.shape
+        assert vocab == self._model.vocab and noise_RV.dtype == torch.float32 and noise_RV.is_contiguous()
+        drawn, threads = _Drawn(rows), self._threads(1)
+        hidden_W, logits_V, race_V = torch.empty(self._decoder.width), torch.empty(vocab), torch.empty(vocab)
+        num_written = self._library.write_tokens(
+            self._model,
+            self._cache,
+            token,
+            position,
+            rows,
+            -1 if stop_token is None else stop_token,
+            noise_RV.data_ptr(),
+            *_rule(rule, vocab),
+            hidden_W.data_ptr(),
+            logits_V.data_ptr(),
+            self._room_for(1, threads),
+            race_V.data_ptr(),
+            drawn.tokens,
+            drawn.measures,
+            threads,
+        )
+        return drawn.first(num_written)
 
     def score(self, tokens_BT: Tensor, num_context: int) -> Tensor:
         if not self._is_packed:
@@ -233,6 +259,27 @@ class NativeEngine:
             _c_norm(d.final_norm),
             self._c_linear(d.head),
         )
+
+
+class _Drawn:
+    """Room for what the kernels draw."""
+
+    def __init__(self, rows: int) -> None:
+        self.tokens, self.measures = (ctypes.c_int32 * rows)(), (ctypes.c_float * (NUM_MEASURES * rows))()
+
+    def first(self, rows: int) -> list[Draw]:
+        n = NUM_MEASURES
+        return [Draw(token, *self.measures[n * r : n * r + n]) for r, token in enumerate(self.tokens[:rows])]
+
+
+def _takes_one_pass(rule: Sampling) -> bool:
+    """Whether the kernels draw by this rule; top-p and top-nσ need more than one pass over the words."""
+    return rule.top_p is None and rule.top_n_sigma is None
+
+
+def _rule(rule: Sampling, vocab: int) -> tuple[float, int, float]:
+    """The rule as the kernels take it: temperature (0 is greedy), top-k, min-p."""
+    return 0.0 if rule.greedy else rule.temperature, rule.top_k or vocab, rule.min_p or 0.0
 
 
 def _c_norm(norm: Norm) -> CNorm:

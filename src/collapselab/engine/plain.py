@@ -67,6 +67,9 @@ class PlainEngine:
     def draw(self, logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> list[Draw]:
         return draw_plainly(logits_RV, noise_RV, rule)
 
+    def write(self, token: int, position: int, noise_RV: Tensor, rule: Sampling, stop_token: int | None) -> list[Draw]:
+        return []
+
     @torch.no_grad()
     def score(self, tokens_BT: Tensor, num_context: int) -> Tensor:
         logits_BTV = self._model(input_ids=tokens_BT.to(self._model.device), use_cache=False).logits

@@ -87,6 +87,9 @@ class StaticEngine:
     def draw(self, logits_RV: Tensor, noise_RV: Tensor, rule: Sampling) -> list[Draw]:
         return draw_plainly(logits_RV, noise_RV, rule)
 
+    def write(self, token: int, position: int, noise_RV: Tensor, rule: Sampling, stop_token: int | None) -> list[Draw]:
+        return []
+
     @torch.no_grad()
     def score(self, tokens_BT: Tensor, num_context: int) -> Tensor:
         num_sequences, length = tokens_BT.shape

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from collapselab.config.schema import Sampling
 from collapselab.engine.decoding import Generated, generate
 from collapselab.engine.interface import Draw, Precision
+from collapselab.engine.native import NativeEngine
 from collapselab.engine.sampling import distribution, draw
 from collapselab.inputs.models import LoadedModel
 from collapselab.randomness import rng
@@ -93,6 +94,30 @@ def test_generation_stops_after_the_stop_token_and_keeps_it(name: str) -> None:
     assert len(cut.token_ids[0]) < 30
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("context", [20, 256])
+@pytest.mark.parametrize(
+    "rule",
+    [Sampling(), Sampling(temperature=1.0, top_k=None), Sampling(greedy=True), Sampling(min_p=0.1)],
+    ids=["temperature", "pure", "greedy", "min-p"],
+)
+def test_small_models_write_the_same_bits_in_one_call(
+    rule: Sampling, context: int, precision: Precision, monkeypatch: pytest.MonkeyPatch, native: None
+) -> None:
+    loaded = tiny_model(3)
+    settings = {"rule": rule, "max_new_tokens": 70, "context": context, "precision": precision}
+    calls: list[int] = []
+    original = NativeEngine.write
+    monkeypatch.setattr(NativeEngine, "write", lambda *given: calls.append(1) or original(*given))
+    stop = write(loaded, "native", **settings).token_ids[0][60]
+    in_one = write(loaded, "native", stop_token=stop, **settings)
+    assert calls
+    monkeypatch.setattr("collapselab.engine.native.FEW_WEIGHTS", 0)
+    one_by_one = write(loaded, "native", stop_token=stop, **settings)
+    assert in_one.token_ids == one_by_one.token_ids
+    assert in_one.draws == one_by_one.draws
+
+
 def collapsed() -> LoadedModel:
     """A model trained on a short loop until it writes little else."""
     loaded = tiny_model(5)
@@ -109,8 +134,13 @@ def collapsed() -> LoadedModel:
 @pytest.mark.parametrize("num_sequences", [1, 3])
 @pytest.mark.parametrize("make", [lambda: tiny_model(3), collapsed], ids=["healthy", "collapsed"])
 def test_speculation_changes_no_token(
-    make: Callable[[], LoadedModel], num_sequences: int, precision: Precision, native: None
+    make: Callable[[], LoadedModel],
+    num_sequences: int,
+    precision: Precision,
+    monkeypatch: pytest.MonkeyPatch,
+    native: None,
 ) -> None:
+    monkeypatch.setattr("collapselab.engine.native.FEW_WEIGHTS", 0)
     loaded, prompts = make(), [[0]] * num_sequences
     settings = {"prompts": prompts, "rule": Sampling(), "max_new_tokens": 150, "context": 256, "precision": precision}
     plain = write(loaded, "native", speculate=False, **settings)

@@ -45,6 +45,18 @@ typedef struct {
   int64_t num_sequences, length;
 } Cache;
 
+// How a token was drawn from q, which the rule makes of the model's p. In nats:
+typedef struct {
+  float nll, entropy, sharpening, gap;  // -log p(token); of p; KL(q || p); log q(token) - log p(token)
+  float top, nucleus;                   // the largest p; how many of the largest reach NUCLEUS together
+} Measures;
+
+int32_t forward(const Model *m, const Cache *c, int32_t rows, const int32_t *tokens, const int32_t *sequences,
+                const int32_t *positions, float *hidden, char *memory, int32_t threads);
+void head_logits(const Model *m, const float *hidden, int32_t rows, float *logits, char *memory, int32_t threads);
+void draw_tokens(const float *logits, const float *noise, int32_t rows, int64_t V, float temperature, int64_t top_k,
+                 float min_p, int32_t *tokens, Measures *measures, float *race, int32_t threads);
+
 // exp within 2 units in the last place, without a branch, so that loops over it vectorise (Cephes' polynomial).
 // NaN stays NaN: the comparisons are false for it.
 static inline float exp_f32(float x) {

@@ -4,8 +4,11 @@
 #pragma once
 #include "common.h"
 #include <sys/mman.h>
-#ifdef __AMX_BF16__
+#if defined(__AMX_BF16__) || defined(__AVX512BF16__)
+#define HAS_BFLOAT16_PRODUCTS
 #include <immintrin.h>
+#endif
+#ifdef __AMX_BF16__
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -54,8 +57,9 @@ static void pack(const Linear *l, uint16_t *packed) {
     }
 }
 
-// x as the products read it, [padded(R, 16), padded(K, 32)]: bfloat16 (to nearest even) for AMX, else float32.
-#ifdef __AMX_BF16__
+// x as the products read it, [padded(R, 16), padded(K, 32)]: bfloat16 (to nearest even) where the processor
+// multiplies it, else float32.
+#ifdef HAS_BFLOAT16_PRODUCTS
 typedef uint16_t Input;
 static inline Input to_input(float x) {
   union { float f; uint32_t u; } bits = {x};
@@ -146,6 +150,17 @@ int32_t prepare_tiles(void) { return 1; }
 
 typedef uint32_t Words __attribute__((vector_size(64), aligned(4), may_alias));
 
+// sum[n] + x[0] * w[n][0] + x[1] * w[n][1], for 16 outputs n.
+static inline __attribute__((always_inline)) Lanes add_pair(Lanes sum, const Input *x, Words w) {
+#ifdef HAS_BFLOAT16_PRODUCTS
+  int32_t pair;
+  memcpy(&pair, x, sizeof pair);
+  return (Lanes)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)w);
+#else
+  return sum + (x[0] * (Lanes)(w << 16) + x[1] * (Lanes)(w & 0xFFFF0000u));
+#endif
+}
+
 // The same for `rows` of the rows: their sums stay in registers for all inputs.
 static inline __attribute__((always_inline)) void strip(int rows, int num_blocks, const Input *x,
                                                         const uint16_t *const *w, int64_t num_tiles, float *out) {
@@ -155,10 +170,9 @@ static inline __attribute__((always_inline)) void strip(int rows, int num_blocks
     for (int pair = 0; pair < 16; pair++)
       for (int block = 0; block < num_blocks; block++) {
         Words pairs = *(const Words *)(w[block] + t * TILE + pair * 32);
-        Lanes low = (Lanes)(pairs << 16), high = (Lanes)(pairs & 0xFFFF0000u);
         for (int r = 0; r < rows; r++) {
-          const Input *a = x + t * TILE + r * 32 + 2 * pair;
-          sums[r * num_blocks + block] += a[0] * low + a[1] * high;
+          Lanes *sum = sums + r * num_blocks + block;
+          *sum = add_pair(*sum, x + t * TILE + r * 32 + 2 * pair, pairs);
         }
       }
   for (int i = 0; i < rows * num_blocks; i++) *(Lanes *)(out + i * 16) = sums[i];

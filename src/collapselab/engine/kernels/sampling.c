@@ -18,11 +18,6 @@ static float below_top_k(const float *logits, int64_t V, int64_t top_k, float lo
   }
 }
 
-typedef struct {
-  float nll, entropy, sharpening, gap;  // -log p(token); of p; KL(q || p); log q(token) - log p(token). In nats
-  float top, nucleus;                   // the largest p; how many of the largest reach NUCLEUS together
-} Measures;
-
 #define NUCLEUS 0.9
 
 // How many of the largest exp(logits - high), whose sum is `total`, reach NUCLEUS of it together. Of those below a
