@@ -53,6 +53,9 @@ EXAMPLES = {
     "reproduce": ("collapselab reproduce --quick", "collapselab reproduce --tier smollm2 --dry-run"),
 }
 DESCRIPTION = "What happens to a language model that is trained on its own output."
+# A thread that waits for another looks this often, some 20 µs long, before it sleeps. OpenMP's own default is
+# hardly faster on an idle machine, and takes up to 2.4 times as long on a busy one (docs/performance.md).
+SPIN_ROUNDS = "1000"
 MOVED = {"bench": "benchmarks are run in the repository: python -m benchmarks"}
 
 
@@ -71,6 +74,8 @@ def guarded(command: Callable[[], None], name: str) -> int:
     """
     ensure_home()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice would break the display
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_ROUNDS)  # read when torch is loaded
     with safe_streams(), _notices():
         return _exit_code(command, name)
 

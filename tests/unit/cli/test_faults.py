@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from collapselab import cli
+from collapselab.cli import SPIN_ROUNDS, main
 from collapselab.cli.faults import explained, only_warned
 from collapselab.errors import InputError, doing
 
@@ -80,3 +82,21 @@ def test_what_comes_after_the_results_only_warns(capsys: pytest.CaptureFixture[s
     with only_warned("the picture is not drawn"):
         raise KeyError("x")
     assert capsys.readouterr().err == "warning: the picture is not drawn: KeyError: 'x'\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "spin"),
+    [({}, SPIN_ROUNDS), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+    ids=["default", "a count", "a policy"],
+)
+def test_waiting_threads_soon_sleep_unless_the_user_says_otherwise(
+    given: dict[str, str], spin: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert os.environ.get("GOMP_SPINCOUNT") == spin
