@@ -153,7 +153,7 @@ def test_the_estimate_may_be_unknown(settings: dict[str, object], why: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (5400, "1.5 h"), (200_000, "2.3 days")]
+    ("seconds", "text"), [(0.4, "1 s"), (89, "89 s"), (90, "2 min"), (5400, "1.5 h"), (200_000, "2.3 days")]
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
@@ -219,7 +219,7 @@ def test_on_a_terminal_the_table_has_a_bar_and_a_time_for_each_run(tmp_path: Pat
     last = shown(tasks_for(tmp_path), terminal=True).split("so far")[-1].splitlines()
     rows = {line.split()[0]: line for line in last if line.startswith("seed-")}
     assert list(rows) == ["seed-1", "seed-2", "seed-0"], "what goes on comes first"
-    assert "━" in rows["seed-1"] and "3/9" in rows["seed-1"] and "about 0 s" in rows["seed-1"]
+    assert "━" in rows["seed-1"] and "3/9" in rows["seed-1"] and "about 1 s" in rows["seed-1"]
     assert "no [red]memory[/]⟨U+001B⟩[2J" in rows["seed-2"], "markup and escapes in a message are text"
     assert "2/9" in rows["seed-0"] and "total collapse, onset 1" in rows["seed-0"]
     assert "1 of 3 done" in "".join(last)
