@@ -123,6 +123,8 @@ class Overview:
 
 
 def _time_left(likely_s: float | None, most_s: float | None, *, is_guess: bool) -> str:
+    if most_s == 0:
+        return ""
     if likely_s is not None:
         return f"{'some' if is_guess else 'about'} {duration(likely_s)}"
     if is_guess and most_s is not None:

@@ -203,6 +203,16 @@ def test_a_guessed_time_is_told_as_one(tmp_path: Path, monkeypatch: pytest.Monke
     assert re.fullmatch(r"0 of 3 done, 1 queued, 2 waiting; some \d+ s left", total), total
 
 
+def test_at_the_end_no_time_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collapselab.cli.overview.LINES_EVERY_S", 0.0)
+    tasks, stream = tasks_for(tmp_path, 1), io.StringIO()
+    with Overview(tasks, ONE_EACH, Console(file=stream, width=120)) as overview:
+        write_run(tasks[0].path, tasks[0].run.config, 3, summary=summary("collapse", 3))
+        tasks[0].state, tasks[0].num_attempts = "done", 1
+        overview.tick()
+    assert stream.getvalue().splitlines()[-1] == "1 of 1 done"
+
+
 def test_the_total_has_the_runs_that_go_on_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("collapselab.cli.overview.LINES_EVERY_S", 0.0)
     tasks, stream = tasks_for(tmp_path), io.StringIO()
