@@ -17,20 +17,21 @@ from collapselab import load_runs
 from collapselab.analysis.evidence import Material, gather, with_ends
 from collapselab.analysis.safeguard_runs import families
 from collapselab.analysis.safeguards import ladder, predict
-from collapselab.analysis.sampler import arms_of, is_cut, is_pure, measured, regimes, t_interval
+from collapselab.analysis.sampler import arms_of, as_text, is_cut, is_pure, measured, regimes, t_interval
 from collapselab.analysis.sampler_line import SLOPE, pairs, slope_on_rate
 from collapselab.analysis.survival import Frame
 from collapselab.rundir.frames import Runs
 
 LOSS, JUMPS = "val_nll_nats", ("neon", "neon(w=0.25)", "neon(w=1)", "ema(mode=reset)")
 SMALL_RATE, JUMP_EVERY = 3.2e-4, 20
-ARM = ["lr", "sampling.temperature", "generate.prompt"]
+ARM = ["lr", "sampling.temperature", "top_k", "generate.prompt"]
 
 
 def smollm2(loaded: Runs) -> None:
     """Losses by step, displacement, gradients and updates, entropy, first words, probes of the controls."""
     material = gather(loaded)
     rows = measured(material)
+    rows = rows.assign(top_k=rows["sampling.top_k"].map(as_text))
     steps: Frame = material.steps.merge(rows[["run", *ARM, "duration"]], on="run")
     at = steps[steps["step"].isin([0, 10, 20, 30, 40, 80, 120, 270]) & steps[LOSS].notna()]
     tell("loss on the first text, mean", at.groupby([*ARM, "step"])[LOSS].agg(["mean", "size"]).unstack())
@@ -118,9 +119,10 @@ def safeguards(loaded: Runs) -> None:
     """What the ladder predicts, path lengths without jumps, first degenerate samples of the arm `none`."""
     family = families(loaded)[0]
     rows = family.rows
-    lines = ladder(pd.concat([family.reference, family.ladder]))
-    ends = rows.assign(predicted=np.exp(predict(rows, lines))).groupby("arm")["predicted"].agg(["min", "max"])
-    tell("onset that the ladder predicts, of single runs", ends)
+    lines = ladder(family.ladder)
+    predicted = rows.assign(predicted=np.exp(predict(rows, lines)))[~rows.groupby("arm")["is_event"].transform("any")]
+    ends = predicted.groupby("arm")["predicted"].agg(["min", "max"])
+    tell("onset that the ladder predicts for arms without onset, of single runs", ends)
     steps: Frame = loaded.steps
     for arm in JUMPS:
         part = family.arm(arm).set_index("run")
