@@ -1,14 +1,13 @@
 """Prints the numbers in the texts of results/smollm2, sampler and safeguards that are in no table.
 
 python tools/sweep_facts.py smollm2 FOLDER          (of the unpacked records.tar.xz, -prompts and -controls)
-python tools/sweep_facts.py sampler FOLDER          (of the sweeps sampler-map, -line, -sizes and -coarse)
+python tools/sweep_facts.py sampler FOLDER          (of sampler-map, -line, -sizes and -coarse, or sampler-sgd)
 python tools/sweep_facts.py safeguards FOLDER       (of the sweep safeguards)
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -58,28 +57,42 @@ def smollm2(loaded: Runs) -> None:
 
 
 def sampler(loaded: Runs) -> None:
-    """What the arms of the map and the pairs of the line are made of."""
-    material = gather(loaded)
-    rows = measured(material)
-    rows = rows.assign(sweep=rows["run"].str.split("/").str[0], is_cut=is_cut(rows), is_pure=is_pure(rows))
-    for name, part in rows.groupby("sweep"):
+    """What the arms of the map and the pairs of the line are made of, sweep by sweep."""
+    runs: Frame = loaded.runs
+    sweeps: list[str] = sorted(runs["run"].str.split("/").str[0].unique())
+    materials = {name: gather(of_sweep(loaded, name)) for name in sweeps}
+    for name, material in materials.items():
+        rows = measured(material).assign(sweep=name)
         if name in ("sampler-map", "sampler-coarse"):
-            regime, temperature = regimes(part), part.groupby("arm")["sampling.temperature"].first().astype(float)
-            cut = part.groupby("arm")["is_cut"].first()
-            said = np.select([cut | (temperature < 1), temperature > 1], ["freeze", "melt"], "drift")
-            right = int((said == regime.reindex(cut.index)).sum())
-            tell(f"{name}: regimes named by the sampler's settings alone", f"{right} of {len(cut)}")
-            low_diversity(part, material.steps)
-    found = pairs(rows[rows["lr"] <= SMALL_RATE])
+            regime, first = regimes(rows), rows.assign(cut=is_cut(rows)).groupby("arm", sort=False).first()
+            temperature = first["sampling.temperature"].astype(float)
+            said = np.select([first["cut"] | (temperature < 1), temperature > 1], ["freeze", "melt"], "drift")
+            right = f"{int((said == regime).sum())} of {len(regime)}"
+            tell(f"{name}: regimes named by the sampler's settings alone", right)
+            low_diversity(rows, material.steps)
+        if name in ("sampler-line", "sampler-sgd"):
+            straight(rows, material.steps)
+    if "sampler-line" in materials:
+        line(measured(gather(loaded)), measured(materials["sampler-line"]))
+    if {"sampler-map", "sampler-sizes"} <= set(materials):
+        onsets_by_size(materials["sampler-map"], materials["sampler-sizes"])
+
+
+def of_sweep(loaded: Runs, name: str) -> Runs:
+    """The runs of one sweep."""
+    frames: list[Frame] = [loaded.runs, loaded.steps, loaded.samples]
+    return Runs(*(frame[frame["run"].str.startswith(f"{name}/")] for frame in frames))
+
+
+def line(everything: Frame, rows: Frame) -> None:
+    """Pairs of S1 at small rates, and S2b with AdamW alone."""
+    found = pairs(everything[everything["lr"] <= SMALL_RATE])
     late = found[(found["outlasts"] == 1) & (found["optim.name"] == "adamw")]
-    later = int(late["is_event"].sum())
-    tell("pairs of S1 with AdamW up to 3.2e-4 that count, and of these with an onset later on", f"{len(late)}, {later}")
-    line = rows[(rows["sweep"] == "sampler-line") & rows["is_pure"]]
-    is_usual = (line["optim.name"] == "adamw") & (line["optim.weight_decay"] > 0) & (line["generate.batch_size"] == 1)
-    alone = line[is_usual & (line["model"] == "builtin:pico")].assign(stratum=0)
+    later = f"{len(late)}, {int(late['is_event'].sum())}"
+    tell("pairs of S1 with AdamW up to 3.2e-4 that count, and of these with an onset later on", later)
+    is_usual = (rows["optim.name"] == "adamw") & (rows["optim.weight_decay"] > 0) & (rows["generate.batch_size"] == 1)
+    alone = rows[is_pure(rows) & is_usual & (rows["model"] == "builtin:pico")].assign(stratum=0)
     tell("slope of S2b, AdamW alone", with_ends(slope_on_rate(alone, SLOPE).effect))
-    straight(rows[rows["sweep"] == "sampler-line"], material.steps)
-    onsets_by_size(material)
 
 
 def low_diversity(rows: Frame, steps: Frame) -> None:
@@ -103,15 +116,14 @@ def straight(rows: Frame, steps: Frame) -> None:
         tell(f"displacement ÷ path length after {count} steps", ratio.groupby([rows[key] for key in keys]).mean())
 
 
-def onsets_by_size(material: Material) -> None:
+def onsets_by_size(of_map: Material, of_sizes: Material) -> None:
     """Onset that the law of H(p) − H(q), with the map's constant, predicts for `sampler-sizes`, over that observed."""
-    sweep = material.trajectories["run"].str.split("/").str[0]
-    logs: dict[str, Frame] = {}
-    for name in ("sampler-map", "sampler-sizes"):
-        table: Frame = arms_of(replace(material, trajectories=material.trajectories[sweep == name]))
+    logs: list[Frame] = []
+    for material in (of_map, of_sizes):
+        table: Frame = arms_of(material)
         frozen = table[(table["regime"] == "freeze") & (table["pull_nats"] > 0)].set_index("model")
-        logs[name] = np.log((frozen["onset"] * frozen["relative_update_norm"] * frozen["pull_nats"]).astype(float))
-    ratio: Frame = np.exp(logs["sampler-map"].mean() - logs["sampler-sizes"])
+        logs.append(np.log((frozen["onset"] * frozen["relative_update_norm"] * frozen["pull_nats"]).astype(float)))
+    ratio: Frame = np.exp(logs[0].mean() - logs[1])
     tell("onset predicted by the map's constant of H(p) − H(q) ÷ observed, medians", ratio.groupby(level=0).median())
 
 
