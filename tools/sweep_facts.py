@@ -147,7 +147,7 @@ def safeguards(loaded: Runs) -> None:
     none = steps[steps["run"].isin(family.reference["run"])]
     alone = none[[list(reasons) not in ([], ["low-diversity"]) for reasons in none["reasons"]]]
     first = alone.groupby("run")["step"].min() - family.reference.set_index("run")["time"]
-    tell("`none`: steps from onset to the first degenerate sample", sorted(first))
+    tell("`none`: steps from onset to the first degenerate sample", first.sort_values().tolist())
 
 
 def tell(what: str, value: object) -> None:
