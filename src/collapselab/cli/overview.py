@@ -114,7 +114,8 @@ class Overview:
             bar = ProgressBar(
                 total=1, completed=1 if task.state == "done" else step / max(1, max_steps), width=8 if is_narrow else 20
             )
-            shown = "" if task.state == "done" else _time_left(left.likely_runs_s[i], left.runs_s[i], is_guess=left.is_guess)
+            of_run = left.likely_runs_s[i], left.runs_s[i]
+            shown = "" if task.state == "done" else _time_left(*of_run, is_guess=left.is_guess)
             name = plain(self._names[i])
             table.add_row(name, bar, f"{step}/{max_steps}", plain(told(task, seen, with_step=False)), shown)
         hidden = len(ranked) - num_rows

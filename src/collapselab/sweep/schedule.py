@@ -29,8 +29,9 @@ State = Literal["waiting", "queued", "running", "elsewhere", "done", "failed", "
 class Task:
     """One run of a sweep and its progress.
 
-    `queued`: handed to the executor, and not begun yet. `elsewhere`: another process has its directory, so we wait. `interrupted`: it can be resumed. `damaged`: its
-    configuration is damaged, so it is left alone; after other damage, a run resumes from a checkpoint before it.
+    `queued`: handed to the executor, and not begun yet. `elsewhere`: another process has its directory, so we wait.
+    `interrupted`: it can be resumed. `damaged`: its configuration is damaged, so it is left alone; after other damage,
+    a run resumes from a checkpoint before it.
     `num_attempts` counts the attempts of this sweep, so a task done without any was finished before. `message` says
     why it failed, what is damaged, or which process has it.
     """
