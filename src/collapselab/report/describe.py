@@ -117,7 +117,7 @@ def common_environment(runs: Runs) -> Common:
     return _parted(frame.drop(columns=list(NO_VERSION), errors="ignore"))
 
 
-def watched(frame: Frame) -> pd.Series[bool]:
+def watched(frame: Frame) -> Frame:
     """Which rows are trainings that were only watched."""
     return frame["loop.kind"] == WATCHED if "loop.kind" in frame else pd.Series(False, index=frame.index)
 
