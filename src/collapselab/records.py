@@ -25,7 +25,7 @@ class Number:
     unit: str
     meaning: str
     label: str | None = None
-    panel: Literal["loss", "repetition", "entropy", "window"] | None = None
+    panel: Literal["loss", "repetition", "entropy", "window", "reward"] | None = None
     live: str | None = None
 
 

@@ -113,6 +113,12 @@ def test_wheel_and_source_archive_run_in_a_bare_environment(dist: Path, tmp_path
     assert size < 2e9
 
 
+def test_the_constraints_leave_room_for_the_trackers(dist: Path, tmp_path: Path) -> None:
+    """They are resolved for the extra dev, which has all others except this one."""
+    (wheel,) = dist.glob("*.whl")
+    pip_install(bare(tmp_path / "env"), "--dry-run", f"{wheel}[track]")
+
+
 def pythons() -> dict[str, str | None]:
     """Where each supported Python is on this machine, `None` where it is not."""
     found: dict[str, str | None] = {}

@@ -45,7 +45,8 @@ def print_audit(name: str, audit: Audit, judge: Judge, healthy: Audit | None) ->
     _print_groups(console, audit)
     _print_worst(console, audit, judge)
     if audit.num_bad:
-        console.print(plain(f"\n{audit.num_bad:,} rows could not be judged:"))
+        console.print()
+        console.print(plain(f"{audit.num_bad:,} {'row' if audit.num_bad == 1 else 'rows'} could not be judged:"))
         for bad in audit.bad[:BAD_SHOWN]:
             console.print(plain(f"  {bad.place} {bad.reason}"), soft_wrap=True)
 

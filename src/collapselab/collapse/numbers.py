@@ -22,6 +22,7 @@ PANELS: dict[str, tuple[str, str]] = {
     "repetition": ("share of the sample", SHARE),
     "entropy": ("entropy", NATS),
     "window": ("share of the last steps", SHARE),
+    "reward": ("reward", "mean of the step"),
 }
 
 # What safeguards cost at a step, and what they say of themselves; recorded only with safeguards.
@@ -111,6 +112,10 @@ NUMBERS: dict[str, Number] = {
     "loss_fate": Number(
         "name", "the worst state of losses and norms so far: degraded, severe, lost or diverged; "
         "null: none of these", "worst state of losses so far",
+    ),
+    "reward": Number(
+        "mean of the step", "mean reward of the completions, recorded only by a monitor; in a Trainer the one that it "
+        "logged last, of the step before", "reward", "reward",
     ),
     "ended_by": Number(
         "name", f"why the run ends here: {', '.join(ENDED_BY)}; null: the run continues", "why the run ends here",

@@ -107,6 +107,8 @@ STATUSES: dict[Status, str] = {
     "failed": "`error` says why; it can be resumed",
 }
 
+WATCHED = "monitor"  # of `loop.kind`: another trainer's run; its model, learning rate and rules are known, no more
+
 TRAINING_SOURCES: dict[TrainingSource, str] = {
     "own": "own text",
     "real": "real text",

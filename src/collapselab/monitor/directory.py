@@ -13,7 +13,7 @@ from typing import Any, cast
 from collapselab.collapse.course import CollapseState, outcome
 from collapselab.collapse.summary import samples_begin
 from collapselab.collapse.warning import Alarm, warning_values
-from collapselab.collapse.words import EndedBy
+from collapselab.collapse.words import WATCHED, EndedBy
 from collapselab.config.identity import identity
 from collapselab.config.schema import Collapse, RunConfig
 from collapselab.errors import InputError
@@ -26,7 +26,6 @@ from collapselab.rundir.record_writer import RecordWriter
 _LOSS = ("first", "first_se", "last", "last_se", "last_step", "best", "best_step")
 _HEARTBEAT_S = 1.0  # status.json is replaced no more often: that takes a millisecond
 NO_TEXT = "none"  # of `data`: nothing is known of human text, and readers expect a name
-KIND = "monitor"  # of `loop.kind`, in place of an experiment's
 
 
 class MonitorDir:
@@ -44,13 +43,13 @@ class MonitorDir:
         self._told = -math.inf
         if self._rundir.holds_a_run():
             settings = cast(dict[str, Any], read_json(self._rundir.config)["config"])
-            if settings.get("loop", {}).get("kind") != KIND:
+            if settings.get("loop", {}).get("kind") != WATCHED:
                 raise InputError(f"{path} holds a run that is no monitor's", "choose another directory with `out=…`")
         else:
             check_foreign(self._rundir)
         self._stack.enter_context(self._rundir.lock())
         settings = RunConfig(model=model, collapse=thresholds).model_dump(mode="json")
-        settings |= {"data": [NO_TEXT], "loop": {"kind": KIND}}
+        settings |= {"data": [NO_TEXT], "loop": {"kind": WATCHED}}
         settings["optim"]["lr"] = lr
         content = {"schema": SCHEMA_VERSION, "run_id": identity(settings), "config": settings, "text_sha256": {}}
         write_json(self._rundir.config, content)

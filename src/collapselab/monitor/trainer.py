@@ -27,6 +27,7 @@ LOGGED = {
     "loss": "loss",
     "grad_norm": "grad_norm",
     "entropy": "entropy_nats",
+    "reward": "reward",
     "sampling/sampling_logp_difference/mean": "sampler_difference_nats",
 }
 _log = logging.getLogger("collapselab.monitor")
@@ -169,7 +170,8 @@ class TrainerEvents(ABC):
             self._observe(state.global_step, [], values=values)
 
     def _is_broken(self) -> bool:
-        return any(isinstance(value, float) and not math.isfinite(value) for value in self._logs.values())
+        known = {name: value for name, value in self._logs.items() if name != "reward"}  # it says nothing of the model
+        return any(isinstance(value, float) and not math.isfinite(value) for value in known.values())
 
     def on_save(self, args: Any, state: Any, control: Any, **known: Any) -> None:
         """Keeps the checkpoint that was just written, if all is well and an action asks for it."""

@@ -12,7 +12,7 @@ import pandas as pd
 from collapselab.analysis.comparisons import CARRIED_OUT, LOOKING
 from collapselab.analysis.survival import Frame
 from collapselab.collapse.warning import warning_in_words
-from collapselab.collapse.words import ENDED_BY, KINDS, TRAINING_SOURCES
+from collapselab.collapse.words import ENDED_BY, KINDS, TRAINING_SOURCES, WATCHED
 from collapselab.config.overrides import settings
 from collapselab.report.values import known, short, shown
 from collapselab.rundir.frames import ENVIRONMENT, Runs
@@ -73,7 +73,9 @@ def outcome(row: Mapping[str, Any]) -> str:
 def story(row: Mapping[str, Any]) -> str:
     """What became of a run, in a sentence for people who read of it for the first time."""
     text = TRAINING_SOURCES.get(row.get("train.source", "own"), "own text")
-    whose = f"its {text}" if text.startswith("own") else text
+    training = f"trained on {'its ' if text.startswith('own') else ''}{text}"
+    if row.get("loop.kind") == WATCHED:
+        training = "watched in training"
     rate = f" at learning rate {short(row['lr'])}" if known(row, "lr") else ""
     onset, total, diverged, last = (
         _step(row, name) for name in ("onset_step", "total_collapse_step", "diverged_step", "last_step")
@@ -92,7 +94,7 @@ def story(row: Mapping[str, Any]) -> str:
     model = str(row["model"]).removeprefix("builtin:")
     if warning := warning_in_words(_step(row, "warned_step"), onset):
         end += f"; {warning}"
-    return f"{model}, trained on {whose}{rate}: {end}."
+    return f"{model}, {training}{rate}: {end}."
 
 
 def loss_on_human_text(row: Mapping[str, Any]) -> str | None:
@@ -102,8 +104,10 @@ def loss_on_human_text(row: Mapping[str, Any]) -> str | None:
 
 
 def common_settings(runs: Runs) -> Common:
-    """The settings of all runs."""
-    return _parted(cast(Frame, runs.runs)[settings_of(runs.runs)])
+    """The settings of all runs; of trainings that were only watched, those that are known."""
+    frame = cast(Frame, runs.runs)
+    is_known = ("model", "lr", "collapse.") if watched(frame).all() else ""
+    return _parted(frame[[name for name in settings_of(frame) if name.startswith(is_known)]])
 
 
 def common_environment(runs: Runs) -> Common:
@@ -111,6 +115,11 @@ def common_environment(runs: Runs) -> Common:
     frame: Frame = runs.runs.filter(regex="^" + re.escape(ENVIRONMENT))
     frame.columns = frame.columns.str.removeprefix(ENVIRONMENT)
     return _parted(frame.drop(columns=list(NO_VERSION), errors="ignore"))
+
+
+def watched(frame: Frame) -> Frame:
+    """Which rows are trainings that were only watched."""
+    return frame["loop.kind"] == WATCHED if "loop.kind" in frame else pd.Series(False, index=frame.index)
 
 
 def _parted(frame: Frame) -> Common:

@@ -133,6 +133,8 @@ def _charts(columns: Sequence[str]) -> list[dict[str, Any]]:
     charts: dict[str, dict[str, Any]] = {}
     for panel, (_, unit) in PANELS.items():
         curves = [{"name": name, "label": label(name)} for name in drawn_in(panel, [*columns, *DERIVED])]
+        if not curves:
+            continue
         chart = charts.setdefault(unit, {"name": panel, "unit": unit, "curves": [], "hidden": []})
         chart["hidden"] += [curve["name"] for curve in curves if chart["name"] != panel]
         chart["curves"] += curves

@@ -9,8 +9,8 @@ import altair as alt
 import pandas as pd
 
 from collapselab.analysis.survival import Frame
-from collapselab.collapse.words import ENDED_BY, EVENTS, MARKED_EVENTS, TRAINING_SOURCES
-from collapselab.report.run_panels import LOSS_HEIGHT, MEAN, THIN, Panel, loss_panel, repetition_panel
+from collapselab.collapse.words import ENDED_BY, EVENTS, MARKED_EVENTS, TRAINING_SOURCES, WATCHED
+from collapselab.report.run_panels import MEAN, THIN, Panel, loss_panel, repetition_panel
 from collapselab.report.theme import RULE_COLOR, WIDTH, layered, themed
 from collapselab.report.values import known, short
 
@@ -51,11 +51,12 @@ def stack(steps: Frame, run: Mapping[str, Any], panels: Sequence[Panel]) -> alt.
     charts: list[alt.LayerChart] = []
     for i, panel in enumerate(panels):
         x = step_axis if i == len(panels) - 1 else step_axis.title(None)
-        rules = _rules(events, last_step, is_labelled=i == 0)
+        rules = _rules(events, last_step, panel.height if i == 0 else None)
         lines = _lines(panel, ROW_PX * len(events) if i == 0 else 0)
         layers = (*_collapsed_region(events, last_step), *rules, *(line.encode(x=x, y=panel.y) for line in lines))
         charts.append(layered(*layers, width=WIDTH, height=panel.height))
-    title = f"{run.get('model', 'a model')} trained on {TRAINING_SOURCES[run.get('train.source', 'own')]}"
+    training = f"trained on {TRAINING_SOURCES[run.get('train.source', 'own')]}"
+    title = f"{run.get('model', 'a model')} {'in training' if run.get('loop.kind') == WATCHED else training}"
     title += "".join(f": {words} at step {step}" for step, words in events[-1:])
     chart = alt.vconcat(
         *charts,
@@ -110,7 +111,7 @@ def _collapsed_region(events: Events, last_step: int) -> list[alt.Chart]:
     return [band.encode(x="step:Q", x2="end:Q")] if spans else []
 
 
-def _rules(events: Events, last_step: int, *, is_labelled: bool) -> list[alt.Chart]:
+def _rules(events: Events, last_step: int, labelled_height: int | None) -> list[alt.Chart]:
     """One rule per event; rules with labels extend above the panel, each to its own row.
 
     Labels are left of their rule (a run ends at total collapse), with later events higher. For an early onset they are
@@ -121,13 +122,13 @@ def _rules(events: Events, last_step: int, *, is_labelled: bool) -> list[alt.Cha
     for i, (step, words) in enumerate(events):
         at = alt.Chart(alt.InlineData(values=[{"step": step}])).encode(x="step:Q")
         rule = at.mark_rule(color=RULE_COLOR)
-        if not is_labelled:
+        if labelled_height is None:
             charts.append(rule)
             continue
         y = -ROW_PX * (i + 1 if leftward else len(events) - i)
         align, dx = ("right", -4) if leftward or step > (1 - LABEL_SHARE) * last_step else ("left", 4)
         text = at.mark_text(align=align, dx=dx, baseline="top", text=f"{words}, step {step}", color=RULE_COLOR)
-        charts += [rule.encode(y=alt.value(y), y2=alt.value(LOSS_HEIGHT)), text.encode(y=alt.value(y + 1))]
+        charts += [rule.encode(y=alt.value(y), y2=alt.value(labelled_height)), text.encode(y=alt.value(y + 1))]
     return charts
 
 

@@ -40,6 +40,9 @@ class Panel:
     means: Lines
     thin: Lines
 
+    def is_empty(self) -> bool:
+        return all(values.empty for values in (self.values | self.thin).values())
+
     def rows(self) -> Frame:
         """The chart's data: columns `layer`, `line`, `step` and `value`."""
         layers = {"": self.values, MEAN: self.means, THIN: self.thin}
@@ -66,6 +69,11 @@ def repetition_panel(steps: Frame) -> Panel:
 def entropy_panel(steps: Frame) -> Panel:
     y = alt.Y("value:Q", title=_title("entropy"), scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5))
     return _panel("entropy", y, LOWER_HEIGHT, _lines(steps, "entropy"), LOWER_STYLES)
+
+
+def reward_panel(steps: Frame) -> Panel:
+    y = alt.Y("value:Q", title=_title("reward"), scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5))
+    return _panel("reward", y, LOWER_HEIGHT, _lines(steps, "reward"), LOWER_STYLES)
 
 
 def _title(panel: str) -> str:

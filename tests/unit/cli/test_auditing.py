@@ -52,7 +52,7 @@ def test_the_sentence_comes_first_and_a_loop_is_shown_once(corpus: Path, capsys:
     assert "sum of the first n numbers is n. Answer: the sum" not in out, "the loop stands there once"
     assert re.search(r"human text .* prose, .* code, .* tables", out)
     assert "completion 40" in out
-    assert "1 rows could not be judged" in out
+    assert "\n\n1 row could not be judged:\n" in out
     assert "line 41 has no generated text" in out
     assert "25.0% are exact copies" not in out
     assert "22.5% are exact copies of an earlier one, one stands there 10 times" in out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -171,11 +172,23 @@ def test_as_a_reward_function_it_changes_no_reward(kind: Any, tokenizer: Any, tm
     assert are_equal(alone, attached)
     rewards = [[log["reward"] for log in t.state.log_history if "reward" in log] for t in (alone, watched, attached)]
     assert rewards[0] == rewards[1] == rewards[2]
+    recorded = load_runs(tmp_path / "watched" / "collapse").steps["reward"].dropna().tolist()
+    assert recorded == rewards[0][:-1], "of the step before, from the Trainer's logs"
     seen, also = (load_runs(tmp_path / name / "collapse").samples for name in ("watched", "attached"))
     assert seen.groupby("step").size().to_dict() == {0: 4, 1: 4}, "every completion, none drawn besides"
     assert seen["token_ids"].tolist() == also["token_ids"].tolist()
     assert monitor.state.step == other.state.step == 1
     assert "collapse/warning" in {name for log in watched.state.log_history for name in log}
+
+
+@pytest.mark.parametrize(("name", "is_taken"), [("reward", False), ("loss", True)])
+def test_a_reward_that_is_not_finite_takes_the_place_of_no_completions(name: str, is_taken: bool) -> None:
+    monitor = CollapseMonitor()
+    state = SimpleNamespace(global_step=1)
+    monitor(["p"], [[1, 2, 3]], trainer_state=SimpleNamespace(global_step=0))
+    monitor.on_step_end(None, state, SimpleNamespace())
+    monitor.on_log(None, state, None, logs={name: float("nan")})
+    assert monitor.state.step == int(is_taken), "an observation of step 1 would hide the completions of step 1"
 
 
 def test_sft_of_trl_takes_it_as_a_callback(tokenizer: Any, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from collapselab.report.describe import common_environment, common_settings, labels, outcome
+from collapselab import CollapseMonitor
+from collapselab.report.describe import common_environment, common_settings, labels, outcome, story
+from collapselab.report.figures import FIGURES
 from collapselab.report.values import shown
 from collapselab.rundir.frames import Runs, load_runs
 from collapselab.visible import visible
@@ -92,6 +94,17 @@ def test_settings_are_shared_or_differ(tmp_path: Path) -> None:
     common = common_settings(load_runs(tmp_path))
     assert (common.names, common.rows) == (["lr"], [["1e-4"], ["2e-4"]])
     assert ("sampling.top_k", "500") in common.shared
+
+
+def test_of_a_watched_training_only_what_is_known_is_told(tmp_path: Path) -> None:
+    monitor = CollapseMonitor(tmp_path / "a")
+    monitor.observe(0, [list(range(100))])
+    monitor.finish()
+    runs = load_runs(tmp_path / "a")
+    assert story(runs.runs.iloc[0].to_dict()) == "training, watched in training: no collapse by step 0."
+    names = [name for name, _ in common_settings(runs).shared]
+    assert {name.partition(".")[0] for name in names} == {"model", "lr", "collapse"}
+    assert FIGURES["figure-1"].draw(runs) is None, "its settings are not those of the loop"
 
 
 def test_versions_and_machines_are_those_of_the_frames() -> None:

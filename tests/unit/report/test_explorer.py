@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collapselab import CollapseMonitor
 from collapselab.report import explorer
 from collapselab.report.explorer import MAX_SAMPLE_CHARS, explorer_runs, kept_steps
+from collapselab.report.page import _charts
 from collapselab.rundir.frames import load_runs
 from report_pages import unpack
 from report_runs import make_text, readable_run
@@ -116,3 +118,17 @@ def test_a_run_without_samples_still_has_its_curves_and_values(tmp_path: Path) -
     assert run.num_sampled_steps == 0
     assert [stop["step"] for stop in content["stops"]] == list(range(12))
     assert all(stop["samples"] == [] for stop in content["stops"])
+
+
+def test_a_watched_training_has_a_chart_of_its_reward_and_other_runs_none(tmp_path: Path) -> None:
+    monitor = CollapseMonitor(tmp_path / "watched")
+    for step in range(3):
+        monitor.observe(step, [list(range(100))], values={"reward": step - 4.0})
+    monitor.finish()
+    readable_run(tmp_path / "other")
+    (run,) = explorer_runs(load_runs(tmp_path / "watched"))
+    assert unpack(run.packed)["curves"]["reward"] == [-4, -3, -2]
+    charts = [
+        [chart["name"] for chart in _charts(list(load_runs(tmp_path / name).steps))] for name in ("watched", "other")
+    ]
+    assert charts == [["repetition", "entropy", "reward"], ["loss", "repetition"]], "none that stays empty"

@@ -10,18 +10,21 @@ from collapselab.report.captions import events_in_words, run_in_words, sentence
 from collapselab.report.curves import run_series
 from collapselab.report.entries import Figure
 from collapselab.report.run_figure import stack
-from collapselab.report.run_panels import entropy_panel, loss_panel, repetition_panel, thinned
+from collapselab.report.run_panels import entropy_panel, loss_panel, repetition_panel, reward_panel, thinned
 from collapselab.report.selection import OneRun, one_run
 
 
 def draw(run: OneRun) -> alt.VConcatChart:
     """As `run_figure.loss_figure`, and below it the entropy of the model's predictions and of its text.
 
+    A training that was watched has its mean reward below, if there is one, and no loss, if that is unknown.
+
     In a run of over 400 steps, lines keep the largest and smallest value of each 200th of the run, so the figure stays
     small and peaks remain.
     """
-    panels = (loss_panel(run.steps), repetition_panel(run.steps), entropy_panel(run.steps))
-    return stack(run.steps, run.row, [thinned(panel) for panel in panels])
+    draws = (loss_panel, repetition_panel, entropy_panel, reward_panel)
+    panels = [panel for draw in draws if not (panel := draw(run.steps)).is_empty()]
+    return stack(run.steps, run.row, [thinned(panel) for panel in panels or [loss_panel(run.steps)]])
 
 
 def caption(run: OneRun) -> str:

@@ -14,6 +14,7 @@ from collapselab.analysis.survival import Frame
 from collapselab.collapse.words import TRAINING_SOURCES
 from collapselab.config.base import split_at_commas
 from collapselab.report.captions import runs_in_words
+from collapselab.report.describe import watched
 from collapselab.report.entries import Figure
 from collapselab.report.groups import run_table
 from collapselab.report.selection import main_runs, one_run
@@ -49,6 +50,7 @@ class Loop:
 
 def select(runs: Runs) -> Loop | None:
     table = run_table(runs)
+    table = table[~watched(table)]  # nobody knows the settings of others
     main = main_runs(table)
     table = table if main.empty else main
     if table.empty:
@@ -207,4 +209,6 @@ def _words(words: Sequence[tuple[float, float, str, str]]) -> list[alt.Chart]:
     ]
 
 
-FIGURE = Figure("Figure 1: the loop, with the settings of these runs", select, draw, caption, "no run has a step yet.")
+FIGURE = Figure(
+    "Figure 1: the loop, with the settings of these runs", select, draw, caption, "no run of this loop has a step yet."
+)

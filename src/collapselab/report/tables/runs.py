@@ -7,6 +7,7 @@ import pandas as pd
 from collapselab.collapse.words import TRAINING_SOURCES
 from collapselab.config.base import split_at_commas
 from collapselab.report.curves import run_series
+from collapselab.report.describe import watched
 from collapselab.report.entries import Table
 from collapselab.report.groups import run_table
 from collapselab.rundir.frames import Runs
@@ -33,7 +34,7 @@ def build(runs: Runs) -> pd.DataFrame | None:
     if table.empty:
         return None
     frame = pd.DataFrame({words: table[name].astype(object) for words, name in COLUMNS.items() if name in table})
-    frame["trained on"] = [TRAINING_SOURCES[source] for source in table["train.source"]]
+    frame["trained on"] = table["train.source"].map(TRAINING_SOURCES).astype(object).mask(watched(table), None)
     losses = {"training loss": "train_nll_nats"}
     losses |= {
         f"validation loss, {text}": f"val_nll_nats[{text}]"

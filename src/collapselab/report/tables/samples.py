@@ -17,7 +17,7 @@ MAX_CHARS = 400
 
 
 def build(runs: Runs) -> pd.DataFrame | None:
-    """One row for each of the steps 0, 50, 100 and the last; for a missing step, the recorded step before it.
+    """One row for each of the steps 0, 50, 100 and the last; for a missing step, the one before it, or the first.
 
     The run is the one that the anatomy and the barcode show.
     """
@@ -25,8 +25,9 @@ def build(runs: Runs) -> pd.DataFrame | None:
     if found is None or found.samples.empty:
         return None
     row, steps, samples = found.row, found.steps.set_index("step"), found.samples.set_index("step")
-    last = int(samples.index.max())
-    wanted = [int(samples.index[samples.index <= step].max()) for step in (*PAPER_STEPS, last) if step <= last]
+    first, last = int(samples.index.min()), int(samples.index.max())  # the first of a watched training may be any
+    wanted = [max(first, step) for step in (*PAPER_STEPS, last) if step <= last]
+    wanted = [int(samples.index[samples.index <= step].max()) for step in wanted]
     label = f"{row['model']}, learning rate {short(row['lr'])}, seed {row['seed']}"
     return pd.DataFrame(
         {

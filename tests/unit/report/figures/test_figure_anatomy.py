@@ -27,6 +27,17 @@ def test_the_anatomy_has_three_panels_and_keeps_the_peaks_of_a_long_run() -> Non
     assert {row["step"] for row in raw} >= {0, num_steps - 1}
 
 
+def test_the_anatomy_of_a_watched_training_has_its_reward_and_no_empty_panel() -> None:
+    steps = pd.DataFrame({"step": range(5), "seq_rep_4": 0.1, "match_entropy_nats": 2.0, "reward": -3.0})
+    run = OneRun({"model": "m", "loop.kind": "monitor", "onset_step": 4}, steps, steps)
+    vega_lite = specification(anatomy.draw(run))
+    assert [row["layer"] for row in rows_of(vega_lite) if row.get("step") == 0] == ["repetition", "entropy", "reward"]
+    assert len(vega_lite["vconcat"]) == 3
+    assert "m in training: onset at step 4" in str(vega_lite["title"]), "nobody knows what it is trained on"
+    alone = pd.DataFrame({"step": range(5)})
+    assert len(specification(anatomy.draw(OneRun({"model": "m"}, alone, alone)))["vconcat"]) == 1
+
+
 def ends_of(runs: Runs, name: str, run: str) -> tuple[float, float]:
     values = runs.steps[runs.steps["run"] == run].sort_values("step")[name].dropna().tolist()
     return values[0], values[-1]

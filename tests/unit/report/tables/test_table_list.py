@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from collapselab import CollapseMonitor
 from collapselab.analysis.hypotheses import judge
 from collapselab.analysis.sensitivity import variations
 from collapselab.analysis.survival import restricted_mean
@@ -45,6 +46,16 @@ def test_table_1_of_thinned_samples_takes_the_step_before(tmp_path: Path) -> Non
     lines = (path / "samples.jsonl").read_text().splitlines(keepends=True)
     (path / "samples.jsonl").write_text("".join(lines[::7]))
     assert build("table-1", load_runs(tmp_path))["step"].tolist() == [0, 49, 56]
+
+
+def test_a_watched_training_begins_at_any_step_and_its_text_is_not_known(tmp_path: Path) -> None:
+    monitor = CollapseMonitor(tmp_path / "a")
+    for step in range(1, 4):  # TRL's files have no step 0
+        monitor.observe(step, [list(range(100))])
+    monitor.finish()
+    runs = load_runs(tmp_path)
+    assert build("table-1", runs)["step"].tolist() == [1, 3]
+    assert build("runs", runs)["trained on"].tolist() == [None]
 
 
 def test_table_2_lists_what_runs_differ_in_and_sets_other_arms_beside(tmp_path: Path) -> None:
