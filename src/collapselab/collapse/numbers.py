@@ -117,6 +117,21 @@ NUMBERS: dict[str, Number] = {
         "mean of the step", "mean reward of the completions, recorded only by a monitor; in a Trainer the one that it "
         "logged last, of the step before", "reward", "reward",
     ),
+    "unended_share": Number(
+        SHARE, "share of completions without an end token; recorded only by a monitor", "completions without an end",
+    ),
+    "overlap_within": Number(
+        SHARE, "mean share of a completion's 4-grams that others of its prompt have too; recorded only by a monitor",
+        "overlap, one prompt",
+    ),
+    "overlap_across": Number(
+        SHARE, "the same with the completions of other prompts; recorded only by a monitor", "overlap across prompts",
+    ),
+    "sampler_difference_nats": Number(
+        NATS, "mean absolute difference of the tokens' log-probabilities between sampler and learner; recorded only by "
+        "a monitor",
+        "difference of sampler and learner",
+    ),
     "ended_by": Number(
         "name", f"why the run ends here: {', '.join(ENDED_BY)}; null: the run continues", "why the run ends here",
     ),
