@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, cast
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from collapselab.analysis.survival import Frame
@@ -23,7 +24,7 @@ from collapselab.report.curves import (
     run_series,
     single_curves,
 )
-from collapselab.report.direct_labels import name_labels
+from collapselab.report.direct_labels import Panel, free_labels
 from collapselab.report.entries import Figure
 from collapselab.report.groups import UNFINISHED, run_table
 from collapselab.report.selection import at_shared_rates, drawn_once, left_out, main_runs, num_arms, rates
@@ -176,7 +177,8 @@ def _panel(losses: Losses, metric: int, panel: int, name: str) -> alt.LayerChart
     is_alone, num_ticks = len(losses.panels) == 1, 4 if metric else 6
     axis = alt.Axis(title=[name, "(nats per token)"], tickCount=num_ticks)
     axis = axis if panel == 0 else alt.Axis(title=None, labelOpacity=0, ticks=False, tickCount=num_ticks)
-    scale = alt.Scale(type="linear", zero=metric == 1)
+    own = {"zero": True} if metric else {"domain": _domain(losses), "nice": False}
+    scale = alt.Scale(type="linear", **own)
     value, low = (alt.Y(f"{field}:Q", axis=axis, scale=scale) for field in ("value", "low"))
     x_axis = alt.Axis(format="d", tickCount=8 if is_alone else 4, title="step" if metric else None, labelFlush=False)
     last_step = max(1, int(losses.table["last_step"].max()))
@@ -201,20 +203,39 @@ def _panel(losses: Losses, metric: int, panel: int, name: str) -> alt.LayerChart
     return layered(*layers, width=panel_width(len(losses.panels), GAP), height=HEIGHTS[metric], title=title)
 
 
+def _domain(losses: Losses) -> list[float]:
+    """Of the axis of validation losses, with room for names above the curves."""
+    every = [value for _, values in losses.series[0].values() for value in (values.min(), values.max())]
+    low, high = float(min(every)), float(max(every))
+    room = max(1e-3, high - low)
+    return [low - 0.06 * room, high + 0.12 * room]
+
+
 def _labels(losses: Losses, panel: int, x: alt.X, y: alt.Y) -> list[alt.Chart]:
-    """The name of each curve at the end of its longest run: right of it in a single panel, else above it."""
+    """The name of each curve near the end of its longest run."""
     table = losses.table[losses.table["panel"] == losses.panels[panel]]
-    validation, ends = losses.series[0], dict[str, tuple[float, float]]()
+    is_alone, (low, high) = len(losses.panels) == 1, _domain(losses)
+    size = panel_width(len(losses.panels), GAP), HEIGHTS[0]
+    corner, unit = np.array([0, low]), np.array([max(1, int(losses.table["last_step"].max())), high - low])
+    ends, every = dict[str, tuple[float, float]](), list[Series]()
     for name, runs in table.groupby("curve", sort=False):
-        known = [validation[run] for run in runs["run"] if run in validation]
+        known = [losses.series[0][run] for run in runs["run"] if run in losses.series[0]]
         if known:
             at, values = max(known, key=lambda series: series[0][-1])
             ends[str(name)] = float(at[-1]), float(values[-1])
-    every = [value for _, values in validation.values() for value in (values.min(), values.max())]
-    px_per_step = panel_width(len(losses.panels), GAP) / max(1, int(losses.table["last_step"].max()))
-    px = px_per_step, HEIGHTS[0] / max(1e-9, max(every) - min(every))
+            every += known
+    points, marks, places = (
+        (np.array(found, dtype=float).reshape(-1, 2) - corner) / unit * size
+        for found in (
+            [point for series in every for point in zip(*series, strict=True)],
+            [(at[-1], values[-1]) for at, values in every],
+            list(ends.values()),
+        )
+    )
+    drawn = Panel(size, marks, np.unique(points.round(), axis=0), is_open=is_alone)
     colors = dict(zip(losses.curves, shades(len(losses.curves), ordered=losses.is_ordered), strict=True))
-    return name_labels(ends, colors, px, (x, y), is_right=len(losses.panels) == 1)
+    in_px = {name: (float(place[0]), float(place[1])) for name, place in zip(ends, places, strict=True)}
+    return free_labels(ends, colors, (x, y), in_px, drawn)
 
 
 def _marks(chart: alt.Chart, table: Frame) -> alt.Chart:
