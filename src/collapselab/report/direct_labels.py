@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import altair as alt
+import numpy as np
 
 from collapselab.analysis.intervals import Floats
+from collapselab.report.curves import Series
 
 LINE_PX, CHAR_PX = 12.0, 5.6  # height of a name, and about the width of one of its characters
 RIGHT_PX, MARK_PX = 7.0, 3.0  # between a curve's end and its name; half a mark
@@ -38,7 +41,7 @@ def name_labels(
         places.append((left, left + CHAR_PX * len(name), ends[name][1] * px[1]))
     charts: list[alt.Chart] = []
     for name, (*_, wanted), height in zip(ordered, places, apart(places), strict=True):
-        look = {"align": "left", "dx": RIGHT_PX, "dy": wanted - height, "color": darker(colors[name])}
+        look: dict[str, Any] = {"align": "left", "dx": RIGHT_PX, "dy": wanted - height, "color": darker(colors[name])}
         charts.append(_at(ends[name], axes).mark_text(text=name, **look))
     return charts
 
@@ -58,34 +61,60 @@ class Panel:
     is_open: bool  # whether names may stand right of the panel
 
 
-def free_labels(
-    ends: Mapping[str, Point], colors: Mapping[str, str], axes: tuple[alt.X, alt.Y], at: Mapping[str, Point], panel: Panel
-) -> list[alt.Chart]:
-    """A name near the end of each curve, where it covers no mark and no other name, and little of the curves.
+@dataclass(frozen=True)
+class View:
+    """The part of the plane that a panel shows: its size in pixels, and the ranges of steps and of values."""
 
-    A name that finds no such place is left out: the legend has it.
+    size: Point
+    steps: Point
+    values: Point
+
+    def in_px(self, points: Iterable[Iterable[float]]) -> Floats:
+        """Points of shape [number, 2] in pixels from the lower left corner."""
+        (left, right), (low, high) = self.steps, self.values
+        shares = (np.array([*map(tuple, points)]) - [left, low]) / [right - left, high - low]
+        return shares * self.size
+
+
+def free_labels(
+    curves: Mapping[str, Sequence[Series]],
+    colors: Mapping[str, str],
+    axes: tuple[alt.X, alt.Y],
+    view: View,
+    *,
+    is_open: bool,
+) -> list[alt.Chart]:
+    """The name of each curve near the end of its longest run, where it covers no mark and no other name.
+
+    Every run ends in a mark. A name that finds no free place is left out: the legend has it.
 
     Args:
-        ends: the last step and value of each curve.
+        curves: the runs of each curve.
         colors: the colour of each curve; its name is darker, to be read on white.
         axes: of the step, and of the value.
-        at: the ends in pixels.
-        panel: what the names must not cover.
+        view: what the panel shows.
+        is_open: whether names may stand right of the panel.
     """
-    places = free_places(at, panel)
-    return [
-        _at(ends[name], axes).mark_text(
-            text=name, align="left", baseline="middle", dx=x - at[name][0], dy=at[name][1] - y, color=darker(colors[name])
-        )
-        for name, (x, y) in places.items()
-    ]
+    every = [series for runs in curves.values() for series in runs]
+    longest = {name: max(runs, key=lambda series: series[0][-1]) for name, runs in curves.items()}
+    ends = {name: (float(at[-1]), float(values[-1])) for name, (at, values) in longest.items()}
+    points = np.concatenate([view.in_px(zip(*series, strict=True)) for series in every])
+    marks = view.in_px((at[-1], values[-1]) for at, values in every)
+    places_px = {name: (float(x), float(y)) for name, (x, y) in zip(ends, view.in_px(ends.values()), strict=True)}
+    panel = Panel(view.size, marks, np.unique(points.round(), axis=0), is_open)
+    charts: list[alt.Chart] = []
+    for name, (x, y) in free_places(places_px, panel).items():
+        dx, dy = x - places_px[name][0], places_px[name][1] - y
+        look: dict[str, Any] = {"align": "left", "baseline": "middle", "dx": dx, "dy": dy}
+        charts.append(_at(ends[name], axes).mark_text(text=name, color=darker(colors[name]), **look))
+    return charts
 
 
 def free_places(ends: Mapping[str, Point], panel: Panel) -> dict[str, Point]:
     """The left end and the middle height of each name that finds a place, in pixels.
 
-    From the rightmost curve to the leftmost. Of the free places the nearest is taken, and a curve below the name counts
-    as a way to go.
+    From the rightmost curve to the leftmost. The nearest free place is taken, but one that covers curves counts as
+    farther away.
     """
     found: dict[str, Point] = {}
     taken: list[Box] = []
@@ -95,9 +124,9 @@ def free_places(ends: Mapping[str, Point], panel: Panel) -> dict[str, Point]:
         for dx, dy in product((RIGHT_PX, -wide / 2, -wide - RIGHT_PX), SHIFTS_PX):
             box = x + dx, x + dx + wide, y + dy - LINE_PX / 2, y + dy + LINE_PX / 2
             cost = math.hypot(dx + wide / 2, dy) + CURVE_COST * _num_inside(panel.curves, box)
-            if cost < least and _is_inside(box, panel) and not _num_inside(panel.marks, box, MARK_PX):
-                if not any(_touch(box, other) for other in taken):
-                    best, least = box, cost
+            is_free = _is_inside(box, panel) and not any(_touch(box, other) for other in taken)
+            if is_free and cost < least and not _num_inside(panel.marks, box, MARK_PX):
+                best, least = box, cost
         if best is not None:
             found[name] = best[0], (best[2] + best[3]) / 2
             taken.append(best)
