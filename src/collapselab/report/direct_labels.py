@@ -17,6 +17,7 @@ from collapselab.report.curves import Series
 LINE_PX, CHAR_PX = 12.0, 5.6  # height of a name, and about the width of one of its characters
 RIGHT_PX, MARK_PX = 7.0, 3.0  # between a curve's end and its name; half a mark
 SHIFTS_PX = tuple(4.0 * i for i in range(-20, 21))  # of a name, down and up
+MAX_SHARE = 0.3  # of the width of a panel: longer names would hide it
 CURVE_COST = 0.7  # pixels that a name goes farther rather than cover another point of a curve
 
 Point = tuple[float, float]
@@ -58,7 +59,6 @@ class Panel:
     size: Point
     marks: Floats
     curves: Floats
-    is_open: bool  # whether names may stand right of the panel
 
 
 @dataclass(frozen=True)
@@ -81,19 +81,16 @@ def free_labels(
     colors: Mapping[str, str],
     axes: tuple[alt.X, alt.Y],
     view: View,
-    *,
-    is_open: bool,
 ) -> list[alt.Chart]:
     """The name of each curve near the end of its longest run, where it covers no mark and no other name.
 
-    Every run ends in a mark. A name that finds no free place is left out: the legend has it.
+    Every run ends in a mark. A long name, and one that finds no free place, is left out: the legend has it.
 
     Args:
         curves: the runs of each curve.
         colors: the colour of each curve; its name is darker, to be read on white.
         axes: of the step, and of the value.
         view: what the panel shows.
-        is_open: whether names may stand right of the panel.
     """
     every = [series for runs in curves.values() for series in runs]
     longest = {name: max(runs, key=lambda series: series[0][-1]) for name, runs in curves.items()}
@@ -101,7 +98,7 @@ def free_labels(
     points = np.concatenate([view.in_px(zip(*series, strict=True)) for series in every])
     marks = view.in_px((at[-1], values[-1]) for at, values in every)
     places_px = {name: (float(x), float(y)) for name, (x, y) in zip(ends, view.in_px(ends.values()), strict=True)}
-    panel = Panel(view.size, marks, np.unique(points.round(), axis=0), is_open)
+    panel = Panel(view.size, marks, np.unique(points.round(), axis=0))
     charts: list[alt.Chart] = []
     for name, (x, y) in free_places(places_px, panel).items():
         dx, dy = x - places_px[name][0], places_px[name][1] - y
@@ -120,6 +117,8 @@ def free_places(ends: Mapping[str, Point], panel: Panel) -> dict[str, Point]:
     taken: list[Box] = []
     for name in sorted(ends, key=lambda name: -ends[name][0]):
         (x, y), wide = ends[name], CHAR_PX * len(name)
+        if wide > MAX_SHARE * panel.size[0]:
+            continue
         best, least = None, math.inf
         for dx, dy in product((RIGHT_PX, -wide / 2, -wide - RIGHT_PX), SHIFTS_PX):
             box = x + dx, x + dx + wide, y + dy - LINE_PX / 2, y + dy + LINE_PX / 2
@@ -142,7 +141,7 @@ def _num_inside(points: Floats, box: Box, margin: float = 0.0) -> int:
 
 def _is_inside(box: Box, panel: Panel) -> bool:
     left, right, bottom, top = box
-    return left >= 1 and bottom >= 1 and top <= panel.size[1] and (panel.is_open or right <= panel.size[0])
+    return left >= 1 and bottom >= 1 and top <= panel.size[1] and right <= panel.size[0]
 
 
 def _touch(box: Box, other: Box) -> bool:

@@ -97,7 +97,8 @@ def left_out_by_name(models: Sequence[str], before: Frame, after: Frame) -> str:
     named, num_others = ", ".join(models[:MAX_NAMED]), len(models) - MAX_NAMED
     words = [named + (f" and {counted(num_others, 'more model')}" if num_others > 0 else "")]
     gone = [rate for rate in rates(before) if rate not in rates(after)]
-    words.append(f"learning rate {', '.join(gone)} (of one model)" if gone else "")
+    kind = "learning rates" if len(gone) > 1 else "learning rate"
+    words.append(f"{kind} {', '.join(gone)} (of one model)" if gone else "")
     return "; ".join(part for part in words if part)
 
 

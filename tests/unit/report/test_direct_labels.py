@@ -29,9 +29,9 @@ def test_a_name_is_darker_than_its_line() -> None:
     assert darker("#ff8000") == "#b25a00"
 
 
-def panel_of(marks: list[tuple[int, int]], curves: list[tuple[int, int]], *, is_open: bool = False) -> Panel:
+def panel_of(marks: list[tuple[int, int]], curves: list[tuple[int, int]]) -> Panel:
     points = (np.array(found, dtype=float).reshape(-1, 2) for found in (marks, curves))
-    return Panel((140.0, 200.0), *points, is_open=is_open)
+    return Panel((140.0, 200.0), *points)
 
 
 def test_a_name_takes_the_nearest_free_place_and_gives_way_to_marks_and_curves() -> None:
@@ -47,9 +47,11 @@ def test_a_name_takes_the_nearest_free_place_and_gives_way_to_marks_and_curves()
 def test_a_name_without_a_free_place_is_left_out() -> None:
     marks = [(x, y) for x in range(0, 141, 5) for y in range(0, 201, 5)]
     assert free_places({"2e-5": (50.0, 100.0)}, panel_of(marks, [])) == {}
-    at_the_edge = {"a long name": (139.0, 100.0)}
-    assert free_places(at_the_edge, panel_of([(139, 100)], []))["a long name"][0] + 11 * CHAR_PX <= 140
-    assert free_places(at_the_edge, panel_of([(x, 100) for x in range(60, 140)], [], is_open=True))
+    assert free_places({"a name longer than a third": (50.0, 100.0)}, panel_of([], [])) == {}, (
+        "it would hide the curves"
+    )
+    at_the_edge = free_places({"at edge": (139.0, 100.0)}, panel_of([(139, 100)], []))
+    assert at_the_edge["at edge"][0] + 7 * CHAR_PX <= 140
 
 
 @given(

@@ -40,7 +40,7 @@ from collapselab.report.values import short
 from collapselab.rundir.frames import Runs
 
 MAX_MODELS = 4  # side by side; of more, those with the most runs are shown
-LINE_CHARS = 110
+LINE_CHARS, TITLE_CHARS = 110, 80  # in a line
 HEIGHTS = (200, 130)
 GAP = 30
 # The lists in the data of each kind of curve.
@@ -155,7 +155,7 @@ def draw(losses: Losses, title: Callable[[Losses], str] = message) -> alt.VConca
     band = "; bands: 95 % t-intervals" if has_band else ""
     lines = [f"thick: mean until the first run ends; thin: single runs{band}"]
     lines += textwrap.wrap(f"not shown: {losses.left_out}", LINE_CHARS) if losses.left_out else []
-    words = alt.TitleParams(title(losses), subtitle=lines)
+    words = alt.TitleParams(textwrap.wrap(title(losses), TITLE_CHARS), subtitle=lines)
     stack = alt.vconcat(*(row.resolve_scale(y="shared") for row in rows), spacing=14, title=words, data=data)
     return themed(stack)
 
@@ -227,14 +227,14 @@ def _range(losses: Losses) -> tuple[float, float]:
 
 def _labels(losses: Losses, panel: int, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     """The name of each curve near the end of its longest run."""
-    validation, is_alone = losses.series[0], len(losses.panels) == 1
+    validation = losses.series[0]
     table = losses.table[losses.table["panel"] == losses.panels[panel]]
     table = table[table["run"].isin(list(validation))]
     curves = {str(name): [validation[run] for run in of["run"]] for name, of in table.groupby("curve", sort=False)}
     last_step = max(1, int(losses.table["last_step"].max()))
     view = View((panel_width(len(losses.panels), GAP), HEIGHTS[0]), (0, last_step), _range(losses))
     colors = dict(zip(losses.curves, shades(len(losses.curves), ordered=losses.is_ordered), strict=True))
-    return free_labels(curves, colors, (x, y), view, is_open=is_alone) if curves else []
+    return free_labels(curves, colors, (x, y), view) if curves else []
 
 
 def _marks(chart: alt.Chart, table: Frame) -> alt.Chart:
