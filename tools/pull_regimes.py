@@ -54,7 +54,8 @@ def main(chosen_on: Path, *others: Path) -> None:
                 print(f"  {arm}: pull {pull:+.3f}, said {is_said}, is {is_found}")
         for measure, constant in constants.items():
             error = np.abs(np.exp(constant - law(table[regime == "freeze"], measure)) - 1)
-            print(f"  onset = {np.exp(constant):.3g} / (update × {measure}): median error {np.nanmedian(error):.0%}")
+            words = f"onset = {np.exp(constant):.3g} / (update × {measure})"
+            print(f"  {words}: median error {100 * np.nanmedian(error):.0f} %")
 
 
 if __name__ == "__main__":

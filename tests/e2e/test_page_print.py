@@ -7,17 +7,34 @@ from typing import Any
 
 import pytest
 
-from browsing import opened, until
+from browsing import figure, opened, until
 from collapselab.report.page import write_page
 from collapselab.rundir.frames import load_runs
 from report_runs import readable_run
+
+PAPER_PX = 688  # A4 less its margins
+MANY_SETTINGS: dict[str, object] = {
+    "seed": 2,
+    "optim.lr": 3.2e-4,
+    "optim.weight_decay": 0.01,
+    "sampling.temperature": 0.9,
+    "sampling.top_k": 40,
+    "generate.max_new_tokens": 150,
+    "generate.batch_size": 2,
+    "stop.max_steps": 123,
+    "stop.after_collapse": 12,
+    "collapse.window": 12,
+    "eval.every": 5,
+    "eval.full_every": 7,
+    "checkpoint_every_s": 7.0,
+}
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     readable_run(folder / "a", onset=6, settings={"seed": 1})
-    readable_run(folder / "b", onset=90, num_steps=400, settings={"seed": 2})
+    readable_run(folder / "b", onset=90, num_steps=400, settings=MANY_SETTINGS)
     return write_page(load_runs(folder), folder / "report.html")
 
 
@@ -29,6 +46,25 @@ def test_printed_as_soon_as_it_is_open_the_page_has_all_its_figures(browser: Any
     drawn = page.locator("figure[data-drawn] .vega svg").count()
     assert drawn == page.locator("figure[data-figure]").count() > 3
     page.context.close()
+
+
+def test_no_table_is_cut_on_paper(browser: Any, report: Path) -> None:
+    for page in opened(browser, report, viewport={"width": PAPER_PX, "height": 900}):
+        page.emulate_media(media="print")
+        for table in page.locator("#settings .scroll").all():
+            assert table.locator("th").count() > 10
+        wide = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth)"
+        assert page.evaluate(f"{wide}.map((one) => one.ariaLabel)") == []
+
+
+def test_a_figure_wider_than_a_phone_says_so(browser: Any, report: Path) -> None:
+    for page in opened(browser, report, viewport={"width": 390, "height": 800}):
+        is_wide = figure(page, "figure-1").locator(".vega").evaluate("one => one.scrollWidth > one.clientWidth")
+        assert is_wide
+        assert "scroll it sideways" in figure(page, "figure-1").inner_text()
+        assert "scroll it sideways" not in figure(page).inner_text()
+        page.set_viewport_size({"width": 1280, "height": 800})
+        until(page, "!document.querySelector('#figure-figure-1').innerText.includes('sideways')")
 
 
 def test_the_anatomy_names_its_events_until_they_are_zoomed_away(browser: Any, report: Path) -> None:

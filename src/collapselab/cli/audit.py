@@ -45,8 +45,8 @@ def print_audit(name: str, audit: Audit, judge: Judge, healthy: Audit | None) ->
     _print_groups(console, audit)
     _print_worst(console, audit, judge)
     if audit.num_bad:
-        console.print()
-        console.print(plain(f"{audit.num_bad:,} {'row' if audit.num_bad == 1 else 'rows'} could not be judged:"))
+        rows = "row" if audit.num_bad == 1 else "rows"
+        console.print("", plain(f"{audit.num_bad:,} {rows} could not be judged:"), sep="\n")
         for bad in audit.bad[:BAD_SHOWN]:
             console.print(plain(f"  {bad.place} {bad.reason}"), soft_wrap=True)
 
@@ -128,13 +128,16 @@ def _pools(audit: Audit) -> str:
 
 
 def _alike(audit: Audit) -> list[str]:
+    from collapselab.collapse.audit.sentence import percent
+
     alike = audit.likeness
     if alike is None or audit.num_texts < 2:
         return []
-    copies = [f"{alike.copies_share:.1%} are exact copies of an earlier one" if alike.copies_share is not None else ""]
+    share = alike.copies_share
+    copies = [f"{percent(share)} are exact copies of an earlier one" if share is not None else ""]
     copies += [f"one stands there {alike.most_copied:,} times" if alike.most_copied > 2 else ""]
     if alike.near_share is not None:
-        copies.append(f"{alike.near_share:.1%} have a near copy (of {alike.num_compared:,} compared)")
+        copies.append(f"{percent(alike.near_share)} have a near copy (of {alike.num_compared:,} compared)")
     else:
         copies.append("near copies are not looked for (pip install rensa)")
     distinct = " ".join("–" if share is None else f"{share:.3f}" for share in alike.distinct)
@@ -153,13 +156,13 @@ def _print_trend(console: Console, audit: Audit) -> None:
     if not any(count for _, count in parts):
         return
     shares = [count / judged for judged, count in parts]
-    shown = " ".join(f"{share:.0%}" for share in shares)
-    console.print(
-        plain(f"Degenerate in each tenth of the rows: {shown}  {sparkline(shares)}"), soft_wrap=not console.is_terminal
-    )
+    shown = ", ".join(f"{100 * share:.0f}" for share in shares) + f" %  {sparkline(shares)}"
+    console.print(plain(f"Degenerate in each tenth of the rows: {shown}"), soft_wrap=not console.is_terminal)
 
 
 def _print_groups(console: Console, audit: Audit) -> None:
+    from collapselab.collapse.audit.sentence import bounds, percent
+
     if not audit.by:
         return
     shown = table("group", "texts", "degenerate", "share", "95 % interval", "kinds")
@@ -167,7 +170,7 @@ def _print_groups(console: Console, audit: Audit) -> None:
     for name, tally in groups[:GROUPS_SHOWN]:
         low, high = tally.interval or (0.0, 0.0)
         kinds = ", ".join(f"{count} {kind}" for kind, count in tally.kinds.most_common(3))
-        share = ("–", "–") if tally.share is None else (f"{tally.share:.1%}", f"{low:.1%} to {high:.1%}")
+        share = ("–", "–") if tally.share is None else (percent(tally.share), f"[{bounds(low, high)}]")
         shown.add_row(plain(name), f"{tally.num_judged:,}", f"{tally.num_degenerate:,}", *share, kinds)
     console.print("", shown, sep="\n")
     if len(groups) > GROUPS_SHOWN:

@@ -153,12 +153,16 @@ def _print_sample(sample: Sample) -> None:
 
 
 def _gate(found: Audit, max_share: float) -> None:
+    from collapselab.collapse.audit.sentence import percent
+
     share = found.tally.share
     hint = "the gate of --max-share; without it the exit code is 0"
     if share is None:
         raise TooManyDegenerate("no text is long enough to be judged, so the share is unknown", hint)
     if share > max_share:
-        raise TooManyDegenerate(f"{share:.1%} of the texts are degenerate, more than {max_share:.1%}", hint)
+        counts = f"{found.tally.num_degenerate:,} of {found.tally.num_judged:,}"
+        too_many = f"{percent(share)} of the texts ({counts}) are degenerate, more than {100 * max_share:g} %"
+        raise TooManyDegenerate(too_many, hint)
     if found.whole is not None and found.whole.degenerate:
         raise TooManyDegenerate(f"the corpus as a whole is degenerate ({', '.join(found.whole.reasons)})", hint)
 

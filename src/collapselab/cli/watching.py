@@ -127,7 +127,7 @@ class View:
     def _verdict(self) -> str:
         monitor = self._monitor
         share = monitor.state.degenerate_share
-        told = "not judged" if share is None else f"degenerate {share:.0%}"
+        told = "not judged" if share is None else f"degenerate {100 * share:.0f} %"
         since = monitor.warnings.since
         return told if since is None else f"{told}  warning since step {since}"
 

@@ -94,7 +94,8 @@ class Troubles:
         value = values[CONDITIONS[name].number]
         before = f" ({median(found.baseline):.2f} before)" if found.baseline else ""
         if name == "no-end":
-            return f"{value:.0%} of the completions have no end token{before}"
+            assert isinstance(value, (int, float)), value
+            return f"{100 * value:.0f} % of the completions have no end token{before}"
         if name == "mismatch":
             differ = f"the sampler's and the learner's log-probabilities differ by {value:.2f} nats per token"
             return f"{differ}: does the sampler have the current weights?"
@@ -122,7 +123,7 @@ def warning_event(warnings: Warnings) -> Event:
     label, change, since = SIGNALS[watch.alarm.signal].label, watch.change, watch.since
     assert since is not None
     how = "falling" if watch.alarm.direction < 0 else "rising"
-    by = "" if change is None else f" (by {abs(change):.0%} so far)"
+    by = "" if change is None else f" (by {100 * abs(change):.0f} % so far)"
     return Event(since, "warning", "early-warning", f"{how}{by}: {label}, as before a collapse")
 
 

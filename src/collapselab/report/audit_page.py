@@ -11,7 +11,14 @@ from typing import Any, cast
 from collapselab.collapse.audit.excerpts import excerpt, loop_places
 from collapselab.collapse.audit.run import Audit, Sample
 from collapselab.collapse.audit.samples import Judge
-from collapselab.collapse.audit.sentence import difference_sentence, human_sentence, verdict_sentence, whole_sentence
+from collapselab.collapse.audit.sentence import (
+    bounds,
+    difference_sentence,
+    human_sentence,
+    percent,
+    verdict_sentence,
+    whole_sentence,
+)
 from collapselab.collapse.audit.tally import Tally, trend
 from collapselab.collapse.words import KINDS
 from collapselab.report.html import policy, render, template_file
@@ -116,7 +123,7 @@ def _sample(sample: Sample, judge: Judge) -> dict[str, Any]:
 
 def _cells(tally: Tally) -> list[str]:
     low, high = tally.interval or (0.0, 0.0)
-    share = "–" if tally.share is None else f"{tally.share:.1%} [{low:.1%}, {high:.1%}]"
+    share = "–" if tally.share is None else f"{percent(tally.share)} [{bounds(low, high)}]"
     kinds = ", ".join(f"{count} {kind}" for kind, count in tally.kinds.most_common(3))
     return [f"{tally.num_judged:,}", f"{tally.num_degenerate:,}", share, kinds]
 
@@ -133,7 +140,7 @@ def _facts(audit: Audit) -> list[tuple[str, str]]:
     if alike is None:
         return facts
     shares = {"exact copies": alike.copies_share, "near copies": alike.near_share}
-    facts += [(what, "–" if share is None else f"{share:.1%}") for what, share in shares.items()]
+    facts += [(what, "–" if share is None else percent(share)) for what, share in shares.items()]
     facts += [(f"distinct-{n}", "–" if s is None else f"{s:.3f}") for n, s in enumerate(alike.distinct, start=1)]
     found = [*alike.openings, *alike.phrases]
     return facts + [(f"× {count:,}", " ".join(text.split())) for text, count in found]

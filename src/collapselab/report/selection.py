@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,10 +13,11 @@ from collapselab.analysis.evidence import own_text
 from collapselab.analysis.survival import Frame
 from collapselab.collapse.words import ENDED_BY
 from collapselab.report.groups import run_table
-from collapselab.report.values import short
+from collapselab.report.values import counted, short
 from collapselab.rundir.frames import Runs
 
 PAPER_LR = 2e-5
+MAX_NAMED = 6  # models that are not shown, in words
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,23 @@ def left_out(number: int) -> str:
     if number < 1:
         return ""
     return f" {number} further {'arm is' if number == 1 else 'arms are'} not shown."
+
+
+def models_by_number(table: Frame) -> list[str]:
+    """The models by number of runs, the most first; of equal numbers, one of each size first, from small to large."""
+    counts = table.groupby("model_label", sort=False).agg(num_runs=("run", "size"), size=("size", "first"))
+    counts = counts.assign(is_again=counts.duplicated("size"))
+    return list(counts.sort_values(["num_runs", "is_again"], ascending=[False, True], kind="stable").index)
+
+
+def left_out_by_name(models: Sequence[str], before: Frame, after: Frame) -> str:
+    """The models that are not shown, and the learning rates that are in `before` only; empty if none."""
+    named, num_others = ", ".join(models[:MAX_NAMED]), len(models) - MAX_NAMED
+    words = [named + (f" and {counted(num_others, 'more model')}" if num_others > 0 else "")]
+    gone = [rate for rate in rates(before) if rate not in rates(after)]
+    kind = "learning rates" if len(gone) > 1 else "learning rate"
+    words.append(f"{kind} {', '.join(gone)} (of one model)" if gone else "")
+    return "; ".join(part for part in words if part)
 
 
 def one_run(runs: Runs) -> OneRun | None:

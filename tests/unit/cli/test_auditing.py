@@ -40,6 +40,8 @@ def test_of_many_groups_healthy_neighbours_are_shown_as_one(corpus: Path, capsys
     _, out, _ = called(capsys, "audit", str(corpus), "--by", "step")
     groups = [re.split(r"\s{2,}", line)[:3] for line in out[out.index("\ngroup ") :].splitlines()[2:13]]
     assert groups == [["0 … 29", "30", "0"], *([str(step), "1", "1"] for step in range(30, 40))]
+    assert re.search(r"0 … 29 +30 +0 +0 % +\[0, 12\] ", out)
+    assert re.search(r"\n30 +1 +1 +100 % +\[3, 100\] +1 loop", out)
 
 
 def test_the_sentence_comes_first_and_a_loop_is_shown_once(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,8 +56,9 @@ def test_the_sentence_comes_first_and_a_loop_is_shown_once(corpus: Path, capsys:
     assert "completion 40" in out
     assert "\n\n1 row could not be judged:\n" in out
     assert "line 41 has no generated text" in out
-    assert "25.0% are exact copies" not in out
-    assert "22.5% are exact copies of an earlier one, one stands there 10 times" in out
+    assert "22 % are exact copies of an earlier one, one stands there 10 times" in out
+    assert "tenth of the rows: 0, 0, 0, 0, 0, 0, 0, 50, 100, 100 %" in out
+    assert not re.search(r"\d%", out), "one format of numbers: 33 %"
 
 
 def test_json_is_a_line_per_text_and_a_total(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,7 +87,7 @@ def test_the_gate(share: str, expected: int, corpus: Path, capsys: pytest.Captur
         assert (code, "as a whole is degenerate (low-diversity)" in err) == (1, True)
     else:
         assert code == expected
-        assert {1: "25.0% of the texts are degenerate, more than 20.0%", 2: "from 0 to 1"}[expected] in err
+        assert {1: "25 % of the texts (10 of 40) are degenerate, more than 20 %", 2: "from 0 to 1"}[expected] in err
 
 
 def test_the_gate_fails_where_nothing_can_be_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

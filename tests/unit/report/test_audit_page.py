@@ -41,6 +41,8 @@ def test_the_page_holds_verdict_and_texts_and_no_markup_of_theirs(tmp_path: Path
     rows += [{"text": "".join(chr(0x4E00 + i + k * k % 900) for k in range(150)), "group": "b"} for i in range(16)]
     html, samples = page_of(tmp_path, [*rows, {"x": 1}])
     assert "9 of 25 texts, 36 % [18, 57] degenerate" in html
+    assert "<td>100 % [66, 100]</td>" in html, "of the group"
+    assert "<dt>exact copies</dt><dd>32 %</dd>" in html
     assert "<b>bold" not in html
     assert "<g>" not in html
     assert "rows &lt;i&gt;" in html

@@ -37,7 +37,7 @@ def verdict_sentence(audit: Audit) -> str:
         return f"none of {tally.num_samples:,} texts has the 20 tokens needed to be judged alone"
     noun = "windows" if set(audit.paths) == {""} and audit.is_ordered else "texts"
     low, high = tally.interval
-    parts = [f"{tally.num_degenerate:,} of {tally.num_judged:,} {noun}, {_percent(tally.share)} [{_bounds(low, high)}]"]
+    parts = [f"{tally.num_degenerate:,} of {tally.num_judged:,} {noun}, {percent(tally.share)} [{bounds(low, high)}]"]
     parts[0] += " degenerate"
     if tally.kinds:
         kinds = [f"{count:,} {DOING[kind][count > 1]}" for kind, count in tally.kinds.most_common()]
@@ -71,7 +71,7 @@ def human_sentence(audit: Audit) -> str | None:
     shares = expected_shares(audit.lengths)
     if not shares:
         return None
-    named = ", ".join(f"{_percent(share)} of {group}" for group, share in shares.items())
+    named = ", ".join(f"{percent(share)} of {group}" for group, share in shares.items())
     return f"of human text of these lengths the rules flag {named}"
 
 
@@ -87,10 +87,12 @@ def difference_sentence(tally: Tally, reference: Tally) -> str | None:
     )
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share in words: 33 %; below a tenth with two digits, 0.24 %."""
     return f"{100 * share:.2g} %" if share < 0.0995 else f"{100 * share:.0f} %"
 
 
-def _bounds(low: float, high: float) -> str:
+def bounds(low: float, high: float) -> str:
+    """The bounds of a share in percent, to stand in brackets: 20, 49."""
     digits = 0 if high >= 0.0995 else 2
     return f"{100 * low:.{digits}f}, {100 * high:.{digits}f}"

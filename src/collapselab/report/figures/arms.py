@@ -8,8 +8,7 @@ from typing import cast
 from collapselab.report.entries import Figure
 from collapselab.report.figures.losses import Losses, caption, draw, losses_of, with_text
 from collapselab.report.groups import rest_labels, run_table
-from collapselab.report.selection import left_out
-from collapselab.report.values import short
+from collapselab.report.values import counted, short
 from collapselab.rundir.frames import Runs
 
 MAX_ARMS = 8  # curves of unordered arms in one panel
@@ -32,7 +31,9 @@ def select(runs: Runs) -> Losses | None:
     # Own text comes first, in black.
     table = table.iloc[(table["train.source"] != "own").to_numpy().argsort(kind="stable")]
     table = table.assign(panel=table["model_label"], curve=table["rest_label"])
-    return losses_of(runs, table, "arm", list(table["curve"].unique()), left_out(len(num_runs) - len(kept)))
+    num_others = len(num_runs) - len(kept)
+    further = counted(num_others, "further arm") if num_others else ""
+    return losses_of(runs, table, "arm", list(table["curve"].unique()), further)
 
 
 def message(losses: Losses) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,15 +24,23 @@ from collapselab.report.curves import (
     run_series,
     single_curves,
 )
-from collapselab.report.direct_labels import name_labels
+from collapselab.report.direct_labels import View, free_labels
 from collapselab.report.entries import Figure
 from collapselab.report.groups import UNFINISHED, run_table
-from collapselab.report.selection import at_shared_rates, drawn_once, left_out, main_runs, num_arms, rates
+from collapselab.report.selection import (
+    at_shared_rates,
+    drawn_once,
+    left_out_by_name,
+    main_runs,
+    models_by_number,
+    rates,
+)
 from collapselab.report.theme import curve_channels, layered, legend, panel_title, panel_width, shades, themed
 from collapselab.report.values import short
 from collapselab.rundir.frames import Runs
 
 MAX_MODELS = 4  # side by side; of more, those with the most runs are shown
+LINE_CHARS, TITLE_CHARS = 110, 80  # in a line
 HEIGHTS = (200, 130)
 GAP = 30
 # The lists in the data of each kind of curve.
@@ -52,7 +61,7 @@ ENDING_SHAPES = {
 class Losses:
     """Rows of `groups.run_table` with the columns `panel`, `curve` and `text` (the human text), and their losses.
 
-    `series` has the validation and the training losses of each run; `left_out`: a sentence on what is not shown.
+    `series` has the validation and the training losses of each run; `left_out` names what is not shown, if anything.
     """
 
     table: Frame
@@ -99,12 +108,15 @@ def select(runs: Runs, position: int) -> Losses | None:
     every = with_text(main_runs(run_table(runs)), runs, position)
     if every.empty:
         return None
-    most = every["model_label"].value_counts(sort=True).index[:MAX_MODELS]
-    table = at_shared_rates(every[every["model_label"].isin(most)])
+    models = models_by_number(every)
+    of_models = every[every["model_label"].isin(models[:MAX_MODELS])]
+    table = at_shared_rates(of_models)
     has_one_text = table["text"].nunique() == 1
     panel = table["model_label"] if has_one_text else table["model_label"] + ", " + table["text"]
     table = table.assign(panel=panel, curve=table["lr"].map(short))
-    return losses_of(runs, table, "learning rate", rates(table), left_out(num_arms(every) - num_arms(table)))
+    return losses_of(
+        runs, table, "learning rate", rates(table), left_out_by_name(models[MAX_MODELS:], of_models, table)
+    )
 
 
 def message(losses: Losses) -> str:
@@ -141,7 +153,9 @@ def draw(losses: Losses, title: Callable[[Losses], str] = message) -> alt.VConca
     lows = cast(list[Any], data["low"].tolist()) if "low" in data else list[Any]()
     has_band = any(value is not None for low in lists_in(lows) for value in low)
     band = "; bands: 95 % t-intervals" if has_band else ""
-    words = alt.TitleParams(title(losses), subtitle=f"thick: mean until the first run ends; thin: single runs{band}")
+    lines = [f"thick: mean until the first run ends; thin: single runs{band}"]
+    lines += textwrap.wrap(f"not shown: {losses.left_out}", LINE_CHARS) if losses.left_out else []
+    words = alt.TitleParams(textwrap.wrap(title(losses), TITLE_CHARS), subtitle=lines)
     stack = alt.vconcat(*(row.resolve_scale(y="shared") for row in rows), spacing=14, title=words, data=data)
     return themed(stack)
 
@@ -162,7 +176,8 @@ def caption(losses: Losses) -> str:
         f"are means over seeds until the first run ends, with 95 % t-intervals if they are of at least "
         f"{MIN_FOR_INTERVAL} runs. "
         f"Validation loss {_from_to(validation)}; training loss {_from_to(training)}. "
-        f"Runs end after {span(table['last_step'], 0)} steps: {endings}.{losses.left_out}"
+        f"Runs end after {span(table['last_step'], 0)} steps: {endings}."
+        + (f" Not shown: {losses.left_out}." if losses.left_out else "")
     )
 
 
@@ -176,7 +191,8 @@ def _panel(losses: Losses, metric: int, panel: int, name: str) -> alt.LayerChart
     is_alone, num_ticks = len(losses.panels) == 1, 4 if metric else 6
     axis = alt.Axis(title=[name, "(nats per token)"], tickCount=num_ticks)
     axis = axis if panel == 0 else alt.Axis(title=None, labelOpacity=0, ticks=False, tickCount=num_ticks)
-    scale = alt.Scale(type="linear", zero=metric == 1)
+    zoomed = alt.Scale(type="linear", domain=list(_range(losses)), nice=False)
+    scale = alt.Scale(type="linear", zero=True) if metric else zoomed
     value, low = (alt.Y(f"{field}:Q", axis=axis, scale=scale) for field in ("value", "low"))
     x_axis = alt.Axis(format="d", tickCount=8 if is_alone else 4, title="step" if metric else None, labelFlush=False)
     last_step = max(1, int(losses.table["last_step"].max()))
@@ -201,20 +217,24 @@ def _panel(losses: Losses, metric: int, panel: int, name: str) -> alt.LayerChart
     return layered(*layers, width=panel_width(len(losses.panels), GAP), height=HEIGHTS[metric], title=title)
 
 
+def _range(losses: Losses) -> tuple[float, float]:
+    """Of the axis of validation losses, with room for names above the curves."""
+    low = min(float(values.min()) for _, values in losses.series[0].values())
+    high = max(float(values.max()) for _, values in losses.series[0].values())
+    room = max(1e-3, high - low)
+    return low - 0.06 * room, high + 0.12 * room
+
+
 def _labels(losses: Losses, panel: int, x: alt.X, y: alt.Y) -> list[alt.Chart]:
-    """The name of each curve at the end of its longest run: right of it in a single panel, else above it."""
+    """The name of each curve near the end of its longest run."""
+    validation = losses.series[0]
     table = losses.table[losses.table["panel"] == losses.panels[panel]]
-    validation, ends = losses.series[0], dict[str, tuple[float, float]]()
-    for name, runs in table.groupby("curve", sort=False):
-        known = [validation[run] for run in runs["run"] if run in validation]
-        if known:
-            at, values = max(known, key=lambda series: series[0][-1])
-            ends[str(name)] = float(at[-1]), float(values[-1])
-    every = [value for _, values in validation.values() for value in (values.min(), values.max())]
-    px_per_step = panel_width(len(losses.panels), GAP) / max(1, int(losses.table["last_step"].max()))
-    px = px_per_step, HEIGHTS[0] / max(1e-9, max(every) - min(every))
+    table = table[table["run"].isin(list(validation))]
+    curves = {str(name): [validation[run] for run in of["run"]] for name, of in table.groupby("curve", sort=False)}
+    last_step = max(1, int(losses.table["last_step"].max()))
+    view = View((panel_width(len(losses.panels), GAP), HEIGHTS[0]), (0, last_step), _range(losses))
     colors = dict(zip(losses.curves, shades(len(losses.curves), ordered=losses.is_ordered), strict=True))
-    return name_labels(ends, colors, px, (x, y), is_right=len(losses.panels) == 1)
+    return free_labels(curves, colors, (x, y), view) if curves else []
 
 
 def _marks(chart: alt.Chart, table: Frame) -> alt.Chart:

@@ -96,9 +96,7 @@ def draw(dose: Dose) -> alt.HConcatChart:
             for name, of in part.sort_values("step").groupby("curve")
         }
         px = (width / (1.16 * last), HEIGHT / (domain[1] - domain[0]))
-        names = name_labels(
-            ends, colors, px, (x, alt.Y("value:Q", scale=alt.Scale(domain=domain, nice=False))), is_right=True
-        )
+        names = name_labels(ends, colors, px, (x, alt.Y("value:Q", scale=alt.Scale(domain=domain, nice=False))))
         layers = [
             zero,
             base.transform_filter("isValid(datum.low)").mark_area(opacity=0.15).encode(y=alt.Y("low:Q"), y2="high:Q"),

@@ -75,7 +75,7 @@ def _panel(
     places = {str(n): (float(last), float(part[value].iloc[-1])) for n, part in ordered.groupby("curve", sort=False)}
     px = width / (1.06 * last), HEIGHT / (ends[1] - ends[0])
     at = alt.X("step:Q", scale=steps), alt.Y("value:Q", scale=values)
-    layers += name_labels(places, ALL, px, at, is_right=True)
+    layers += name_labels(places, ALL, px, at)
     return layered(
         *layers, width=width, height=HEIGHT, title=panel_title("healed" if is_share else "loss on human text")
     )

@@ -121,7 +121,7 @@ def _labels(shown: Curves, data: Frame, ends: Sequence[float], high: float) -> l
                 "step": float((below if len(below) else parts[name].tail(1))["step"].iloc[0]),
             }
         )
-    labels = name_labels(lasting, shown.colors, (px_x, px_y), (x, y), is_right=True)
+    labels = name_labels(lasting, shown.colors, (px_x, px_y), (x, y))
     for label in labels:  # their places were found on the logarithm of the step
         for row in cast(Any, label).data.values:
             row["step"] = ends[0] * math.exp(row["step"])

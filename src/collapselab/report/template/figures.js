@@ -78,7 +78,18 @@ async function drawFigure(figure) {
     // Axes, gaps and margins keep their width.
     factor = Math.max(MIN_FACTOR, factor - (width - figure.width + 2) / plots);
   }
+  sayIfWide(figure);
   figure.node.dataset.drawn = figure.isLog ? "log" : "linear";
+}
+
+// A phone shows no scroll bar.
+function sayIfWide({ node, box }) {
+  node.querySelector(".sideways")?.remove();
+  if (box.scrollWidth <= box.clientWidth + 1) return;
+  const words = document.createElement("p");
+  words.className = "note hint sideways";
+  words.textContent = "Wider than this window: scroll it sideways.";
+  box.after(words);
 }
 
 function fitFigure(figure) {

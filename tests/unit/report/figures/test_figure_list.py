@@ -104,7 +104,8 @@ def test_what_there_is_no_room_for_is_said(sweep: Runs, monkeypatch: pytest.Monk
     assert not any("not shown" in caption for caption in captions.values())
     monkeypatch.setattr(losses, "MAX_MODELS", 1)
     monkeypatch.setattr(survival, "MAX_PANELS", 1)
-    assert FIGURES["figure-2"].caption(sweep).endswith("2 further arms are not shown.")
+    assert FIGURES["figure-2"].caption(sweep).endswith(" Not shown: micro (2.2 M).")
+    assert FIGURES["figure-2"].draw(sweep).to_dict()["title"]["subtitle"][1] == "not shown: micro (2.2 M)"
     assert FIGURES["survival-by-learning-rate"].caption(sweep).endswith("2 further arms are not shown.")
     assert FIGURES["survival-by-size"].caption(sweep).endswith("2 further arms are not shown.")
 

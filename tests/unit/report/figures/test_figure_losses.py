@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 from collapselab.collapse.words import ENDED_BY
 from collapselab.report.figures import FIGURES, losses
 from collapselab.report.groups import run_table
-from collapselab.report.selection import main_runs
+from collapselab.report.selection import MAX_NAMED, main_runs
 from collapselab.report.theme import specification
 from collapselab.rundir.frames import Runs
 from figure_specs import drawn, rows_of
@@ -91,6 +92,30 @@ def test_learning_rates_of_one_model_are_left_out_where_models_share_two(sweep: 
     plan = losses.select(Runs(pd.concat([sweep.runs, extra]), pd.concat([sweep.steps, steps]), sweep.samples), 0)
     assert plan is not None
     assert list(plan.curves) == ["4e-5", "8e-5"]
+    assert plan.left_out == "learning rate 0.001 (of one model)"
+
+
+def with_models(runs: Runs, names: Sequence[str]) -> Runs:
+    """The runs of nano once more, as those of models of these names."""
+    of_nano = runs.runs[runs.runs["model"] == "builtin:nano"]
+    tables, steps = [runs.runs], [runs.steps]
+    for name in names:
+        tables.append(of_nano.assign(model=name, run=name + of_nano["run"]))
+        mine = runs.steps[runs.steps["run"].isin(of_nano["run"])]
+        steps.append(mine.assign(run=name + mine["run"]))
+    return Runs(pd.concat(tables, ignore_index=True), pd.concat(steps, ignore_index=True), runs.samples)
+
+
+def test_of_many_models_those_of_other_sizes_come_first_and_the_rest_is_named(sweep: Runs) -> None:
+    names = [f"other-{i}" for i in range(11)]
+    found = losses.select(with_models(sweep, names[:3]), 0)
+    assert found is not None
+    assert [panel.split()[0] for panel in found.panels] == ["nano", "other-0", "other-1", "micro"]
+    assert found.left_out.split()[0] == "other-2"
+    found = losses.select(with_models(sweep, names), 0)
+    assert found is not None
+    assert found.left_out.endswith(" and 3 more models")
+    assert found.left_out.count("other-") == MAX_NAMED
 
 
 def test_a_trajectory_seen_twice_is_drawn_once_and_ends_at_total_collapse(sweep: Runs) -> None:
