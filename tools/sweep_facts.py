@@ -40,7 +40,7 @@ def smollm2(loaded: Runs) -> None:
     tell("displacement at step 85", moved)
     on_card = rows.loc[rows["device"] == "cuda", "run"]
     gradients = steps.loc[steps["run"].isin(on_card), "grad_norm"].dropna()
-    shares = f"{(gradients > 1).mean():.1%} above 1, {(gradients > 10).mean():.1%} above 10"
+    shares = f"{100 * (gradients > 1).mean():.1f} % above 1, {100 * (gradients > 10).mean():.1f} % above 10"
     tell("gradient norms, runs on the card", f"{shares}, largest {gradients.max():.0f}")
     updates = steps[(steps["step"] >= 10) & (steps["step"] < steps["duration"]) & steps["run"].isin(on_card)]
     ends = updates.groupby("run")["relative_update_norm"].quantile([0.05, 0.95]).unstack()
