@@ -111,7 +111,7 @@ def free_places(ends: Mapping[str, Point], panel: Panel) -> dict[str, Point]:
     """The left end and the middle height of each name that finds a place, in pixels.
 
     From the rightmost curve to the leftmost. The nearest free place is taken, but one that covers curves counts as
-    farther away.
+    farther away; a place nearer to the end of another curve is none.
     """
     found: dict[str, Point] = {}
     taken: list[Box] = []
@@ -124,6 +124,7 @@ def free_places(ends: Mapping[str, Point], panel: Panel) -> dict[str, Point]:
             box = x + dx, x + dx + wide, y + dy - LINE_PX / 2, y + dy + LINE_PX / 2
             cost = math.hypot(dx + wide / 2, dy) + CURVE_COST * _num_inside(panel.curves, box)
             is_free = _is_inside(box, panel) and not any(_touch(box, other) for other in taken)
+            is_free = is_free and min(ends, key=lambda other: _distance(ends[other], box)) == name
             if is_free and cost < least and not _num_inside(panel.marks, box, MARK_PX):
                 best, least = box, cost
         if best is not None:
@@ -137,6 +138,11 @@ def _num_inside(points: Floats, box: Box, margin: float = 0.0) -> int:
     x, y = points[:, 0], points[:, 1]
     inside = (x > left - margin) & (x < right + margin) & (y > bottom - margin) & (y < top + margin)
     return int(inside.sum())
+
+
+def _distance(point: Point, box: Box) -> float:
+    left, right, bottom, top = box
+    return math.hypot(max(left - point[0], point[0] - right, 0), max(bottom - point[1], point[1] - top, 0))
 
 
 def _is_inside(box: Box, panel: Panel) -> bool:

@@ -44,6 +44,14 @@ def test_a_name_takes_the_nearest_free_place_and_gives_way_to_marks_and_curves()
     assert above > 100 > below, "away from the curve"
 
 
+def test_a_name_stays_away_from_the_ends_of_other_curves() -> None:
+    upper = [(x, y) for x in range(0, 141, 4) for y in range(34, 52, 4)]
+    ends, panel = {"a": (100.0, 20.0), "b": (100.0, 50.0)}, panel_of([(100, 20), (100, 50), *upper], [])
+    under_b = [(x, y) for x in range(0, 141, 4) for y in range(0, 34, 4)]  # what is free is above b
+    assert free_places(ends, panel)["a"][1] < 35
+    assert "a" not in free_places(ends, panel_of([*map(tuple, panel.marks), *under_b], []))
+
+
 def test_a_name_without_a_free_place_is_left_out() -> None:
     marks = [(x, y) for x in range(0, 141, 5) for y in range(0, 201, 5)]
     assert free_places({"2e-5": (50.0, 100.0)}, panel_of(marks, [])) == {}
