@@ -39,6 +39,15 @@ class Interrupted(CollapselabError):
         self.signal = signal
 
 
+# What the system and torch say where memory or threads are short.
+_SHORTAGES = ("cannot allocate memory", "can't allocate memory", "start new thread")
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether an error of any library says that memory or threads are short."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _SHORTAGES)
+
+
 @contextmanager
 def doing(what: str) -> Generator[None]:
     """Notes what an unforeseen error ended, for the message of the command line; of several, the innermost counts."""

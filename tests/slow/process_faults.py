@@ -58,13 +58,17 @@ class Tried:
 
         return in_child(act, self.log)
 
-    def note(self, name: str, out: Path, code: int, allowed: tuple[int, ...] = (0, 3)) -> None:
-        """Judges one try: how the disturbed run ended, and what resuming it gives."""
+    def note(
+        self, name: str, out: Path, code: int, allowed: tuple[int, ...] = (0, 3), refusal: str | None = None
+    ) -> None:
+        """Judges one try: how the disturbed run ended, and what resuming it gives; it may be refused in these words."""
         self.num_tried += 1
         if code not in allowed:
             self.failed[name] = f"ended with {code}: {self.log.read_text()[-500:]}"
             return
         code = self.child(out)
+        if code == 3 and refusal is not None and refusal in self.log.read_text():
+            return
         found = contents(out) if code == 0 else {}
         different = [key for key in self.whole if found.get(key) != self.whole[key]]
         if code or different:
@@ -216,7 +220,9 @@ def little_memory(tried: Tried) -> None:
         name = f"{mib} MiB"
         if "Traceback (most" in tried.log.read_text():
             code = EXIT_TRACEBACK
-        tried.note(name, out, code, (0, 1, 3, -signal.SIGABRT))
+        # Without memory for a compiler a run begins with another engine, which it does not change by itself.
+        refusal = "cannot continue with the engines it began with"
+        tried.note(name, out, code, (0, 1, 3, -signal.SIGABRT), refusal)
 
 
 def cold_caches(tried: Tried) -> None:

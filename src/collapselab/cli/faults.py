@@ -12,7 +12,7 @@ from pathlib import Path
 import collapselab
 from collapselab.cli.streams import OutputError
 from collapselab.cli.text import named, warn
-from collapselab.errors import CollapselabError
+from collapselab.errors import CollapselabError, is_shortage
 
 DEBUG = "COLLAPSELAB_DEBUG"
 _PACKAGE = Path(collapselab.__file__).parent
@@ -26,7 +26,7 @@ def explained(error: Exception, name: str) -> CollapselabError:
     """
     notes: list[str] = getattr(error, "__notes__", [])
     task = notes[0] if notes else name
-    if isinstance(error, MemoryError):
+    if is_shortage(error):
         return CollapselabError(f"{task}: out of memory", "choose a smaller model, or fewer or shorter samples")
     if isinstance(error, OSError):
         return CollapselabError(

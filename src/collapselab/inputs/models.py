@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from collapselab import ranks
-from collapselab.errors import InputError
+from collapselab.errors import InputError, RunFailed, is_shortage
 from collapselab.inputs.division import division
 from collapselab.inputs.gguf_header import GgufHeader, read_gguf_header
 from collapselab.inputs.model_checks import (
@@ -264,7 +264,7 @@ def _forget_quantisation(model: Any) -> None:
 
 @contextlib.contextmanager
 def _reading(files: ModelFiles, what: str) -> Generator[None]:
-    """Turns a library's errors on a broken file into an `InputError`, and hides its progress bars."""
+    """Turns a library's errors into an `InputError` (a broken file) or `RunFailed` (no memory); hides its bars."""
     from transformers.utils import logging
 
     verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -279,6 +279,9 @@ def _reading(files: ModelFiles, what: str) -> Generator[None]:
         raise
     except BaseException as error:  # a broken file may raise anything; a panic of a Rust library is not an Exception
         reason = " ".join(str(error).split())[:MAX_REASON] or type(error).__name__
+        if is_shortage(error):
+            hint = "close other programs, raise the limits (ulimit -a), or choose a smaller model"
+            raise RunFailed(f"too little memory for the {what} in {files}: {reason}", hint) from None
         raise InputError(
             f"cannot read the {what} in {files}: {reason}", "check that the file is complete and of a known kind"
         ) from error
