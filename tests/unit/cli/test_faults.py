@@ -11,7 +11,11 @@ import pytest
 from collapselab import cli
 from collapselab.cli import SPIN_ROUNDS, main
 from collapselab.cli.faults import explained, only_warned
-from collapselab.errors import InputError, doing
+from collapselab.errors import InputError, RunFailed, doing
+from collapselab.inputs.model_files import ModelFiles
+from collapselab.inputs.models import (
+    _reading,  # pyright: ignore[reportPrivateUsage]
+)
 
 
 def raised(action: object, task: str | None = None) -> Exception:
@@ -100,3 +104,17 @@ def test_waiting_threads_soon_sleep_unless_the_user_says_otherwise(
     with pytest.raises(SystemExit):
         main(["--version"])
     assert os.environ.get("GOMP_SPINCOUNT") == spin
+
+
+SHORTAGES = {
+    "python": MemoryError(),
+    "system": OSError(12, "Cannot allocate memory"),
+    "threads": RuntimeError("can't start new thread"),
+}
+
+
+@pytest.mark.parametrize("error", SHORTAGES.values(), ids=SHORTAGES)
+def test_a_model_for_which_memory_is_short_is_not_called_broken(error: Exception) -> None:
+    with pytest.raises(RunFailed, match="too little memory for the model"), _reading(ModelFiles(Path("m")), "model"):
+        raise error
+    assert explained(error, "collapselab eval").message == "collapselab eval: out of memory"

@@ -18,7 +18,7 @@ from collapselab.cli import main
 from collapselab.config.schema import Sampling
 from collapselab.engine.decoding import generate
 from collapselab.engine.plain import PlainEngine
-from collapselab.errors import InputError, RunFailed
+from collapselab.errors import InputError
 from collapselab.inputs.gguf_header import GgufHeader
 from collapselab.inputs.model_checks import check_tensors
 from collapselab.inputs.model_files import ModelFiles
@@ -270,16 +270,6 @@ def test_a_gguf_file_that_holds_more_than_its_model_uses_is_refused(tmp_path: Pa
     check_tensors(files, info, GgufHeader({}, {"all": (num_used,)}), model)
     with pytest.raises(InputError, match="the file holds more than a"):
         check_tensors(files, info, GgufHeader({}, {"all": (num_used,), "more": (1,)}), model)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [MemoryError(), OSError(12, "Cannot allocate memory"), RuntimeError("can't start new thread")],
-    ids=["python", "system", "threads"],
-)
-def test_a_model_for_which_memory_is_short_is_not_called_broken(folder: Path, error: Exception) -> None:
-    with pytest.raises(RunFailed, match="too little memory for the model"), _reading(ModelFiles(folder), "model"):
-        raise error
 
 
 def test_transformers_is_quiet_while_it_reads_and_as_before_after_that(folder: Path) -> None:
