@@ -19,7 +19,14 @@ ARCHIVES = {
     "builtin": ("records",),
     "sampler": ("records", "records-line", "records-sizes", "records-coarse"),
     "safeguards": ("records", "records-recovery", "records-silent", "records-dose", "records-smollm2"),
-    "smollm2": ("records", "records-prompts", "records-controls", "records-cross", "records-pure"),
+    "smollm2": (
+        "records",
+        "records-prompts",
+        "records-controls",
+        "records-cross",
+        "records-pure",
+        "records-more-seeds",
+    ),
 }
 
 
