@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from faults import contents, in_child, make_config
 
 HANG_S = 60
+LEASE_S = 4.0  # a damaged lease may look like another machine's, which is waited for
 
 
 def flipped(data: bytes, position: float) -> bytes:
@@ -88,8 +89,10 @@ class Damages:
 
     def __init__(self, state: str, model: str, place: Path) -> None:
         from collapselab.config.overrides import override
+        from collapselab.rundir import lease
         from collapselab.runner import run
 
+        lease.LEASE_S = LEASE_S
         self.place, self.run, self.config = place, run, make_config(model, "new run")
         self.begun, self.log = place / "begun", place / "log"
         assert in_child(lambda: run(self.config, place / "whole"), self.log) == 0, self.log.read_text()
