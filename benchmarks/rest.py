@@ -3,7 +3,7 @@
 python -m benchmarks.rest speculation FOLDER …    decoding with and without guesses, by collapsed models (checkpoints)
 python -m benchmarks.rest records MODEL …         share of a run spent on metrics, records and files
 python -m benchmarks.rest checkpoints MODEL       steps with and without a checkpoint each
-python -m benchmarks.rest sweep                   eight builtin runs with two workers and with one
+python -m benchmarks.rest sweep [STEPS]           eight builtin runs with two workers and with one
 python -m benchmarks.rest start                   commands that only print
 """
 
@@ -117,12 +117,12 @@ def checkpoints(model: str) -> dict[str, object]:
     return found | {"model": model}
 
 
-def sweep(_: str = "") -> dict[str, object]:
-    """The time with one worker divided by that with two, for eight runs of builtin:nano."""
+def sweep(steps: str = "") -> dict[str, object]:
+    """The time with one worker divided by that with two, for eight runs of builtin:nano of so many steps (60)."""
     with tempfile.TemporaryDirectory() as name:
         file, numbers = Path(name) / "sweep.toml", iter(range(1000))
         file.write_text(
-            'preset = "demo"\nmodel = "builtin:nano"\n[stop]\nmax_steps = 10\n[eval]\nfull_every = 0\n'
+            f'preset = "demo"\nmodel = "builtin:nano"\n[stop]\nmax_steps = {int(steps or 60)}\n[eval]\nfull_every = 0\n'
             "[sweep.grid]\nseed = [0, 1, 2, 3, 4, 5, 6, 7]\n"
         )
 
