@@ -4,12 +4,14 @@ python -m benchmarks.rest speculation FOLDER …    decoding with and without gu
 python -m benchmarks.rest records MODEL …         share of a run spent on metrics, records and files
 python -m benchmarks.rest checkpoints MODEL       steps with and without a checkpoint each
 python -m benchmarks.rest sweep [STEPS]           eight builtin runs with two workers and with one
+python -m benchmarks.rest threads MODEL           one thread and two, alone and beside a busy loop
 python -m benchmarks.rest start                   commands that only print
 """
 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -134,6 +136,34 @@ def sweep(steps: str = "") -> dict[str, object]:
         return paired(lambda: timed(1), lambda: timed(2))
 
 
+def threads(model: str) -> dict[str, object]:
+    """Milliseconds per step with one thread, with two, and with two that soon sleep; alone and beside a busy loop."""
+    settings: dict[str, tuple[str, dict[str, str]]] = {
+        "1 thread": ("1", {}),
+        "2 threads, OpenMP's default": ("2", {"OMP_WAIT_POLICY": ""}),
+        "2 threads, 1,000 rounds": ("2", {}),
+    }
+
+    def step_ms(count: str, environment: dict[str, str]) -> float:
+        with tempfile.TemporaryDirectory() as name:
+            out = Path(name) / "run"
+            command = ["collapselab", "run", "demo", "--model", model, "--threads", count, "--out", str(out)]
+            command += ["--stop.max_steps", "6", "--eval.full_every", "0"]
+            subprocess.run(command, check=True, capture_output=True, env=os.environ | environment)
+            rows = [json.loads(line) for line in (out / "steps.jsonl").read_text().splitlines()]
+            parts = [[row[key] for key in row if key.startswith("seconds_")] for row in rows if row["step"]]
+            return 1000 * statistics.median(map(sum, parts))
+
+    found: dict[str, object] = {}
+    for is_busy in (False, True):
+        other = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if is_busy else None
+        rounds = [{name: step_ms(*setting) for name, setting in settings.items()} for _ in range(3)]
+        if other:
+            other.kill()
+        found["beside a busy loop" if is_busy else "alone"] = rounds
+    return found
+
+
 def start(_: str = "") -> dict[str, object]:
     """Seconds of commands that only print, each as a new process."""
     commands = ("--help", "presets", "report --help", "run --help", "sweep --help")
@@ -146,6 +176,7 @@ def start(_: str = "") -> dict[str, object]:
 
 TASKS: dict[str, Callable[[str], dict[str, object]]] = {
     "speculation": speculation, "records": records, "checkpoints": checkpoints, "sweep": sweep, "start": start,
+    "threads": threads,
 }  # fmt: skip
 
 
