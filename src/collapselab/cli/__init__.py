@@ -53,7 +53,7 @@ EXAMPLES = {
     "reproduce": ("collapselab reproduce --quick", "collapselab reproduce --tier smollm2 --dry-run"),
 }
 DESCRIPTION = "What happens to a language model that is trained on its own output."
-# A thread that waits for another looks this often, some 20 µs long, before it sleeps. OpenMP's own default is
+# A thread that waits for another looks this often before it sleeps. OpenMP's own default is
 # hardly faster on an idle machine, and takes up to 2.4 times as long on a busy one (docs/performance.md).
 SPIN_ROUNDS = "1000"
 MOVED = {"bench": "benchmarks are run in the repository: python -m benchmarks"}
