@@ -1,4 +1,4 @@
-"""Makes foreign text (names, messages, generated text) safe to show: special characters are spelled out."""
+"""Makes foreign text (names, messages, generated text) fit to show: special characters spelled out, cut at words."""
 
 from __future__ import annotations
 
@@ -20,6 +20,20 @@ def visible(text: str) -> str:
     Line ends and tabs stay.
     """
     return _INVISIBLE.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
+
+
+def first_words(text: str, at_most: int) -> str:
+    """The beginning of a text, cut between two words if it has any."""
+    if len(text) <= at_most:
+        return text
+    return (text[: at_most + 1].rpartition(" ")[0] or text[:at_most]) + " …"
+
+
+def last_words(text: str, at_most: int) -> str:
+    """The end of a text, cut between two words if it has any."""
+    if len(text) <= at_most:
+        return text
+    return "… " + (text[-at_most - 1 :].partition(" ")[2] or text[-at_most:])
 
 
 def html_table(rows: Iterable[Iterable[object]]) -> str:

@@ -12,6 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,19 +110,21 @@ def main() -> None:
     rows: list[tuple[str, str, dict[str, Any]]] = []
     with tempfile.TemporaryDirectory() as folder:
         shim = compile_shim(Path(folder))
-        for scenario in SCENARIOS:
-            for fault in FAULTS:
-                rows.append((scenario, fault, carry_out(scenario, fault, shim, "--every", str(every))))
-                _show(rows)
-    for state in ("killed", "finished"):
-        rows.append((f"{state} run", "damaged file", carry_out_damages(state)))
-        _show(rows)
+        points = ("--every", str(every))
+        calls: dict[tuple[str, str], Callable[[], dict[str, Any]]] = {
+            (scenario, fault): partial(carry_out, scenario, fault, shim, *points)
+            for scenario in SCENARIOS
+            for fault in FAULTS
+        }
+        calls |= {
+            (f"{state} run", "damaged file"): partial(carry_out_damages, state) for state in ("killed", "finished")
+        }
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # each call has one thread of computation, or none
+            for key, row in zip(calls, pool.map(lambda call: call(), calls.values()), strict=True):
+                rows.append((*key, row))
+                sys.stdout.write(f"{rows[-1]}\n")
+                sys.stdout.flush()
     write(rows, how)
-
-
-def _show(rows: list[tuple[str, str, dict[str, Any]]]) -> None:
-    sys.stdout.write(f"{rows[-1]}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

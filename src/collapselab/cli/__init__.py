@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import os
 import sys
@@ -56,6 +58,9 @@ DESCRIPTION = "What happens to a language model that is trained on its own outpu
 # A thread that waits for another looks this often before it sleeps. OpenMP's own default is
 # hardly faster on an idle machine, and takes up to 2.4 times as long on a busy one (docs/performance.md).
 SPIN_ROUNDS = "1000"
+# Python's collector of cycles goes through the modules of torch and transformers a hundred times while they load, and
+# once more at the end; with less of it, a command that loads them is over 1.7 s sooner (results/performance/README.md).
+COLLECT_AFTER = 10_000  # objects; Python's default is 700
 MOVED = {"bench": "benchmarks are run in the repository: python -m benchmarks"}
 
 
@@ -72,6 +77,8 @@ def guarded(command: Callable[[], None], name: str) -> int:
         command: parses its arguments and does its work.
         name: what the user called, for the message of an error that nobody foresaw.
     """
+    gc.set_threshold(COLLECT_AFTER)
+    atexit.register(gc.freeze)
     ensure_home()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice would break the display
     if "OMP_WAIT_POLICY" not in os.environ:

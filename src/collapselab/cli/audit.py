@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from collapselab.cli.text import one_line, plain, sparkline, stdout_console, table
+from collapselab.collapse.words import percent
+from collapselab.visible import first_words, last_words
 
 if TYPE_CHECKING:  # these bring in scipy, half a second that only this command needs
     from collapselab.collapse.audit.excerpts import Excerpt
@@ -92,15 +94,10 @@ def tally_values(tally: Tally) -> dict[str, Any]:
 def excerpt_text(found: Excerpt, at_most: int = EXCERPT_CHARACTERS) -> str:
     """An excerpt on one line: what comes before a loop, the loop once in brackets, its copies, and what comes after."""
     if not found.unit:
-        return _cut(one_line(found.before), at_most)
-    before = one_line(found.before)
-    before = before if len(before) <= at_most // 4 else "…" + before[-at_most // 4 :]
-    unit, after = _cut(one_line(found.unit) or "blank", at_most // 2), _cut(one_line(found.after), at_most // 4)
+        return first_words(one_line(found.before), at_most)
+    before, after = last_words(one_line(found.before), at_most // 4), first_words(one_line(found.after), at_most // 4)
+    unit = first_words(one_line(found.unit) or "blank", at_most // 2)
     return " ".join(part for part in (before, f"[{unit}] × {found.copies:.0f}", after) if part)
-
-
-def _cut(text: str, at_most: int) -> str:
-    return text if len(text) <= at_most else text[:at_most] + " …"
 
 
 def _read(audit: Audit) -> str:
@@ -128,7 +125,6 @@ def _pools(audit: Audit) -> str:
 
 
 def _alike(audit: Audit) -> list[str]:
-    from collapselab.collapse.audit.sentence import percent
 
     alike = audit.likeness
     if alike is None or audit.num_texts < 2:
@@ -161,7 +157,7 @@ def _print_trend(console: Console, audit: Audit) -> None:
 
 
 def _print_groups(console: Console, audit: Audit) -> None:
-    from collapselab.collapse.audit.sentence import bounds, percent
+    from collapselab.collapse.audit.sentence import bounds
 
     if not audit.by:
         return

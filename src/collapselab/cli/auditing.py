@@ -14,6 +14,7 @@ from tyro.conf import Positional
 
 from collapselab.cli.overview import duration
 from collapselab.cli.text import note, print_json_line, stderr_console
+from collapselab.collapse.words import percent, rules_in_words
 from collapselab.errors import CollapselabError, InputError, doing
 
 if TYPE_CHECKING:
@@ -153,8 +154,6 @@ def _print_sample(sample: Sample) -> None:
 
 
 def _gate(found: Audit, max_share: float) -> None:
-    from collapselab.collapse.audit.sentence import percent
-
     share = found.tally.share
     hint = "the gate of --max-share; without it the exit code is 0"
     if share is None:
@@ -164,7 +163,7 @@ def _gate(found: Audit, max_share: float) -> None:
         too_many = f"{percent(share)} of the texts ({counts}) are degenerate, more than {100 * max_share:g} %"
         raise TooManyDegenerate(too_many, hint)
     if found.whole is not None and found.whole.degenerate:
-        raise TooManyDegenerate(f"the corpus as a whole is degenerate ({', '.join(found.whole.reasons)})", hint)
+        raise TooManyDegenerate(f"the corpus as a whole is degenerate ({rules_in_words(found.whole.reasons)})", hint)
 
 
 @contextmanager

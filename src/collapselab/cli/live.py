@@ -21,7 +21,7 @@ from collapselab.cli.text import one_line, plain, sparkline
 from collapselab.collapse.numbers import label, live_names
 from collapselab.collapse.summary import is_warned_of
 from collapselab.collapse.warning import ALARMS, SIGNALS, Warnings
-from collapselab.collapse.words import FATES, Fate
+from collapselab.collapse.words import FATES, Fate, rules_in_words
 from collapselab.config.schema import RunConfig
 from collapselab.records import Record
 from collapselab.step.parts import Parts
@@ -170,7 +170,7 @@ def verdict_so_far(record: Record) -> str:
     if share is None:
         return "not judged: samples under 100 tokens" + after
     reasons = record.values.get("reasons")
-    why = f" (this sample: {', '.join(reasons)})" if isinstance(reasons, list) and reasons else ""
+    why = f" (this sample: {rules_in_words(reasons)})" if isinstance(reasons, list) and reasons else ""
     if share == 0:
         return ("no degenerate sample so far" if after else "healthy so far") + why + after
     return f"{100 * share:.0f} % of the last samples are degenerate{why}{after}"

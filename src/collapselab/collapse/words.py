@@ -5,6 +5,7 @@ Files contain the words; Python (summary, command line, report) and the page tak
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from collapselab.config.schema import JudgedText, TrainingSource
@@ -100,6 +101,22 @@ KINDS: dict[Kind, str] = {
     "noise": "the run diverged and no sample was degenerate",
 }
 
+# The rules by which a sample or a step is degenerate (`rules.py`), as people read them.
+RULES = {
+    "seq_rep_4": "repeated 4-grams",
+    "seq_rep_2": "repeated pairs of tokens",
+    "loop": "a loop",
+    "match_entropy": "predictable from the text before",
+    "top_token_share": "mostly one token",
+    "whitespace": "white space",
+    "counting": "counting",
+    "stutter": "stuttering",
+    "frozen": "certain of every token",
+    "melted": "near a uniform guess",
+    "template": "copies",
+    "low-diversity": "low diversity",
+}
+
 STATUSES: dict[Status, str] = {
     "running": "a process works on it; if the heartbeat is old, that process was killed",
     "finished": "`summary.json` says how it ended",
@@ -124,3 +141,13 @@ ROLES: dict[Role, str] = {
     "probe": "probe",
     "start": "sample of the untouched model",
 }
+
+
+def percent(share: float) -> str:
+    """A share in words: 33 %; below a tenth with two digits, 0.24 %."""
+    return f"{100 * share:.2g} %" if share < 0.0995 else f"{100 * share:.0f} %"
+
+
+def rules_in_words(names: Iterable[str]) -> str:
+    """The rules that were broken, as a list for people."""
+    return ", ".join(RULES.get(name, name.replace("_", " ")) for name in names)

@@ -15,12 +15,11 @@ from collapselab.collapse.audit.sentence import (
     bounds,
     difference_sentence,
     human_sentence,
-    percent,
     verdict_sentence,
     whole_sentence,
 )
 from collapselab.collapse.audit.tally import Tally, trend
-from collapselab.collapse.words import KINDS
+from collapselab.collapse.words import KINDS, RULES, percent
 from collapselab.report.html import policy, render, template_file
 from collapselab.report.packing import packed, script_json
 from collapselab.report.writing import write_file, writing
@@ -79,7 +78,7 @@ def write_audit_page(out: Path, name: str, audit: Audit, judge: Judge, shown: Sh
         {
             "css": css,
             "script": script,
-            "metadata": script_json({"kinds": KINDS}),
+            "metadata": script_json({"kinds": KINDS, "rules": RULES}),
             "samples": packed([_sample(sample, judge) for sample in samples]),
         },
         policy=policy([script], css),

@@ -13,7 +13,7 @@ import pandas as pd
 
 from collapselab.analysis.survival import Frame
 from collapselab.collapse.numbers import DERIVED, NUMBERS, PANELS, drawn_in, label
-from collapselab.collapse.words import EVENTS, MARKED_EVENTS, ROLES
+from collapselab.collapse.words import EVENTS, MARKED_EVENTS, ROLES, RULES
 from collapselab.report import page_parts
 from collapselab.report.definitions import definitions
 from collapselab.report.describe import labels, outcome, story
@@ -107,6 +107,7 @@ def _metadata(runs: Runs, explored: Sequence[ExplorerRun]) -> dict[str, Any]:
         "shown": next((i for i, row in enumerate(rows) if shown is not None and row["run"] == shown.row["run"]), 0),
         "events": {name: EVENTS[name].label for name in MARKED_EVENTS},
         "roles": ROLES,
+        "rules": RULES,
         "charts": _charts(columns),
         "numbers": {
             name: {"label": number.label or name, "unit": number.unit, "id": _definition_id(name)}

@@ -26,11 +26,6 @@ def short(value: float) -> str:
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
-def percent(share: float) -> str:
-    """A share in words: 34 %."""
-    return f"{100 * share:.0f} %"
-
-
 def readable(value: object) -> str:
     """A cell for people: numbers to four digits, unknown as a dash, control characters spelled out."""
     if isinstance(value, (list, tuple)):

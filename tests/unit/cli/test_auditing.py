@@ -84,7 +84,7 @@ def test_a_field_is_named_in_two_ways(form: str, tmp_path: Path, capsys: pytest.
 def test_the_gate(share: str, expected: int, corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = called(capsys, "audit", str(corpus), "--max-share", share, "--by", "step")
     if expected == 0:  # 25 % is not more than 25 %, but the file ends less diverse than it began
-        assert (code, "as a whole is degenerate (low-diversity)" in err) == (1, True)
+        assert (code, "as a whole is degenerate (low diversity)" in err) == (1, True)
     else:
         assert code == expected
         assert {1: "25 % of the texts (10 of 40) are degenerate, more than 20 %", 2: "from 0 to 1"}[expected] in err

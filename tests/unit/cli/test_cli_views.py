@@ -140,7 +140,9 @@ def test_without_a_terminal_the_first_and_the_last_step_are_lines() -> None:
 
 def test_verdict_so_far() -> None:
     assert verdict_so_far(record(3)) == "healthy so far"
-    assert verdict_so_far(record(3, reasons=["loop"])) == "healthy so far (this sample: loop)"
+    assert verdict_so_far(record(3, reasons=["match_entropy", "under_100_tokens"])) == (
+        "healthy so far (this sample: predictable from the text before, under 100 tokens)"
+    )
     lost = verdict_so_far(record(3, loss_fate="lost"))
     assert lost == "no degenerate sample so far; lost: worse than a uniform guess on human text"
     both = verdict_so_far(record(3, loss_fate="severe", degenerate_share=0.5))

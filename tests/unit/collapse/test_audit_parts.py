@@ -27,6 +27,7 @@ from collapselab.collapse.audit.whole import compare_diversity, join_evenly, jud
 from collapselab.collapse.rules import SampleVerdict
 from collapselab.collapse.short import SHORT_RULES
 from collapselab.config.schema import Collapse
+from collapselab.visible import first_words, last_words
 
 Texts = list[np.ndarray]
 
@@ -231,6 +232,12 @@ def test_a_loop_is_shown_once() -> None:
     (healthy,) = JUDGE.judge([decode(drawn(1).tolist())])
     assert excerpt(healthy, JUDGE).unit == ""
     assert loop_places(healthy, JUDGE) is None
+
+
+def test_a_text_is_cut_between_words() -> None:
+    text = "one two three"
+    assert [first_words(text, n) for n in (13, 12, 7, 6, 2)] == [text, "one two …", "one two …", "one …", "on …"]
+    assert [last_words(text, n) for n in (13, 12, 9, 8, 2)] == [text, "… two three", "… two three", "… three", "… ee"]
 
 
 def test_what_human_text_gives_is_that_of_the_results() -> None:

@@ -24,7 +24,8 @@ from collapselab.collapse.numbers import (
     label,
     live_names,
 )
-from collapselab.collapse.rules import SAMPLE_KINDS
+from collapselab.collapse.rules import SAMPLE_KINDS, SAMPLE_RULES
+from collapselab.collapse.short import SHORT_RULES
 from collapselab.config.overrides import override
 from collapselab.config.schema import JudgedText, RunConfig, TrainingSource
 from collapselab.records import Role
@@ -50,6 +51,7 @@ def test_every_word_has_its_sentence(table: dict[str, object], kind: object) -> 
 
 def test_words_that_stand_elsewhere_are_among_them() -> None:
     assert set(SAMPLE_KINDS) < set(words.KINDS)
+    assert set(words.RULES) == {*SAMPLE_RULES, *SHORT_RULES, "frozen", "melted", "template", "low-diversity"}
     assert set(words.MARKED_EVENTS) < set(words.EVENTS)
     assert {number.panel for number in (NUMBERS | DERIVED).values()} - {None} == set(PANELS)
 

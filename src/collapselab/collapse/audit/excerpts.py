@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from collapselab.collapse.audit.samples import Judge, Judged
 from collapselab.metrics.repetition import find_loop
+from collapselab.visible import last_words
 
 _LOOPED_TOKENS = 4096  # of the text, which are searched again for the loop
 _BEFORE_TOKENS, _AFTER_TOKENS = 30, 15
@@ -36,8 +37,10 @@ def excerpt(judged: Judged, judge: Judge) -> Excerpt:
     if loop is None or loop.period is None or loop.copies < 3:
         return Excerpt(judged.text if judged.text is not None else show(ids[:200]))
     unit = ids[loop.start : loop.start + loop.period]
-    before = ids[max(0, loop.start - _BEFORE_TOKENS) : loop.start]
-    return Excerpt(show(before), show(unit), loop.copies, show(ids[loop.end : loop.end + _AFTER_TOKENS]))
+    before = show(ids[max(0, loop.start - _BEFORE_TOKENS) : loop.start])
+    if loop.start > _BEFORE_TOKENS:
+        before = last_words(before, len(before) - 1)
+    return Excerpt(before, show(unit), loop.copies, show(ids[loop.end : loop.end + _AFTER_TOKENS]))
 
 
 def loop_places(judged: Judged, judge: Judge) -> tuple[int, int, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collapselab.collapse.audit.human import expected_shares
 from collapselab.collapse.audit.run import Audit
 from collapselab.collapse.audit.tally import Tally, share_difference
+from collapselab.collapse.words import percent
 
 DOING = {
     "loop": ("loops", "loop"),
@@ -85,11 +86,6 @@ def difference_sentence(tally: Tally, reference: Tally) -> str | None:
         f"reference: {reference.num_degenerate:,} of {reference.num_judged:,}; "
         f"difference {share:+.1f} percentage points [{low:+.1f}, {high:+.1f}]"
     )
-
-
-def percent(share: float) -> str:
-    """A share in words: 33 %; below a tenth with two digits, 0.24 %."""
-    return f"{100 * share:.2g} %" if share < 0.0995 else f"{100 * share:.0f} %"
 
 
 def bounds(low: float, high: float) -> str:

@@ -13,13 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from collapselab.analysis.survival import Frame
+from collapselab.collapse.words import percent
 from collapselab.metrics.matches import match_lengths
 from collapselab.report.captions import events_in_words, run_in_words
 from collapselab.report.entries import Figure
 from collapselab.report.run_figure import events_of
 from collapselab.report.selection import OneRun, one_run
 from collapselab.report.theme import RULE_COLOR, WIDTH, layered, legend, themed
-from collapselab.report.values import percent
 from collapselab.rundir.frames import Runs
 
 MAX_ROWS = 200

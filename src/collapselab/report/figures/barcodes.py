@@ -10,6 +10,7 @@ import numpy as np
 
 from collapselab.analysis.sampler import arms
 from collapselab.analysis.survival import Frame
+from collapselab.collapse.words import percent
 from collapselab.report.captions import sentence
 from collapselab.report.entries import Figure
 from collapselab.report.figures import barcode
@@ -17,7 +18,7 @@ from collapselab.report.groups import UNFINISHED
 from collapselab.report.samplers import CUTS, REGIMES, sampler_in_words, sampler_runs
 from collapselab.report.selection import OneRun, one_of, shown_run
 from collapselab.report.theme import RULE_COLOR, layered, panel_width, themed
-from collapselab.report.values import known, percent, short
+from collapselab.report.values import known, short
 from collapselab.rundir.frames import Runs
 
 HEIGHT, GAP, STRIP, STRIP_GAP = 300, 20, 36, 6

@@ -9,10 +9,11 @@ import pandas as pd
 from collapselab.analysis.sampler import arms
 from collapselab.analysis.sampler_pull import predictions
 from collapselab.analysis.survival import Frame
+from collapselab.collapse.words import percent
 from collapselab.report.captions import span
 from collapselab.report.entries import Figure
 from collapselab.report.theme import RULE_COLOR, layered, legend, log_ticks, styles, themed
-from collapselab.report.values import counted, percent
+from collapselab.report.values import counted
 from collapselab.rundir.frames import Runs
 
 SIDE = 420

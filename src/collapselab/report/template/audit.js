@@ -20,7 +20,7 @@ function showText(sample) {
 function verdictOf(sample) {
   if (sample.degenerate === null) return "too short to be judged alone";
   if (!sample.degenerate) return "healthy";
-  return `degenerate: ${METADATA.kinds[sample.kind] ?? sample.kind} (${sample.reasons.join(", ")})`;
+  return `degenerate: ${METADATA.kinds[sample.kind] ?? sample.kind} (${rulesInWords(sample.reasons)})`;
 }
 
 async function browse() {

@@ -45,7 +45,10 @@ function shown(value) {
   return text.replace(/^-/, "−");
 }
 
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
+// As in Python (collapse/words.py): below a tenth with two digits.
+const percent = (share) => `${share < 0.0995 ? Number((100 * share).toPrecision(2)) : (100 * share).toFixed(0)} %`;
+
+const rulesInWords = (names) => names.map((name) => METADATA.rules[name] ?? shown(String(name).replaceAll("_", " "))).join(", ");
 
 function nearestIndex(ascending, value) {
   let low = 0;

@@ -305,7 +305,7 @@ function markedWords(sample, share, values) {
 
 function stateWords(stop, values) {
   const judged = { true: "degenerate", false: "not degenerate" }[values.degenerate] ?? "not judged";
-  return `${judged}${values.reasons?.length ? ` (${values.reasons.map(shown).join(", ")})` : ""}`;
+  return `${judged}${values.reasons?.length ? ` (${rulesInWords(values.reasons)})` : ""}`;
 }
 
 function sampleName(samples, i) {

@@ -79,7 +79,7 @@ class LocalExecutor:
         # Importing torch and transformers takes seconds of processor time; a fork of a process that has them takes
         # milliseconds. macOS does not allow forks once its frameworks are loaded.
         context: Any = multiprocessing.get_context("forkserver" if _has_fork_server() else "spawn")
-        context.set_forkserver_preload(["collapselab.runner"])
+        context.set_forkserver_preload(["collapselab.sweep.executors.preloaded"])
         gpu = min(self.gpus, key=self._num_runs, default=None)
         process: BaseProcess = context.Process(target=_carry_out, args=(job, self.num_threads, gpu))
         with _signals_blocked():
