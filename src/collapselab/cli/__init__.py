@@ -59,7 +59,7 @@ DESCRIPTION = "What happens to a language model that is trained on its own outpu
 # hardly faster on an idle machine, and takes up to 2.4 times as long on a busy one (docs/performance.md).
 SPIN_ROUNDS = "1000"
 # Python's collector of cycles goes through the modules of torch and transformers a hundred times while they load, and
-# once more at the end; with less of it, a command that loads them is over 1.7 s sooner (results/performance/README.md).
+# once more at the end; with less of it, a run of two steps takes 4.4 s, not 6.0 (results/performance/README.md).
 COLLECT_AFTER = 10_000  # objects; Python's default is 700
 MOVED = {"bench": "benchmarks are run in the repository: python -m benchmarks"}
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from collapselab.analysis.survival import Frame, median_onset
 from collapselab.collapse.words import EVENTS, MARKED_EVENTS
-from collapselab.report.values import counted, known, short
+from collapselab.report.describe import rate_and_seed
+from collapselab.report.values import counted, known
 
 
 def runs_in_words(table: Frame) -> str:
@@ -19,7 +20,7 @@ def runs_in_words(table: Frame) -> str:
 
 
 def run_in_words(row: Mapping[str, Any]) -> str:
-    return f"One run ({row['run']}): {row['model']}, learning rate {short(row['lr'])}, seed {row['seed']}"
+    return f"One run ({row['run']}): {', '.join([row['model'], *rate_and_seed(row)])}"
 
 
 def events_in_words(row: Mapping[str, Any]) -> str:

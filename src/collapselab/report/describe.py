@@ -97,6 +97,12 @@ def story(row: Mapping[str, Any]) -> str:
     return f"{model}, {training}{rate}: {end}."
 
 
+def rate_and_seed(row: Mapping[str, Any]) -> list[str]:
+    """The learning rate and the seed in words, as far as they are known; of a watched training no seed is."""
+    rate = [f"learning rate {short(row['lr'])}"] if known(row, "lr") else []
+    return rate + ([f"seed {row['seed']}"] if known(row, "seed") and row.get("loop.kind") != WATCHED else [])
+
+
 def loss_on_human_text(row: Mapping[str, Any]) -> str | None:
     """The worst fate of the loss on the first human text, and when; `None`: perplexity did not rise by 10 %."""
     steps = {name: _step(row, f"{name}_step") for name in ("lost", "severe", "degraded")}
@@ -104,10 +110,9 @@ def loss_on_human_text(row: Mapping[str, Any]) -> str | None:
 
 
 def common_settings(runs: Runs) -> Common:
-    """The settings of all runs; of trainings that were only watched, those that are known."""
+    """The settings of all runs."""
     frame = cast(Frame, runs.runs)
-    is_known = ("model", "lr", "collapse.") if watched(frame).all() else ""
-    return _parted(frame[[name for name in settings_of(frame) if name.startswith(is_known)]])
+    return _parted(frame[settings_of(frame)])
 
 
 def common_environment(runs: Runs) -> Common:
@@ -130,9 +135,10 @@ def _parted(frame: Frame) -> Common:
 
 
 def settings_of(frame: pd.DataFrame) -> list[str]:
-    """The columns of a runs frame that are settings."""
+    """The columns of a runs frame that are settings; of trainings that were only watched, those that are known."""
     named = ["lr" if name == "optim.lr" else name for name, _ in settings()]
-    return [name for name in named if name in frame]
+    known_ones = ("model", "lr", "collapse.") if watched(frame).all() else ""
+    return [name for name in named if name in frame and name.startswith(known_ones)]
 
 
 def _labelled(name: str, value: object) -> str:

@@ -22,6 +22,7 @@ from collapselab.report.describe import (
     labels,
     loss_on_human_text,
     outcome,
+    settings_of,
     story,
 )
 from collapselab.report.groups import UNFINISHED, run_table
@@ -54,7 +55,8 @@ def summary(runs: Runs) -> str:
     frame = cast(Frame, runs.runs)
     if len(frame) == 1:
         return f"{labels(runs)[0]}: {outcome(frame.iloc[0].to_dict())}."
-    of_what = ", ".join(counted(frame[name].nunique(), words) for name, words in COUNTED.items())
+    numbers = {words: frame[name].nunique() for name, words in COUNTED.items() if name in settings_of(frame)}
+    of_what = ", ".join(counted(number, words) for words, number in numbers.items() if number)
     fates = Counter(_fate(row) for row in cast(list[dict[str, Any]], frame.to_dict("records")))
     became = ", ".join(f"{fate} in {count}" for fate, count in fates.most_common())
     num = trajectory(frame).nunique()

@@ -10,9 +10,10 @@ import pandas as pd
 
 from collapselab.analysis.survival import Frame
 from collapselab.collapse.words import ENDED_BY, EVENTS, MARKED_EVENTS, TRAINING_SOURCES, WATCHED
+from collapselab.report.describe import rate_and_seed
 from collapselab.report.run_panels import MEAN, THIN, Panel, loss_panel, repetition_panel
 from collapselab.report.theme import RULE_COLOR, WIDTH, layered, themed
-from collapselab.report.values import known, short
+from collapselab.report.values import known
 
 ROW_PX = 15  # height of one row of words above a panel
 LABEL_SHARE = 0.22  # share of the width, a little more than the label "total collapse, step 1000" takes
@@ -135,8 +136,7 @@ def _rules(events: Events, last_step: int, labelled_height: int | None) -> list[
 def _subtitle(run: Mapping[str, Any]) -> str:
     """Learning rate, seed, how the run ended and the kind of collapse, if known."""
     facts = [
-        f"learning rate {short(run['lr'])}" if known(run, "lr") else None,
-        f"seed {run['seed']}" if known(run, "seed") else None,
+        *rate_and_seed(run),
         ENDED_BY[run["ended_by"]].label if known(run, "ended_by") else "unfinished",
         f"kind {run['kind_at_end']}" if known(run, "kind_at_end") else None,
     ]

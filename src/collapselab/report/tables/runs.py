@@ -34,7 +34,8 @@ def build(runs: Runs) -> pd.DataFrame | None:
     if table.empty:
         return None
     frame = pd.DataFrame({words: table[name].astype(object) for words, name in COLUMNS.items() if name in table})
-    frame["trained on"] = table["train.source"].map(TRAINING_SOURCES).astype(object).mask(watched(table), None)
+    frame["trained on"] = table["train.source"].map(TRAINING_SOURCES).astype(object)
+    frame.loc[watched(table), ["trained on", "seed"]] = None
     losses = {"training loss": "train_nll_nats"}
     losses |= {
         f"validation loss, {text}": f"val_nll_nats[{text}]"

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from collapselab.analysis.survival import Frame
+from collapselab.report.describe import rate_and_seed
 from collapselab.report.entries import Table
 from collapselab.report.selection import one_run
-from collapselab.report.values import short
 from collapselab.rundir.frames import Runs
 
 PAPER_STEPS = (0, 50, 100)  # and the last one: the samples of the paper's Table 1
@@ -28,10 +28,9 @@ def build(runs: Runs) -> pd.DataFrame | None:
     first, last = int(samples.index.min()), int(samples.index.max())  # the first of a watched training may be any
     wanted = [max(first, step) for step in (*PAPER_STEPS, last) if step <= last]
     wanted = [int(samples.index[samples.index <= step].max()) for step in wanted]
-    label = f"{row['model']}, learning rate {short(row['lr'])}, seed {row['seed']}"
     return pd.DataFrame(
         {
-            "run": label,
+            "run": ", ".join([row["model"], *rate_and_seed(row)]),
             "step": step,
             "training loss (nats per token)": _cell(steps, step, "train_nll_nats"),
             "degenerate": _cell(steps, step, "kind") or _yes_or_no(_cell(steps, step, "degenerate")),

@@ -3,7 +3,7 @@
 import gc
 
 gc.disable()
-import collapselab.runner  # noqa: E402, F401
+import collapselab.runner  # noqa: E402, F401  # pyright: ignore[reportUnusedImport]
 
 gc.freeze()
 gc.enable()
