@@ -57,6 +57,19 @@ def test_no_table_is_cut_on_paper(browser: Any, report: Path) -> None:
         assert page.evaluate(f"{wide}.map((one) => one.ariaLabel)") == []
 
 
+def test_a_sample_and_the_heads_of_tables_are_whole_on_paper(browser: Any, report: Path) -> None:
+    for page in opened(browser, report, viewport={"width": PAPER_PX, "height": 900}):
+        sample, chart = page.locator("[data-part=sample]"), page.locator(".stage.below")
+        sample.evaluate("one => one.append('and so it went on '.repeat(400))")
+        page.emulate_media(media="print")
+        assert sample.evaluate("one => one.scrollHeight <= one.clientHeight + 1")
+        assert sample.evaluate("one => one.getBoundingClientRect().bottom") <= chart.evaluate(
+            "one => one.getBoundingClientRect().top"
+        ), "nothing is printed over the text"
+        buttons = page.locator("thead button.sort")
+        assert set(buttons.evaluate_all("all => all.map(one => getComputedStyle(one).display)")) == {"contents"}
+
+
 def test_a_figure_wider_than_a_phone_says_so(browser: Any, report: Path) -> None:
     for page in opened(browser, report, viewport={"width": 390, "height": 800}):
         is_wide = figure(page, "figure-1").locator(".vega").evaluate("one => one.scrollWidth > one.clientWidth")

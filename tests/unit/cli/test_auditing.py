@@ -148,3 +148,9 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def test_nothing_to_read_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = called(capsys, "audit")
     assert (code, "hint:" in err) == (2, True)
+
+
+def test_a_file_without_rows_is_no_matter_of_fields(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.jsonl").write_text("\n")
+    code, _, err = called(capsys, "audit", str(tmp_path / "a.jsonl"))
+    assert (code, "there is no row to judge" in err, "--field" in err) == (2, True, False)

@@ -197,8 +197,9 @@ class _Taken:
     def finish(self, reference: Kept | None) -> Audit:
         audit = self.audit
         if audit.num_texts == 0:
-            why = audit.bad[0] if audit.bad else None
-            rule = f"no row has a text that can be judged: {why.place} {why.reason}" if why else "there is no row"
+            if not audit.bad:
+                raise InputError("there is no row to judge", "write one JSON object, or one line of CSV, for each text")
+            rule = f"no row has a text that can be judged: {audit.bad[0].place} {audit.bad[0].reason}"
             raise InputError(rule, "name the field with the generated text: --field a.b[0].c")
         if self._pool:
             self._judge_pool()

@@ -254,7 +254,7 @@ function showValues(body, values) {
   const rows = names.filter((name) => !name.includes("_se[")).map((name) => {
     const error = values[name.replace("_nats[", "_se[")];
     const number = METADATA.numbers[name.replace(/\[.*\]$/s, "[TEXT]")];
-    const text = inUnit(values[name], number?.unit, name.includes("_nats[") && typeof error === "number" ? error : null);
+    const text = name === "reasons" ? rulesInWords(values[name] ?? []) || "none" : inUnit(values[name], number?.unit, name.includes("_nats[") && typeof error === "number" ? error : null);
     const title = visible(number ? number.label.replace("TEXT", /\[(.*)\]$/s.exec(name)?.[1] ?? "TEXT") : name);
     return create("tr", { "data-name": name }, create("th", { scope: "row" }, number ? create("a", { href: `#${number.id}` }, title) : title), create("td", {}, text));
   });
