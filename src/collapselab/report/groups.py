@@ -103,8 +103,12 @@ def _words(name: str, value: Any, models: Mapping[str, str]) -> str:
             return f"by {models.get(value, value)}"
         case "collapse.source":
             return JUDGED_TEXTS[value]
+        case _ if name.startswith("sampling."):  # as `samplers.sampler_in_words`
+            plain = name.removeprefix("sampling.").replace("_", "-")
+            return f"no {plain}" if pd.isna(value) else f"{plain} {readable(value)}"
         case _:
-            return f"{name} {readable(value)}"
+            shown = readable(value).replace("\n", "⏎")
+            return f"{name} {shown or '(empty)'}"
 
 
 def _model_labels(sizes: Mapping[str, float]) -> dict[str, str]:

@@ -24,7 +24,7 @@ def test_the_main_runs_differ_in_model_rate_and_seed_only(odd: Runs) -> None:
 
 def test_arms_are_named_by_what_tells_them_apart(odd: Runs) -> None:
     table = run_table(odd).set_index("run")
-    assert table["arm_label"]["cold"] == "own text, sampling.temperature 0.5"
+    assert table["arm_label"]["cold"] == "own text, temperature 0.5"
     assert table["arm"]["own-0"] == table["arm"]["own-1"] == table["arm"]["thinned"] != table["arm"]["cold"]
     assert table["model_label"]["own-0"] == "micro (2.2 M)"
     assert table["size"]["own-0"] == 2_222_208

@@ -10,8 +10,8 @@ def test_arms_stand_beside_each_other_at_equal_model_and_rate(odd: Runs) -> None
     plan = arms.select(odd)
     assert plan is not None
     assert list(plan.curves) == [
-        "own text, sampling.temperature 0.5",
-        "own text, sampling.temperature 0.8",
-        "real text, sampling.temperature 0.8",
+        "own text, temperature 0.5",
+        "own text, temperature 0.8",
+        "real text, temperature 0.8",
     ]
     assert plan.table["model"].nunique() == plan.table["lr"].nunique() == 1
