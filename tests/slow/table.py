@@ -1,4 +1,4 @@
-"""Tries every fault and writes the table in results/reliability/README.md (an hour on two shared cores).
+"""Tries every fault and writes the table in results/reliability/README.md (70 minutes on two cores).
 
 python tests/slow/table.py [--every N]      # everything
 python tests/slow/table.py --processes [--tries N]      # the second table alone: what befalls processes and machines
@@ -72,7 +72,7 @@ hangs, shows a traceback, or gives different numbers.
 |---|---|---|---|---|
 {rows}
 
-Of these {tried}, {failed} failed. To try everything (one to two hours), run `python tests/slow/table.py`, or with
+Of these {tried}, {failed} failed. To try everything (both tables: 70 minutes on two cores), run `python tests/slow/table.py`, or with
 pytest `python -m pytest -m slow tests/slow`. A selection runs in the fast suite.
 Kills at random, stops, disks, memory, clocks and starts at once are [a table of their own](processes.md).
 """

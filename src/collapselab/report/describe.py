@@ -39,7 +39,8 @@ def labels(runs: Runs) -> list[str]:
     frame = cast(Any, runs.runs)
     names = [name for name in settings_of(frame) if not name.startswith(NO_LABEL)]
     varying = [name for name in names if len({shown(value) for value in frame[name]}) > 1]
-    chosen = [name for name in names if name in varying or (len(frame) == 1 and name in ALWAYS_IN_LABEL)]
+    always = ALWAYS_IN_LABEL if len(frame) == 1 else ()
+    chosen = [name for name in names if name in varying or (name in always and known(frame.iloc[0], name))]
     ranked = sorted(chosen, key=lambda name: (*ALWAYS_IN_LABEL, name).index(name))
     rows = cast(list[dict[str, Any]], frame.to_dict("records"))
     found = [" · ".join(_labelled(n, row[n]) for n in ranked if (n, row[n]) not in USUAL) for row in rows]

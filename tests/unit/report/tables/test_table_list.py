@@ -14,6 +14,7 @@ from collapselab.analysis.hypotheses import judge
 from collapselab.analysis.sensitivity import variations
 from collapselab.analysis.survival import restricted_mean
 from collapselab.report.groups import run_table
+from collapselab.report.page_parts import summary
 from collapselab.report.tables import TABLES
 from collapselab.report.tables.samples import MAX_CHARS
 from collapselab.rundir.frames import Runs, load_runs
@@ -55,7 +56,13 @@ def test_a_watched_training_begins_at_any_step_and_its_text_is_not_known(tmp_pat
     monitor.finish()
     runs = load_runs(tmp_path)
     assert build("table-1", runs)["step"].tolist() == [1, 3]
-    assert build("runs", runs)["trained on"].tolist() == [None]
+    assert build("runs", runs)[["trained on", "seed"]].iloc[0].tolist() == [None, None]
+    assert build("table-1", runs)["run"].tolist() == ["training", "training"], "nobody set a learning rate or a seed"
+    assert {name for name in build("table-2", runs)["setting"] if not name.startswith("collapse.")} == {
+        "model",
+        "optim.lr",
+    }
+    assert summary(runs).startswith("training: ")
 
 
 def test_table_2_lists_what_runs_differ_in_and_sets_other_arms_beside(tmp_path: Path) -> None:
