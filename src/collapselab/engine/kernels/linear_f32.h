@@ -35,6 +35,8 @@ static void linear_in_out(const Linear *l, const float *x, int64_t x_stride, flo
       const float *W = l->weight + k * N, *a = x + k;
       float *out = y;
       int r = 0;
+      for (int i = 8; rows > 1 && i < 16; i++)  // a jump of N is too far for the processor to foresee
+        for (int64_t n = begin; n < stop; n += 16) __builtin_prefetch(W + i * N + n);
       for (; r + 2 <= rows; r += 2, a += 2 * x_stride, out += 2 * y_stride)
         add_eight(2, a, x_stride, W, N, out, y_stride, begin, stop);
       if (r < rows) add_eight(1, a, x_stride, W, N, out, y_stride, begin, stop);
