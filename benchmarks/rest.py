@@ -1,6 +1,7 @@
 """Writes results/performance/DATE-rest.json: timings that `python -m benchmarks` lacks, each measured five times.
 
 python -m benchmarks.rest speculation FOLDER …    decoding with and without guesses, by collapsed models (checkpoints)
+python -m benchmarks.rest rows MODEL …            a pass over one row and over 16, float32
 python -m benchmarks.rest records MODEL …         share of a run spent on metrics, records and files
 python -m benchmarks.rest checkpoints MODEL       steps with and without a checkpoint each
 python -m benchmarks.rest sweep [STEPS]           eight builtin runs with two workers and with one
@@ -75,6 +76,19 @@ def speculation(folder: str) -> dict[str, object]:
     assert all(a.token_ids == b.token_ids for a, b in pairs), "speculation changed a token"
     repeated = [repetition_metrics(a.token_ids[0])["seq_rep_4"] for a, _ in pairs]
     return found | {"model": folder, "repeated_4_grams": repeated, "passes": [b.num_passes for _, b in pairs]}
+
+
+def rows(model: str) -> dict[str, object]:
+    """Milliseconds of a pass over one row and over 16 after 50 tokens, in float32: five medians of 400."""
+    loaded = load_model(model)
+    engine, _ = make_engines(loaded.model, "native", write="float32", score="float32")
+    engine.begin(1, 66)
+    engine.read([[0] * 50], [0])
+
+    def ms(count: int) -> float:
+        return 1000 * statistics.median(seconds(lambda: engine.read([[1] * count], [50])) for _ in range(400))
+
+    return {"ms": [{count: ms(count) for count in (1, 16)} for _ in range(N)]}
 
 
 def small_run(model: str, folder: Path, **changes: object) -> tuple[RunConfig, Path]:
@@ -179,7 +193,7 @@ def start(_: str = "") -> dict[str, object]:
 
 TASKS: dict[str, Callable[[str], dict[str, object]]] = {
     "speculation": speculation, "records": records, "checkpoints": checkpoints, "sweep": sweep, "start": start,
-    "threads": threads,
+    "threads": threads, "rows": rows,
 }  # fmt: skip
 
 

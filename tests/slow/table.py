@@ -72,8 +72,8 @@ hangs, shows a traceback, or gives different numbers.
 |---|---|---|---|---|
 {rows}
 
-Of these {tried}, {failed} failed. To try everything (both tables: 70 minutes on two cores), run `python tests/slow/table.py`, or with
-pytest `python -m pytest -m slow tests/slow`. A selection runs in the fast suite.
+Of these {tried}, {failed} failed. To try everything (both tables: 70 minutes on two cores), run
+`python tests/slow/table.py`, or with pytest `python -m pytest -m slow tests/slow`. A selection runs in the fast suite.
 Kills at random, stops, disks, memory, clocks and starts at once are [a table of their own](processes.md).
 """
 
