@@ -66,6 +66,9 @@ MOVED = {"bench": "benchmarks are run in the repository: python -m benchmarks"}
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits: 0 done, 2 the user's input, 75 interrupted and resumable, 1 anything else."""
+    if arguments is None:  # the process is this command's alone
+        gc.set_threshold(COLLECT_AFTER)
+        atexit.register(gc.freeze)
     given = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(guarded(partial(_execute, given), " ".join(["collapselab", *given[:1]])))
 
@@ -77,8 +80,6 @@ def guarded(command: Callable[[], None], name: str) -> int:
         command: parses its arguments and does its work.
         name: what the user called, for the message of an error that nobody foresaw.
     """
-    gc.set_threshold(COLLECT_AFTER)
-    atexit.register(gc.freeze)
     ensure_home()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice would break the display
     if "OMP_WAIT_POLICY" not in os.environ:
