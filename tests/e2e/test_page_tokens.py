@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from browsing import opened
+from collapselab.collapse.words import percent
 from collapselab.inputs.tokenizers import builtin_tokenizer
 from collapselab.metrics.repetition import seq_rep
 from collapselab.report.figures.barcode import repeat_lengths
@@ -43,7 +44,7 @@ def test_marks_and_shares_are_those_of_the_tokens(browser: Any, tmp_path: Path) 
                 assert "".join(marks).replace("⏎", "").replace("\n", "") == expected_marks(text, n).replace("\n", "")
                 share = seq_rep(builtin_tokenizer().encode(text), n)
                 words = page.locator("[data-part=marked]").inner_text()
-                assert words.startswith(f"{100 * (share or 0):.1f} % of the {n}-grams occur earlier")
+                assert words.startswith(f"{percent(share or 0)} of the {n}-grams occur earlier")
                 assert "words" not in words
                 if n < 8:  # the same number again, among those of the step
                     cell = page.locator(f"[data-part=values] tr[data-name=seq_rep_{n}] td").inner_text()
