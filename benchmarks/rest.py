@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -75,7 +75,16 @@ def speculation(folder: str) -> dict[str, object]:
     pairs = [(made[False, i], made[True, i]) for i in range(N + 1)]
     assert all(a.token_ids == b.token_ids for a, b in pairs), "speculation changed a token"
     repeated = [repetition_metrics(a.token_ids[0])["seq_rep_4"] for a, _ in pairs]
-    return found | {"model": folder, "repeated_4_grams": repeated, "passes": [b.num_passes for _, b in pairs]}
+    read, rows_read = engine.read, list[int]()
+
+    def counted(tokens: Sequence[Sequence[int]], starts: Sequence[int], *, last_only: bool = False) -> torch.Tensor:
+        rows_read.append(len(tokens[0]))
+        return read(tokens, starts, last_only=last_only)
+
+    engine.read = counted  # the other passes are single tokens, several in a call
+    write(True, [N])
+    found |= {"passes": [b.num_passes for _, b in pairs], "rows_read_in_the_last": rows_read}
+    return found | {"model": folder, "repeated_4_grams": repeated}
 
 
 def rows(model: str) -> dict[str, object]:
